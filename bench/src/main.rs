@@ -1,0 +1,2 @@
+//! Benchmarks of ShardMQ.
+fn main() {}

@@ -1,0 +1,18 @@
+//! MQTT as a pure function of bytes and time.
+//!
+//! Nothing here opens a socket, reads a clock, draws a random number or starts
+//! a thread: bytes, time and chance come in as arguments, decisions go out as
+//! values. So everything can be tested exactly, fuzzed and simulated.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`wire`] | packets to and from bytes, for MQTT 3.1, 3.1.1 and 5.0 |
+//! | [`topic`] | topic names, topic filters, shared subscriptions' names |
+//! | [`subscriptions`] | filter → sessions: the table that each shard keeps for itself |
+//! | [`retained`] | topic → retained message, found by filter without a scan |
+#![forbid(unsafe_code)]
+
+pub mod retained;
+pub mod subscriptions;
+pub mod topic;
+pub mod wire;

@@ -1,0 +1,21 @@
+//! Packets to and from bytes.
+//!
+//! Reading takes two steps, so that a size limit is applied before a packet is
+//! complete: [`split`] finds the next packet's bytes, [`decode_connect`] and
+//! [`decode`] give them meaning. Decoded packets borrow from the input;
+//! nothing is allocated and nothing is copied. Every check that the
+//! specification asks of a single packet is made here, so that what comes out
+//! is well formed; rules about the order of packets belong to the session.
+
+pub mod encode;
+mod error;
+mod packet;
+mod properties;
+mod reader;
+mod reason;
+
+pub use error::{ConnectError, DecodeError, Malformed, ProtocolError};
+pub use packet::*;
+pub use properties::{PublishProperties, UserProperties};
+pub use reader::{Split, decode, decode_connect, split};
+pub use reason::ReasonCode;

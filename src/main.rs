@@ -1,0 +1,2 @@
+//! ShardMQ.
+fn main() {}
