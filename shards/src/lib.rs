@@ -1,1 +1,4 @@
-//! The data plane of ShardMQ.
+//! The data plane of ShardMQ: pinned shards that share nothing but the route
+//! index.
+
+pub mod settings;

@@ -1,0 +1,151 @@
+//! Every bound and every tunable of the data plane, with its unit, its default
+//! and what it can cost.
+//!
+//! The process reads these from `shardmq.toml`, the environment and the command
+//! line; here they are plain data. A duration is in the unit that its name ends
+//! with, a size in bytes.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What the data plane is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The CPUs to pin shards to, one shard each.
+    pub cpus: Vec<usize>,
+    /// The listeners. Every shard accepts on every one of them.
+    pub listeners: Vec<Listener>,
+    /// The shards' input and output.
+    pub engine: Engine,
+    /// MQTT limits.
+    pub mqtt: Mqtt,
+    /// Whether a CONNECT without an identity is let in.
+    pub allow_anonymous: bool,
+    /// Seed of the hashes, so that nobody outside can aim for collisions.
+    pub hash_seed: u64,
+}
+
+/// An MQTT-over-TCP listener.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name in the configuration, as in `listeners.tcp.default`.
+    pub name: String,
+    /// Address and port.
+    pub bind: SocketAddr,
+    /// Connections that have not been accepted yet, in the kernel.
+    pub backlog: u32,
+    /// Connections at most, over all shards; 0 for no limit but the open files.
+    pub max_connections: u32,
+}
+
+/// Tunables of a shard's I/O (`[shards]` in the configuration).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// Entries of the submission ring. The completion ring has four times as many.
+    /// Default 4,096: 0.25 MiB + 0.25 MiB a shard.
+    pub ring_entries: u32,
+    /// Bytes of one receive buffer. Default 8 KiB.
+    pub receive_buffer_bytes: u32,
+    /// Receive buffers a shard owns, a power of two. Default 512: 4 MiB a shard at the
+    /// default size, touched only as far as the load needs.
+    pub receive_buffers: u16,
+    /// How long a shard looks for work before it sleeps, in microseconds. Default 0.
+    /// A shard that spins answers sooner and burns its CPU.
+    pub spin_before_sleep_us: u32,
+    /// Batches that fit into the ring from one shard to another. Default 64.
+    pub ring_batches: u32,
+    /// Bytes of messages that one batch between two shards may hold. Default 256 KiB;
+    /// worst case `shards² × ring_batches × ring_batch_bytes`.
+    pub ring_batch_bytes: u32,
+    /// Completions handled in one turn before output is flushed. Default 1,024.
+    pub turn_completions: u32,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            ring_entries: 4096,
+            receive_buffer_bytes: 8 << 10,
+            receive_buffers: 512,
+            spin_before_sleep_us: 0,
+            ring_batches: 64,
+            ring_batch_bytes: 256 << 10,
+            turn_completions: 1024,
+        }
+    }
+}
+
+/// Limits of the protocol (`[mqtt]` in the configuration, names as in EMQX where
+/// EMQX has them).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// Bytes of the largest packet taken, fixed header included. Default 1 MiB, at most
+    /// 268,435,455 + 5.
+    pub max_packet_size: u32,
+    /// Bytes of the largest CONNECT taken. Default 64 KiB: what somebody unknown can
+    /// make the broker hold.
+    pub max_connect_size: u32,
+    /// Milliseconds from accept to a complete CONNECT. Default 10,000.
+    pub connect_timeout_ms: u32,
+    /// Bytes of the longest client identifier. Default 1,024.
+    pub max_clientid_len: u16,
+    /// Levels of the deepest topic and filter. Default 64.
+    pub max_topic_levels: u16,
+    /// Subscriptions of one session. Default 100,000.
+    pub max_subscriptions: u32,
+    /// QoS 1 and 2 messages sent to a client and not acknowledged yet; the client's
+    /// Receive Maximum lowers it. Default 128.
+    pub max_inflight: u16,
+    /// Messages queued for a session. Default 1,000. What comes then is dropped and
+    /// counted.
+    pub max_mqueue_len: u32,
+    /// Bytes queued for a session. Default 10 MiB.
+    pub max_mqueue_bytes: u32,
+    /// Receive Maximum given to clients: QoS 1 and 2 messages they may send before they
+    /// are acknowledged. Default 1,024.
+    pub receive_maximum: u16,
+    /// Longest Session Expiry Interval in seconds. Default 7,200 (EMQX). 3.x clients
+    /// without clean session get this one.
+    pub session_expiry_max_s: u32,
+    /// The longest keep alive in seconds, told to 5.0 clients that ask for more or for
+    /// none. Default 65,535.
+    pub max_keep_alive_s: u16,
+    /// Topic aliases a client may use. Default 32; about 100 bytes each when used.
+    pub topic_alias_maximum: u16,
+    /// Bytes of output that may wait for a client that reads slowly. Default 1 MiB. QoS 0
+    /// messages beyond it are dropped and counted.
+    pub max_output_bytes: u32,
+    /// Retained messages of the node. Default 1,000,000.
+    pub max_retained_messages: u32,
+    /// Bytes of retained messages of the node. Default 1 GiB.
+    pub max_retained_bytes: u64,
+    /// User properties in one packet. Default 64.
+    pub max_user_properties: u16,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            max_packet_size: 1 << 20,
+            max_connect_size: 64 << 10,
+            connect_timeout_ms: 10_000,
+            max_clientid_len: 1024,
+            max_topic_levels: 64,
+            max_subscriptions: 100_000,
+            max_inflight: 128,
+            max_mqueue_len: 1000,
+            max_mqueue_bytes: 10 << 20,
+            receive_maximum: 1024,
+            session_expiry_max_s: 7200,
+            max_keep_alive_s: 65_535,
+            topic_alias_maximum: 32,
+            max_output_bytes: 1 << 20,
+            max_retained_messages: 1_000_000,
+            max_retained_bytes: 1 << 30,
+            max_user_properties: 64,
+        }
+    }
+}
