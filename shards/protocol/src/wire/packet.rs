@@ -157,7 +157,10 @@ pub struct Subscribe<'a> {
     /// User properties.
     pub user_properties: UserProperties<'a>,
     pub(super) version: Version,
+    /// The filters and their options, checked.
     pub(super) payload: &'a [u8],
+    /// How many filters there are.
+    pub(super) count: usize,
 }
 
 /// UNSUBSCRIBE. Holds at least one filter [MQTT-3.10.3-2].
@@ -167,7 +170,10 @@ pub struct Unsubscribe<'a> {
     pub packet_id: PacketId,
     /// User properties.
     pub user_properties: UserProperties<'a>,
+    /// The filters, checked.
     pub(super) payload: &'a [u8],
+    /// How many filters there are.
+    pub(super) count: usize,
 }
 
 /// DISCONNECT from a client.
