@@ -2,3 +2,4 @@
 //! index.
 
 pub mod settings;
+pub mod wheel;
