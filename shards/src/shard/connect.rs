@@ -182,17 +182,17 @@ impl Shard {
             dropped: 0,
         };
         let key = self.sessions.insert(session);
-        let hash = self.seed.hash(client_id.as_bytes());
+        let hash = self.seed.hash(client_id);
         let (sessions, seed) = (&self.sessions, self.seed);
         self.clients.insert_unique(hash, key, |key| {
-            sessions.get(*key).map_or(0, |session| seed.hash(session.client_id.as_bytes()))
+            sessions.get(*key).map_or(0, |session| seed.hash(&session.client_id))
         });
         self.stats.sessions.set(self.sessions.len() as u64);
         key
     }
 
     fn find_session(&self, client_id: &str) -> Option<u32> {
-        let hash = self.seed.hash(client_id.as_bytes());
+        let hash = self.seed.hash(client_id);
         let named = |key: &u32| {
             self.sessions.get(*key).is_some_and(|session| *session.client_id == *client_id)
         };

@@ -34,10 +34,14 @@ impl<'a> Outgoing<'a> {
     }
 
     pub(super) fn of(kept: &'a Arc<Message>) -> Self {
-        Self { message: kept.as_ref().as_ref(), kept: Some(Arc::clone(kept)) }
+        Self { message: Message::as_ref(kept), kept: Some(Arc::clone(kept)) }
     }
 
-    fn keep(&mut self) -> Arc<Message> {
+    pub(super) fn message(&self) -> &MessageRef<'a> {
+        &self.message
+    }
+
+    pub(super) fn keep(&mut self) -> Arc<Message> {
         Arc::clone(self.kept.get_or_insert_with(|| self.message.to_message()))
     }
 }
@@ -129,7 +133,7 @@ impl Shard {
                 continue;
             }
             frames.clear();
-            let message = delivery.message.as_ref().as_ref();
+            let message = Message::as_ref(&delivery.message);
             let to = Receiver {
                 session: session_key,
                 qos: delivery.qos,
@@ -165,7 +169,7 @@ impl Shard {
                 ),
                 Resend::Publish(id, delivery) => {
                     frames.clear();
-                    let message = delivery.message.as_ref().as_ref();
+                    let message = Message::as_ref(&delivery.message);
                     let variant = Variant {
                         version: connection.version,
                         qos: delivery.qos,

@@ -1,6 +1,6 @@
 //! How connections and sessions end.
 
-use protocol::message::MessageRef;
+use protocol::message::{Message, MessageRef};
 use protocol::topic::TopicName;
 use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
@@ -121,7 +121,7 @@ impl Shard {
         let Some(will) = session.will.take() else { return };
         let Will { message, expiry_s, .. } = *will;
         let expires_ms = self.expiry_deadline(expiry_s);
-        let message = MessageRef { expires_ms, ..message.as_ref().as_ref() };
+        let message = MessageRef { expires_ms, ..Message::as_ref(&message) };
         if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
             self.route(topic, &message);
         }
@@ -135,7 +135,7 @@ impl Shard {
         if let Some(timer) = session.timer {
             self.wheel.cancel(timer);
         }
-        let hash = self.seed.hash(session.client_id.as_bytes());
+        let hash = self.seed.hash(&session.client_id);
         if let Ok(entry) = self.clients.find_entry(hash, |key| *key == session_key) {
             entry.remove();
         }

@@ -4,9 +4,13 @@ use protocol::wire::{self, DecodeError, Packet, ReasonCode, Split, Version};
 
 use super::connection::Phase;
 use super::Shard;
+use super::peers::Peer;
 
 /// Input that a paused connection may hold before the engine stops reading it.
 pub(crate) const PAUSED_INPUT_MAX: usize = 64 << 10;
+
+/// The packet type of PUBLISH.
+const PUBLISH: u8 = 3;
 
 /// Whether the next packet of a connection is to be handled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,9 +82,6 @@ impl Shard {
                 Phase::Live => self.limits.max_packet_size,
                 Phase::Closing | Phase::Gone => return input.len(),
             };
-            if phase == Phase::Live && connection.paused {
-                return used;
-            }
             if rest.is_empty() {
                 return used;
             }
@@ -89,17 +90,19 @@ impl Shard {
                     return self.first_bytes_may_be_connect(key, phase, rest, used, input.len());
                 }
                 Ok(Split::Packet { first, body, size }) => {
+                    if self.must_wait(key, first) {
+                        return used;
+                    }
                     let flow = if phase == Phase::AwaitsConnect {
                         self.handle_connect(key, first, body, rest)
+                    } else if let Err(error) = wire::check_length(version, body, size) {
+                        self.broke_protocol(key, error.reason_code())
                     } else {
                         self.handle_packet(key, version, first, body)
                     };
                     match flow {
                         Flow::Continue => used += size,
-                        Flow::Stop => {
-                            used += size;
-                            return self.stopped_at(key, used, input.len());
-                        }
+                        Flow::Stop => return input.len(),
                     }
                 }
                 Err(error) => {
@@ -110,10 +113,20 @@ impl Shard {
         }
     }
 
-    /// Input after the packet that stopped the connection is kept only if it waits.
-    fn stopped_at(&self, key: u32, used: usize, len: usize) -> usize {
-        let waits = self.connections.get(key).is_some_and(|connection| connection.paused);
-        if waits { used } else { len }
+    /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
+    /// a ring to another shard is full, or anything while the client does not read the
+    /// answers it has already.
+    #[inline]
+    fn must_wait(&mut self, key: u32, first: u8) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
+        let unread = connection.output.len() >= self.limits.max_output_bytes as usize;
+        let waits = unread || (publish && self.peers.iter().any(Peer::is_full));
+        if waits {
+            connection.paused = true;
+            self.paused.push(key);
+        }
+        waits
     }
 
     /// Before CONNECT, anything that cannot become one ends the connection at once
@@ -143,7 +156,6 @@ impl Shard {
 
     #[inline]
     fn handle_packet(&mut self, key: u32, version: Version, first: u8, body: &[u8]) -> Flow {
-        const PUBLISH: u8 = 3;
         if first >> 4 == PUBLISH {
             return match wire::decode_publish(version, first, body) {
                 Ok(publish) => self.handle_publish(key, version, &publish),

@@ -14,13 +14,15 @@ pub(crate) struct Batch {
     pub(crate) items: Vec<Item>,
     /// The bytes of the messages that [`Item::Publish`] points into.
     pub(crate) bytes: Vec<u8>,
+    /// The sender waits to hear that the publishes are accepted.
+    pub(crate) wants_answer: bool,
 }
 
 /// One thing a shard says to another.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A connection whose client identifier belongs to the other shard.
-    Connection { fd: i32, input: Vec<u8> },
+    Connection(ArrivedConnection),
     /// A message that the other shard has subscribers for.
     Publish(Packed),
     /// All publishes up to this one, in the order they were sent, are with the sessions
@@ -43,6 +45,15 @@ pub(crate) enum Item {
     Replay { to: SessionRef, replay: u32, filter: Box<str>, after: Option<ReplayCursor> },
     /// Retained messages asked for, and where to go on; `None` at the end.
     Replayed { to: SessionRef, replay: u32, found: Vec<Arc<Message>>, next: Option<ReplayCursor> },
+}
+
+/// A connection that has moved, with what has been read from it.
+#[derive(Debug)]
+pub(crate) struct ArrivedConnection {
+    pub(crate) fd: i32,
+    /// The listener it was accepted on.
+    pub(crate) listener: u32,
+    pub(crate) input: Vec<u8>,
 }
 
 /// Where a search among the retained messages goes on.

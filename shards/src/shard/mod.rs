@@ -39,7 +39,6 @@ mod subscribe;
 mod timers;
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -54,14 +53,14 @@ use crate::wheel::TimerWheel;
 
 use connection::{Connection, Phase};
 use frames::Frames;
-pub(crate) use items::{Batch, Item};
+pub(crate) use items::Batch;
 use outbox::Outbox;
 use peers::Peer;
 pub(crate) use peers::RouteChange;
 use plan::Plans;
 use session::Session;
-pub(crate) use stats::Stats;
-use subscribe::HeldSubAck;
+pub use stats::{Counter, Stats};
+use subscribe::Ticket;
 use timers::Timer;
 
 /// No session, no connection.
@@ -97,13 +96,16 @@ pub(crate) struct Shard {
     outbox: Outbox,
     handovers: Vec<Handover>,
     peers: Vec<Peer>,
+    spare_batches: Vec<Box<Batch>>,
     routes: Option<Box<dyn Routes>>,
     route_changes: Vec<RouteChange>,
     /// Route changes asked for so far.
     routes_asked: u64,
+    /// Of these, how many the route writer has applied.
+    routes_applied: u64,
 
     // What waits.
-    held_subacks: Slots<HeldSubAck>,
+    tickets: Slots<Ticket>,
     /// Who waits for a route change to be applied, in order.
     route_waits: VecDeque<subscribe::RouteWait>,
     /// Connections paused because a ring is full.
@@ -131,7 +133,7 @@ pub(crate) struct ShardSetup {
 }
 
 /// The route index as a shard reads it.
-pub(crate) trait Routes {
+pub(crate) trait Routes: Send {
     /// Changes whenever [`Routes::shards`] might answer differently.
     fn generation(&self) -> u64;
     /// Calls `visit` with every local shard that has subscribers for the topic.
@@ -153,6 +155,19 @@ pub(crate) struct Flush<'a> {
     pub(crate) output: &'a mut Vec<u8>,
     /// Close the socket when all of the output is sent.
     pub(crate) close: bool,
+}
+
+/// Whether a connection is to be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Input {
+    /// Until it ends.
+    Wanted,
+    /// One receive only: the connection may have to move to another shard afterwards.
+    WantedOnce,
+    /// Not now.
+    Paused,
+    /// Not any more: it leaves for another shard or is gone.
+    Leaving,
 }
 
 impl Shard {
@@ -179,10 +194,12 @@ impl Shard {
             outbox: Outbox::default(),
             handovers: Vec::new(),
             peers: (0..setup.count).map(|_| Peer::new(setup.peer_bytes_max)).collect(),
+            spare_batches: Vec::new(),
             routes: setup.routes,
             route_changes: Vec::new(),
             routes_asked: 0,
-            held_subacks: Slots::new(),
+            routes_applied: 0,
+            tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
             stalled_replays: Vec::new(),
@@ -235,9 +252,22 @@ impl Shard {
         Some(Flush { output: &mut connection.output, close })
     }
 
-    /// Whether the connection is to be read; it is not while it is paused.
-    pub(crate) fn wants_input(&self, key: u32) -> bool {
-        self.connections.get(key).is_some_and(|connection| !connection.paused)
+    /// Whether the connection is to be read.
+    #[inline]
+    pub(crate) fn input(&self, key: u32) -> Input {
+        let Some(connection) = self.connections.get(key) else { return Input::Leaving };
+        match connection.phase {
+            Phase::AwaitsConnect => Input::WantedOnce,
+            Phase::Live if connection.paused => Input::Paused,
+            Phase::Live | Phase::Closing => Input::Wanted,
+            Phase::Gone => Input::Leaving,
+        }
+    }
+
+    /// Whether a paused connection holds as much input as it may.
+    pub(crate) fn is_full(&self, key: u32) -> bool {
+        let held = self.connections.get(key).map_or(0, |connection| connection.tail.len());
+        held >= input::PAUSED_INPUT_MAX
     }
 
     /// Takes back a buffer whose bytes are sent.
@@ -273,7 +303,7 @@ impl Shard {
 
     /// The shard that a client identifier belongs to.
     fn shard_of(&self, client_id: &str) -> u16 {
-        (self.seed.hash(client_id.as_bytes()) % u64::from(self.count)) as u16
+        (self.seed.hash(client_id) % u64::from(self.count)) as u16
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use protocol::message::MessageRef;
 use protocol::wire::QoS;
 
-use super::items::{Batch, Item};
-use super::{NONE, Shard};
+use super::items::{ArrivedConnection, Batch, Item};
+use super::{Handover, NONE, Shard};
 
 /// Emptied batches kept to be filled again.
 const SPARE_MAX: usize = 8;
@@ -100,12 +100,20 @@ impl Shard {
         self.peers.get(usize::from(peer)).is_some_and(|peer| !peer.batch.items.is_empty())
     }
 
+    /// Sends a connection to the shard it belongs to.
+    pub(crate) fn send_connection(&mut self, handover: Handover, fd: i32, listener: u32) {
+        if let Some(peer) = self.peers.get_mut(usize::from(handover.target)) {
+            let input = handover.input;
+            peer.push(Item::Connection(ArrivedConnection { fd, listener, input }));
+        }
+    }
+
     /// Handles what another shard sent. Connections in it are handed to `adopt`.
     pub(crate) fn handle_batch(
         &mut self,
         from: u16,
         mut batch: Box<Batch>,
-        adopt: &mut dyn FnMut(&mut Self, i32, Vec<u8>),
+        adopt: &mut dyn FnMut(ArrivedConnection),
     ) {
         let wants_answer = core::mem::take(&mut batch.wants_answer);
         let mut items = core::mem::take(&mut batch.items);
@@ -128,10 +136,10 @@ impl Shard {
         from: u16,
         item: Item,
         bytes: &[u8],
-        adopt: &mut dyn FnMut(&mut Self, i32, Vec<u8>),
+        adopt: &mut dyn FnMut(ArrivedConnection),
     ) {
         match item {
-            Item::Connection { fd, input } => adopt(self, fd, input),
+            Item::Connection(connection) => adopt(connection),
             Item::Publish(packed) => {
                 self.count_arrived(from);
                 if let Some(message) = packed.message(bytes) {
@@ -183,21 +191,18 @@ impl Shard {
         }
     }
 
-    /// Whether QoS 1 and 2 publishers have to wait for room in a ring.
-    #[inline]
-    pub(super) fn is_congested(&self) -> bool {
-        self.count > 1 && self.peers.iter().any(Peer::is_full)
-    }
-
     /// Goes on with paused connections when there is room again.
     pub(super) fn resume_paused(&mut self) {
-        if self.paused.is_empty() || self.is_congested() {
+        if self.paused.is_empty() {
             return;
         }
+        let full = self.peers.iter().any(Peer::is_full);
+        let output_max = self.limits.max_output_bytes as usize;
         for key in core::mem::take(&mut self.paused) {
-            if let Some(connection) = self.connections.get_mut(key)
-                && connection.paused
-            {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if full || connection.output.len() >= output_max {
+                self.paused.push(key);
+            } else if connection.paused {
                 connection.paused = false;
                 self.continue_input(key);
             }

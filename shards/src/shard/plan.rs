@@ -85,7 +85,7 @@ impl Plans {
         routes_generation: u64,
         peers: impl FnOnce(&mut Vec<u16>),
     ) -> Rc<Plan> {
-        let hash = self.seed.hash(topic.as_str().as_bytes());
+        let hash = self.seed.hash(topic.as_str());
         let slot = &mut self.slots[hash as usize % SLOTS];
         let generation = tree.generation();
         if let Some(plan) = &slot.plan

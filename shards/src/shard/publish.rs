@@ -30,9 +30,6 @@ impl Shard {
         version: Version,
         publish: &Publish<'_>,
     ) -> Flow {
-        if publish.qos != QoS::AtMostOnce && self.is_congested() {
-            return self.pause_before(key, version, publish);
-        }
         self.stats.received.add(1);
         let alias = publish.properties.topic_alias();
         let aliased;

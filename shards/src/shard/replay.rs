@@ -43,7 +43,7 @@ impl Shard {
     /// the store is full.
     pub(super) fn store_retained(&mut self, message: Arc<Message>) -> bool {
         let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else { return false };
-        if message.as_ref().as_ref().payload.is_empty() {
+        if Message::as_ref(&message).payload.is_empty() {
             if let Some(old) = self.retained.remove(topic) {
                 self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
             }

@@ -18,8 +18,8 @@ use super::{NONE, Shard};
 
 impl Shard {
     fn group_owner(&self, name: &SharedName) -> u16 {
-        let hash = self.seed.hash(name.filter.as_bytes())
-            ^ self.seed.hash(name.group.as_bytes()).rotate_left(32);
+        let hash = self.seed.hash(&name.filter)
+            ^ self.seed.hash(&name.group).rotate_left(32);
         (hash % u64::from(self.count)) as u16
     }
 
@@ -117,7 +117,9 @@ impl Shard {
     pub(super) fn set_presence(&mut self, name: &SharedName, session: SessionRef, online: bool) {
         let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else { return };
         let (shard, key) = (session.shard, session.session);
-        self.subscriptions.set_online(&name.group, filter, shard, key, online);
+        if let Some(group) = self.subscriptions.find_group(&name.group, filter) {
+            self.subscriptions.set_online(group, shard, key, online);
+        }
     }
 
     /// Gives a message to one member of a group: round robin over those that are online and

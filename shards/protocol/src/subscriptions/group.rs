@@ -14,6 +14,8 @@ pub struct Member {
     pub online: bool,
     /// The session.
     pub session: SessionKey,
+    /// Tells the session from others that had its key before or will have it.
+    pub serial: u32,
     /// What was asked for and granted.
     pub options: SubscriptionOptions,
     /// The Subscription Identifier; 0 for none.

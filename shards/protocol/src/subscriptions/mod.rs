@@ -209,6 +209,11 @@ impl SubscriptionTree {
         Some(self.release(filter))
     }
 
+    /// The group `name` on a filter.
+    pub fn find_group(&self, name: &str, filter: Filter<'_>) -> Option<GroupId> {
+        self.groups.find(self.filters.find(filter)?, name)
+    }
+
     /// Says whether a member's client is connected. Returns false where there is no such
     /// member.
     pub fn set_online(
