@@ -156,3 +156,6 @@ impl fmt::Display for ConnectError {
 }
 
 impl core::error::Error for ConnectError {}
+
+#[cfg(test)]
+mod tests;

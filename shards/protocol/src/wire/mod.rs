@@ -12,14 +12,20 @@
     deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
+#[cfg(test)]
+mod client;
 mod decode;
 pub mod encode;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod packet;
 mod properties;
 mod reader;
 mod reason;
 mod split;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use decode::{SubscribeFilters, UnsubscribeFilters, decode, decode_connect, decode_publish};

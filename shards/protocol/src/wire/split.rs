@@ -88,3 +88,6 @@ fn cut(
         None => Split::Incomplete { needed: Some(size) },
     })
 }
+
+#[cfg(test)]
+mod tests;

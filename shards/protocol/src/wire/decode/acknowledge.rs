@@ -56,3 +56,6 @@ fn read_properties<'a>(reader: &mut Reader<'a>, ack: &mut Ack<'a>) -> Result<(),
     ack.user_properties = UserProperties::new(bytes, user_properties);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

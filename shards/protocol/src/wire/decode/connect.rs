@@ -243,3 +243,6 @@ impl<'a> Properties<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,3 +54,6 @@ fn check_flags(version: Version, first: u8) -> Result<(), Malformed> {
         Err(Malformed::FixedHeaderFlags)
     }
 }
+
+#[cfg(test)]
+mod tests;

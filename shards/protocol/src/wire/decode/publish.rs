@@ -51,3 +51,6 @@ const fn delivery(first: u8) -> Result<(bool, QoS), DecodeError> {
         _ => return Err(DecodeError::Malformed(Malformed::QoS3)),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,3 +207,6 @@ fn properties<'a>(
     let user = UserProperties::new(bytes, user_properties);
     Ok(Properties { identifier, user })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ mod acknowledge;
 mod connack;
 mod disconnect;
 mod publish;
-mod sink;
+pub(super) mod sink;
 
 pub use acknowledge::{puback, pubcomp, pubrec, pubrel, suback, unsuback};
 pub use connack::{ConnAck, connack, connack_size, connack_within};
@@ -19,3 +19,6 @@ pub use publish::{Message, publish, publish_size, set_packet_id};
 pub fn pingresp(out: &mut Vec<u8>) {
     out.extend_from_slice(&[0xD0, 0]);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,13 @@
 //! Where encoded bytes go: to a buffer, or only to a count of them. So the size of a
 //! packet is computed by the code that writes it, and cannot differ.
 
-use super::super::properties::{Value, id};
+use crate::wire::properties::{Value, id};
 
 /// The greatest remaining length (section 2.1.4).
 const REMAINING_LENGTH_MAX: usize = 268_435_455;
 
 /// Takes encoded bytes.
-pub(super) trait Sink {
+pub(in crate::wire) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 }
 
@@ -30,7 +30,7 @@ impl Sink for Count {
 }
 
 /// Something with an encoded form.
-pub(super) trait Part {
+pub(in crate::wire) trait Part {
     fn write(&self, sink: &mut impl Sink);
 
     /// How many bytes [`Self::write`] puts.
@@ -42,7 +42,7 @@ pub(super) trait Part {
 }
 
 /// Properties, behind their length.
-pub(super) struct Properties<P>(pub(super) P);
+pub(in crate::wire) struct Properties<P>(pub(in crate::wire) P);
 
 impl<P: Part> Part for Properties<P> {
     fn write(&self, sink: &mut impl Sink) {
@@ -52,7 +52,7 @@ impl<P: Part> Part for Properties<P> {
 }
 
 /// Appends a packet.
-pub(super) fn packet(out: &mut Vec<u8>, first: u8, body: &impl Part) {
+pub(in crate::wire) fn packet(out: &mut Vec<u8>, first: u8, body: &impl Part) {
     let length = body.size();
     if length > REMAINING_LENGTH_MAX {
         return;
@@ -64,7 +64,7 @@ pub(super) fn packet(out: &mut Vec<u8>, first: u8, body: &impl Part) {
 
 /// The size of a packet of that remaining length.
 #[inline]
-pub(super) const fn packet_size(length: usize) -> usize {
+pub(in crate::wire) const fn packet_size(length: usize) -> usize {
     length
         .saturating_add(variable_size(length))
         .saturating_add(1)
@@ -72,19 +72,19 @@ pub(super) const fn packet_size(length: usize) -> usize {
 
 /// Whether a packet may have that remaining length.
 #[inline]
-pub(super) const fn is_sendable(length: usize) -> bool {
+pub(in crate::wire) const fn is_sendable(length: usize) -> bool {
     length <= REMAINING_LENGTH_MAX
 }
 
 #[inline]
-pub(super) fn fixed_header(sink: &mut impl Sink, first: u8, length: usize) {
+pub(in crate::wire) fn fixed_header(sink: &mut impl Sink, first: u8, length: usize) {
     sink.put(&[first]);
     variable(sink, length);
 }
 
 /// The size of a Variable Byte Integer.
 #[inline]
-pub(super) const fn variable_size(value: usize) -> usize {
+pub(in crate::wire) const fn variable_size(value: usize) -> usize {
     match value {
         0..0x80 => 1,
         0x80..0x4000 => 2,
@@ -95,11 +95,17 @@ pub(super) const fn variable_size(value: usize) -> usize {
 
 /// A Variable Byte Integer; `value` is at most 268,435,455.
 #[inline]
-pub(super) fn variable(sink: &mut impl Sink, value: usize) {
-    let [a, b, c, d] = [value, value >> 7, value >> 14, value >> 21].map(|bits| bits as u8 & 0x7f);
+pub(in crate::wire) fn variable(sink: &mut impl Sink, value: usize) {
+    match value {
+        0..0x80 => sink.put(&[value as u8]),
+        _ => variable_long(sink, value),
+    }
+}
+
+fn variable_long(sink: &mut impl Sink, value: usize) {
     const MORE: u8 = 0x80;
+    let [a, b, c, d] = [value, value >> 7, value >> 14, value >> 21].map(|bits| bits as u8 & 0x7f);
     match variable_size(value) {
-        1 => sink.put(&[a]),
         2 => sink.put(&[a | MORE, b]),
         3 => sink.put(&[a | MORE, b | MORE, c]),
         _ => sink.put(&[a | MORE, b | MORE, c | MORE, d]),
@@ -108,7 +114,7 @@ pub(super) fn variable(sink: &mut impl Sink, value: usize) {
 
 /// A UTF-8 Encoded String, cut at 65,535 bytes or before the character there.
 #[inline]
-pub(super) fn text(sink: &mut impl Sink, text: &str) {
+pub(in crate::wire) fn text(sink: &mut impl Sink, text: &str) {
     let head = [0xFFFF, 0xFFFE, 0xFFFD, 0xFFFC].map(|end| text.get(..end));
     let head = match text.len() {
         0..=0xFFFF => Some(text),
@@ -119,14 +125,14 @@ pub(super) fn text(sink: &mut impl Sink, text: &str) {
 
 /// Binary Data, cut at 65,535 bytes.
 #[inline]
-pub(super) fn binary(sink: &mut impl Sink, bytes: &[u8]) {
+pub(in crate::wire) fn binary(sink: &mut impl Sink, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     sink.put(&length.to_be_bytes());
     sink.put(bytes.get(..usize::from(length)).unwrap_or_default());
 }
 
 /// A property.
-pub(super) fn property(sink: &mut impl Sink, id: u8, value: Value<'_>) {
+pub(in crate::wire) fn property(sink: &mut impl Sink, id: u8, value: Value<'_>) {
     sink.put(&[id]);
     match value {
         Value::Binary(bytes) => binary(sink, bytes),
@@ -143,14 +149,18 @@ pub(super) fn property(sink: &mut impl Sink, id: u8, value: Value<'_>) {
 }
 
 /// The same, where there is a value.
-pub(super) fn property_if(sink: &mut impl Sink, id: u8, value: Option<Value<'_>>) {
+pub(in crate::wire) fn property_if(sink: &mut impl Sink, id: u8, value: Option<Value<'_>>) {
     if let Some(value) = value {
         property(sink, id, value);
     }
 }
 
 /// Reason String and Server Reference, which CONNACK and DISCONNECT share.
-pub(super) fn reason(sink: &mut impl Sink, reason: Option<&str>, server_reference: Option<&str>) {
+pub(in crate::wire) fn reason(
+    sink: &mut impl Sink,
+    reason: Option<&str>,
+    server_reference: Option<&str>,
+) {
     property_if(sink, id::REASON_STRING, reason.map(Value::Text));
     property_if(
         sink,

@@ -99,9 +99,10 @@ impl<'a> PublishProperties<'a> {
     }
 
     /// The properties that `reader` stands before, with their length.
+    #[inline]
     pub(in crate::wire) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        if let [0, ..] = reader.rest() {
-            reader.byte()?;
+        if let [0, rest @ ..] = reader.rest() {
+            *reader = Reader::new(rest);
             return Ok(Self::default());
         }
         let (properties, _) = Self::read_from(Section::open(reader, Carrier::PUBLISH)?)?;
@@ -175,6 +176,22 @@ impl<'a> PublishProperties<'a> {
             Value::Text(text) => Some(text),
             _ => None,
         }
+    }
+}
+
+/// For tests: properties as bytes.
+#[cfg(test)]
+impl<'a> PublishProperties<'a> {
+    pub(in crate::wire) const fn section(&self) -> &'a [u8] {
+        self.section
+    }
+
+    /// The properties in `section`, and the Will Delay Interval.
+    pub(in crate::wire) fn parse(
+        section: &'a [u8],
+        carrier: Carrier,
+    ) -> Result<(Self, u32), DecodeError> {
+        Self::read_from(Section::new(section, carrier))
     }
 }
 

@@ -50,7 +50,8 @@ impl<'a> Section<'a> {
         Self::new(bytes, Carrier::ANY)
     }
 
-    const fn new(bytes: &'a [u8], carrier: Carrier) -> Self {
+    /// The properties that `bytes` are.
+    pub(in crate::wire) const fn new(bytes: &'a [u8], carrier: Carrier) -> Self {
         Self {
             reader: Reader::new(bytes),
             carrier,

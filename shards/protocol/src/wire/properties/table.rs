@@ -56,7 +56,7 @@ impl Carrier {
     pub(in crate::wire) const ANY: Self = Self(u16::MAX);
 
     /// Whether the two sets have a member in common.
-    pub(super) const fn meets(self, other: Self) -> bool {
+    pub(in crate::wire) const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
@@ -156,3 +156,6 @@ const fn positive(kind: Kind, carriers: Carrier, zero: ProtocolError) -> Row {
         zero: Some(zero),
     }
 }
+
+#[cfg(test)]
+mod tests;

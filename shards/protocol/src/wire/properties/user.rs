@@ -1,9 +1,11 @@
 //! User properties.
 
+use core::fmt;
+
 use super::{Section, Value};
 
 /// The user properties of a packet, in the order sent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct UserProperties<'a> {
     /// All properties of the packet, checked.
     section: &'a [u8],
@@ -35,6 +37,12 @@ impl<'a> UserProperties<'a> {
             Value::Pair(name, value) => Some((name, value)),
             _ => None,
         })
+    }
+}
+
+impl fmt::Debug for UserProperties<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.iter()).finish()
     }
 }
 
