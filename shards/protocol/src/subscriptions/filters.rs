@@ -167,14 +167,7 @@ impl Filters {
         }
         let number = self.add_record(Place::Exact(text.into()));
         self.exact_text_bytes += text.len();
-        let hash = self.wildcards.hash();
-        let records = &self.records;
-        self.exact.insert(hash.text(text), number, |number| {
-            match &records.get(number).place {
-                Place::Exact(text) => hash.text(text),
-                _ => 0,
-            }
-        });
+        self.exact.insert(self.wildcards.hash().text(text), number);
         FilterId(number)
     }
 

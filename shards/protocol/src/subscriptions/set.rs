@@ -1,8 +1,7 @@
 //! The subscribers of one filter.
 
-use hashbrown::HashTable;
-
 use super::{SessionKey, Subscriber};
+use crate::topic::tree::table::Part;
 
 /// Subscribers up to which a session is found by looking at each.
 const UNINDEXED_MAX: usize = 16;
@@ -22,7 +21,7 @@ pub(super) enum SubscriberSet {
 pub(super) struct Many {
     list: Vec<Subscriber>,
     /// Places in `list` by session; empty up to [`UNINDEXED_MAX`] subscribers.
-    places: HashTable<u32>,
+    places: Part,
 }
 
 impl SubscriberSet {
@@ -46,7 +45,7 @@ impl SubscriberSet {
                 let list = vec![*one, subscriber];
                 *self = Self::Many(Box::new(Many {
                     list,
-                    places: HashTable::new(),
+                    places: Part::default(),
                 }));
             }
             Self::Many(many) => return many.insert(subscriber),
@@ -80,24 +79,23 @@ impl Many {
             return Some(core::mem::replace(&mut self.list[place], subscriber));
         }
         self.list.push(subscriber);
-        if self.list.len() > UNINDEXED_MAX || !self.places.is_empty() {
-            self.index_from(self.places.len());
+        if !self.places.is_empty() {
+            self.index(self.list.len() - 1);
+        } else if self.list.len() > UNINDEXED_MAX {
+            (0..self.list.len()).for_each(|place| self.index(place));
         }
         None
     }
 
     fn remove(&mut self, session: SessionKey) -> Option<Subscriber> {
         let place = self.place(session)?;
-        let last = self.list.len() - 1;
         if !self.places.is_empty() {
-            self.forget(session, place);
+            let last = self.list.len() - 1;
+            let moved = self.list[last].session;
+            self.places.remove(hash(moved), last as u32);
             if place != last {
-                let moved = self.list[last].session;
-                self.forget(moved, last);
-                let list = &self.list;
-                let hash_of = |place: &u32| hash(list[*place as usize].session);
-                self.places
-                    .insert_unique(hash(moved), place as u32, hash_of);
+                self.places.remove(hash(session), place as u32);
+                self.places.insert(hash(moved), place as u32);
             }
         }
         let removed = self.list.swap_remove(place);
@@ -109,48 +107,30 @@ impl Many {
         if self.places.is_empty() {
             return self.list.iter().position(|other| other.session == session);
         }
-        let is_it = |place: &u32| self.list[*place as usize].session == session;
+        let is_it = |place| self.list[place as usize].session == session;
         self.places
             .find(hash(session), is_it)
-            .map(|place| *place as usize)
+            .map(|place| place as usize)
     }
 
-    fn index_from(&mut self, start: usize) {
-        let list = &self.list;
-        let hash_of = |place: &u32| hash(list[*place as usize].session);
-        for (place, subscriber) in list.iter().enumerate().skip(start) {
-            self.places
-                .insert_unique(hash(subscriber.session), place as u32, hash_of);
-        }
-    }
-
-    fn forget(&mut self, session: SessionKey, place: usize) {
-        if let Ok(entry) = self
-            .places
-            .find_entry(hash(session), |other| *other as usize == place)
-        {
-            entry.remove();
-        }
+    fn index(&mut self, place: usize) {
+        self.places
+            .insert(hash(self.list[place].session), place as u32);
     }
 
     /// Gives memory back where three quarters of it are unused.
     fn shrink(&mut self) {
         if self.list.len() <= UNINDEXED_MAX / 2 {
-            self.places = HashTable::new();
+            self.places = Part::default();
         }
         if self.list.len() < self.list.capacity() / 4 {
             self.list.shrink_to(self.list.len() * 2);
-            let list = &self.list;
-            self.places
-                .shrink_to(list.len() * 2, |place| hash(list[*place as usize].session));
         }
     }
 }
 
-/// Session numbers are given by the shard, so no seed is needed.
-fn hash(session: SessionKey) -> u64 {
-    let product = u64::from(session)
-        .wrapping_add(1)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ (product >> 32)
+/// Session numbers are given by the shard, so no seed is needed. Different numbers
+/// have different hashes.
+fn hash(session: SessionKey) -> u32 {
+    session.wrapping_mul(0x9e37_79b9)
 }

@@ -75,12 +75,9 @@ impl<V: Default> Trie<V> {
     /// Adds a child by a word that `parent` has no child by.
     pub(crate) fn add_child(&mut self, parent: u32, text: &str) -> u32 {
         let child = self.add_unlisted(parent, text);
-        let Self {
-            hash, nodes, edges, ..
-        } = self;
-        let edge_hash = nodes.get(child).edge_hash(hash);
-        edges.insert(edge_hash, child, |number| nodes.get(number).edge_hash(hash));
-        nodes.get_mut(parent).children += 1;
+        self.edges
+            .insert(self.nodes.get(child).edge_hash(&self.hash), child);
+        self.nodes.get_mut(parent).children += 1;
         child
     }
 
