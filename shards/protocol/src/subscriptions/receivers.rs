@@ -1,56 +1,66 @@
-//! The subscribers of one filter.
+//! Who gets what a filter matches.
 
-use super::{SessionKey, Subscriber};
+use super::{GroupId, SessionKey, Subscriber};
 use crate::topic::tree::table::Part;
 
 /// Subscribers up to which a session is found by looking at each.
 const UNINDEXED_MAX: usize = 16;
 
-/// The subscribers of one filter, a session at most once. One takes no memory of its
-/// own; among many a session is found by an index.
+/// The subscribers of one filter, a session at most once, and the share groups on it.
+/// A single subscriber takes no memory of its own; among many, a session is found by
+/// an index.
 #[derive(Debug, Default)]
-pub(super) enum SubscriberSet {
+pub(super) enum Receivers {
     #[default]
-    Empty,
+    None,
     One(Subscriber),
     Many(Box<Many>),
 }
 
-/// Two subscribers or more.
-#[derive(Debug)]
+/// Anything but a single subscriber.
+#[derive(Debug, Default)]
 pub(super) struct Many {
     list: Vec<Subscriber>,
-    /// Places in `list` by session; empty up to [`UNINDEXED_MAX`] subscribers.
+    /// Places in `list` by session; empty where there are few.
     places: Part,
+    groups: Vec<GroupId>,
 }
 
-impl SubscriberSet {
+impl Receivers {
+    /// Whether there is neither a subscriber nor a group.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
     #[inline]
-    pub(super) fn as_slice(&self) -> &[Subscriber] {
+    pub(super) fn subscribers(&self) -> &[Subscriber] {
         match self {
-            Self::Empty => &[],
+            Self::None => &[],
             Self::One(subscriber) => core::slice::from_ref(subscriber),
             Self::Many(many) => &many.list,
+        }
+    }
+
+    #[inline]
+    pub(super) fn groups(&self) -> &[GroupId] {
+        match self {
+            Self::None | Self::One(_) => &[],
+            Self::Many(many) => &many.groups,
         }
     }
 
     /// Adds a subscriber, and returns the same session's one that it replaces.
     pub(super) fn insert(&mut self, subscriber: Subscriber) -> Option<Subscriber> {
         match self {
-            Self::Empty => *self = Self::One(subscriber),
+            Self::None => {
+                *self = Self::One(subscriber);
+                None
+            }
             Self::One(one) if one.session == subscriber.session => {
-                return Some(core::mem::replace(one, subscriber));
+                Some(core::mem::replace(one, subscriber))
             }
-            Self::One(one) => {
-                let list = vec![*one, subscriber];
-                *self = Self::Many(Box::new(Many {
-                    list,
-                    places: Part::default(),
-                }));
-            }
-            Self::Many(many) => return many.insert(subscriber),
+            Self::One(_) | Self::Many(_) => self.many().insert(subscriber),
         }
-        None
     }
 
     /// Removes a session's subscriber.
@@ -58,17 +68,54 @@ impl SubscriberSet {
         match self {
             Self::One(one) if one.session == session => {
                 let removed = *one;
-                *self = Self::Empty;
+                *self = Self::None;
                 Some(removed)
             }
-            Self::Empty | Self::One(_) => None,
+            Self::None | Self::One(_) => None,
             Self::Many(many) => {
                 let removed = many.remove(session)?;
-                if let [one] = *many.list {
-                    *self = Self::One(one);
-                }
+                self.simplify();
                 Some(removed)
             }
+        }
+    }
+
+    /// Adds a group that is not there.
+    pub(super) fn add_group(&mut self, group: GroupId) {
+        self.many().groups.push(group);
+    }
+
+    /// Removes a group.
+    pub(super) fn remove_group(&mut self, group: GroupId) {
+        if let Self::Many(many) = self {
+            many.groups.retain(|other| *other != group);
+            self.simplify();
+        }
+    }
+
+    fn many(&mut self) -> &mut Many {
+        if !matches!(self, Self::Many(_)) {
+            let list = self.subscribers().to_vec();
+            *self = Self::Many(Box::new(Many {
+                list,
+                ..Many::default()
+            }));
+        }
+        match self {
+            Self::Many(many) => many,
+            Self::None | Self::One(_) => unreachable!("it was just made so"),
+        }
+    }
+
+    /// Gives the memory of [`Many`] back where it is not needed any more.
+    fn simplify(&mut self) {
+        if !self.groups().is_empty() {
+            return;
+        }
+        match *self.subscribers() {
+            [] => *self = Self::None,
+            [one] => *self = Self::One(one),
+            _ => {}
         }
     }
 }
