@@ -7,80 +7,67 @@
 //!
 //! A [`RetainedTree`] belongs to one shard and is used by its thread only.
 
-mod cursor;
+mod search;
 #[cfg(test)]
 mod tests;
+mod topics;
 
 use core::fmt;
-use std::collections::BTreeSet;
 
-pub use self::cursor::Cursor;
-use self::cursor::Search;
+pub use self::search::Cursor;
+use self::search::Search;
+use self::topics::Topics;
 use crate::topic::tree::NONE;
 use crate::topic::tree::slab::Slab;
-use crate::topic::tree::trie::{ROOT, Trie};
 use crate::topic::{Filter, TopicName};
-
-/// What a child costs in the ordered set, about: 8 bytes in leaves that are two thirds
-/// full, and what leads to them.
-const CHILD_BYTES: usize = 15;
 
 /// Retained messages `M` by topic.
 pub struct RetainedTree<M> {
-    topics: Trie<Topic>,
-    /// The edges again, as (parent, child): the children of a node in order.
-    children: BTreeSet<(u32, u32)>,
+    topics: Topics,
     messages: Slab<Option<M>>,
-}
-
-/// What a node knows beside its edges.
-#[derive(Debug)]
-struct Topic {
-    /// The retained message.
-    message: u32,
 }
 
 impl<M> RetainedTree<M> {
     /// An empty tree. `seed` makes its hashes unpredictable from outside.
     pub fn new(seed: u64) -> Self {
         Self {
-            topics: Trie::new(seed),
-            children: BTreeSet::new(),
+            topics: Topics::new(seed),
             messages: Slab::new(),
         }
     }
 
     /// Retains `message` and returns the one that it replaces [MQTT-3.3.1-5].
     pub fn insert(&mut self, topic: TopicName<'_>, message: M) -> Option<M> {
-        let node = self.obtain(topic);
-        let number = self.topics.value(node).message;
+        let node = self.topics.obtain(topic.levels());
+        let number = self.topics.message(node);
         if number != NONE {
             return self.messages.get_mut(number).replace(message);
         }
-        self.topics.value_mut(node).message = self.messages.insert(Some(message));
+        *self.topics.message_mut(node) = self.messages.insert(Some(message));
         None
     }
 
-    /// Removes the message of a topic.
+    /// Removes the message of a topic [MQTT-3.3.1-6].
     pub fn remove(&mut self, topic: TopicName<'_>) -> Option<M> {
-        let node = self.find(topic)?;
-        let number = self.topics.value(node).message;
+        let node = self.topics.find(topic.levels())?;
+        let number = self.topics.message(node);
         if number == NONE {
             return None;
         }
-        self.topics.value_mut(node).message = NONE;
-        self.prune(node);
+        *self.topics.message_mut(node) = NONE;
+        self.topics.prune(node);
         self.messages.remove(number)
     }
 
     /// The message of a topic.
     pub fn get(&self, topic: TopicName<'_>) -> Option<&M> {
-        self.message(self.find(topic)?)
+        self.message(self.topics.find(topic.levels())?)
     }
 
-    /// Tells `visit` the messages whose topics match `filter`, after looking at no more
-    /// than about `limit` nodes of the tree. Returns where to go on with the same filter,
-    /// or `None` at the end.
+    /// Tells `visit` the messages whose topics match `filter`, and returns where to go on
+    /// with the same filter, or `None` at the end. Each call looks at up to `limit`
+    /// topics and levels above topics (at one if it is 0), so it is bounded also where
+    /// nothing matches.
     ///
     /// What is inserted or removed between two calls may be visited or not; everything
     /// else is visited exactly once.
@@ -91,15 +78,14 @@ impl<M> RetainedTree<M> {
         limit: usize,
         visit: &mut dyn FnMut(&M),
     ) -> Option<Cursor> {
-        if !filter.has_wildcard() {
-            let topic = self.find_levels(filter.levels());
-            topic
-                .and_then(|node| self.message(node))
-                .into_iter()
-                .for_each(visit);
-            return None;
+        if filter.has_wildcard() {
+            return Search::new(self, filter).run(cursor, limit.max(1), visit);
         }
-        Search::new(self, filter).run(cursor, limit.max(1), visit)
+        let node = self.topics.find(filter.levels());
+        node.and_then(|node| self.message(node))
+            .into_iter()
+            .for_each(visit);
+        None
     }
 
     /// How many messages there are.
@@ -114,54 +100,11 @@ impl<M> RetainedTree<M> {
 
     /// Bytes of memory it holds, about, without what messages point to.
     pub fn bytes(&self) -> usize {
-        self.topics.bytes() + self.children.len() * CHILD_BYTES + self.messages.bytes()
-    }
-
-    fn obtain(&mut self, topic: TopicName<'_>) -> u32 {
-        topic.levels().fold(ROOT, |node, word| {
-            let key = self.topics.key(word);
-            let child = key.and_then(|key| self.topics.child(node, &key));
-            child.unwrap_or_else(|| {
-                let child = self.topics.add_child(node, word);
-                self.children.insert((node, child));
-                child
-            })
-        })
-    }
-
-    /// Removes a node and those above it, as far as they lead to no message.
-    fn prune(&mut self, mut number: u32) {
-        while number != ROOT {
-            let node = self.topics.node(number);
-            if node.has_children() || node.value.message != NONE {
-                return;
-            }
-            let parent = node.parent();
-            self.topics.remove_child(number);
-            self.children.remove(&(parent, number));
-            number = parent;
-        }
-    }
-
-    fn find(&self, topic: TopicName<'_>) -> Option<u32> {
-        self.find_levels(topic.levels())
-    }
-
-    fn find_levels<'a>(&self, mut levels: impl Iterator<Item = &'a str>) -> Option<u32> {
-        levels.try_fold(ROOT, |node, word| {
-            self.topics.child(node, &self.topics.key(word)?)
-        })
+        self.topics.bytes() + self.messages.bytes()
     }
 
     fn message(&self, node: u32) -> Option<&M> {
-        let number = self.topics.value(node).message;
-        self.messages.find(number)?.as_ref()
-    }
-}
-
-impl Default for Topic {
-    fn default() -> Self {
-        Self { message: NONE }
+        self.messages.find(self.topics.message(node))?.as_ref()
     }
 }
 
@@ -169,6 +112,6 @@ impl<M> fmt::Debug for RetainedTree<M> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("RetainedTree")
             .field("messages", &self.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

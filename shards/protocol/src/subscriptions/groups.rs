@@ -37,18 +37,8 @@ impl Groups {
     /// Creates a group that is not there, without members.
     pub(super) fn create(&mut self, filter: FilterId, name: &str) -> GroupId {
         let number = self.groups.insert(Group::new(name, filter));
-        let Self {
-            hash,
-            groups,
-            numbers,
-            ..
-        } = self;
-        numbers.insert(hash_of(hash, filter, name), number, |number| {
-            let group = groups.get(number);
-            group
-                .filter
-                .map_or(0, |filter| hash_of(hash, filter, &group.name))
-        });
+        self.numbers
+            .insert(hash_of(&self.hash, filter, name), number);
         GroupId(number)
     }
 

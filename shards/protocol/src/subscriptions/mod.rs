@@ -8,18 +8,21 @@
 //!
 //! A [`SubscriptionTree`] belongs to one shard and is used by its thread only.
 
+mod exact;
 mod filters;
 mod group;
 mod groups;
-mod set;
+mod receivers;
 #[cfg(test)]
 mod tests;
+mod wildcards;
 
 use core::fmt;
 
 use self::filters::Filters;
 pub use self::group::Member;
 use self::groups::Groups;
+use self::receivers::Receivers;
 use crate::topic::{Filter, TopicName};
 use crate::wire::SubscriptionOptions;
 
@@ -116,9 +119,9 @@ impl SubscriptionTree {
     /// Subscribes a session, or replaces its subscription to the same filter.
     pub fn insert(&mut self, filter: Filter<'_>, subscriber: Subscriber) -> Inserted {
         let id = self.filters.obtain(filter);
-        let record = self.filters.record_mut(id);
-        let first = record.is_unused();
-        let replaced = record.subscribers.insert(subscriber);
+        let receivers = self.filters.receivers_mut(id);
+        let first = receivers.is_empty();
+        let replaced = receivers.insert(subscriber);
         if replaced.is_none() {
             self.subscribers += 1;
         }
@@ -141,11 +144,8 @@ impl SubscriptionTree {
     /// Ends a session's subscription to a filter; `None` where it has none. For when the
     /// session ends, which knows its filters by number.
     pub fn remove_by_id(&mut self, filter: FilterId, session: SessionKey) -> Option<Removed> {
-        self.filters.find_record(filter)?;
-        self.filters
-            .record_mut(filter)
-            .subscribers
-            .remove(session)?;
+        self.filters.receivers(filter)?;
+        self.filters.receivers_mut(filter).remove(session)?;
         self.subscribers -= 1;
         self.generation += 1;
         Some(self.release(filter))
@@ -159,10 +159,10 @@ impl SubscriptionTree {
         member: Member,
     ) -> InsertedMember {
         let id = self.filters.obtain(filter);
-        let first = self.filters.record_mut(id).is_unused();
+        let first = self.filters.receivers_mut(id).is_empty();
         let group = self.groups.find(id, name).unwrap_or_else(|| {
             let group = self.groups.create(id, name);
-            self.filters.record_mut(id).add_group(group);
+            self.filters.receivers_mut(id).add_group(group);
             self.generation += 1;
             group
         });
@@ -204,7 +204,7 @@ impl SubscriptionTree {
             });
         }
         self.groups.remove(group);
-        self.filters.record_mut(filter).remove_group(group);
+        self.filters.receivers_mut(filter).remove_group(group);
         self.generation += 1;
         Some(self.release(filter))
     }
@@ -244,7 +244,7 @@ impl SubscriptionTree {
 
     /// The text of a filter; empty where the number is of none.
     pub fn text(&self, filter: FilterId) -> String {
-        self.filters.text(filter)
+        self.filters.text(filter).unwrap_or_default()
     }
 
     /// The filters that have subscribers or groups.
@@ -255,15 +255,15 @@ impl SubscriptionTree {
     /// The subscribers of a filter, without groups.
     pub fn subscribers(&self, filter: FilterId) -> &[Subscriber] {
         self.filters
-            .find_record(filter)
-            .map_or(&[], |record| record.subscribers.as_slice())
+            .receivers(filter)
+            .map_or(&[], Receivers::subscribers)
     }
 
     /// The groups on a filter.
     pub fn groups(&self, filter: FilterId) -> &[GroupId] {
         self.filters
-            .find_record(filter)
-            .map_or(&[], |record| record.groups())
+            .receivers(filter)
+            .map_or(&[], Receivers::groups)
     }
 
     /// The name of a group; empty where the number is of none.
@@ -309,7 +309,7 @@ impl SubscriptionTree {
     }
 
     fn release(&mut self, filter: FilterId) -> Removed {
-        let last = self.filters.record_mut(filter).is_unused();
+        let last = self.filters.receivers_mut(filter).is_empty();
         if last {
             self.filters.remove(filter);
         }

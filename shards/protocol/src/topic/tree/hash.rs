@@ -62,10 +62,26 @@ impl Hash {
 /// Up to 16 bytes, followed by zeros.
 #[inline]
 pub(crate) fn padded(bytes: &[u8]) -> [u8; 16] {
-    let mut block = [0; 16];
-    let length = bytes.len().min(16);
-    block[..length].copy_from_slice(&bytes[..length]);
-    block
+    let length = bytes.len() as u32;
+    let value = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        overlapped(first, last, length, 64)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        overlapped(first.into(), last.into(), length, 32)
+    } else {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u128::from(*byte))
+    };
+    value.to_le_bytes()
+}
+
+/// `length` bytes as a number, by their first and their last `bits` bits.
+#[inline]
+fn overlapped(first: u64, last: u64, length: u32, bits: u32) -> u128 {
+    u128::from(first) | u128::from(last) << (length * 8 - bits)
 }
 
 #[inline]

@@ -72,15 +72,19 @@ impl<V: Default> Trie<V> {
         })
     }
 
+    /// The child of `parent` by a word, which is added if there is none.
+    pub(crate) fn obtain_child(&mut self, parent: u32, text: &str) -> u32 {
+        let key = self.key(text);
+        let child = key.and_then(|key| self.child(parent, &key));
+        child.unwrap_or_else(|| self.add_child(parent, text))
+    }
+
     /// Adds a child by a word that `parent` has no child by.
     pub(crate) fn add_child(&mut self, parent: u32, text: &str) -> u32 {
         let child = self.add_unlisted(parent, text);
-        let Self {
-            hash, nodes, edges, ..
-        } = self;
-        let edge_hash = nodes.get(child).edge_hash(hash);
-        edges.insert(edge_hash, child, |number| nodes.get(number).edge_hash(hash));
-        nodes.get_mut(parent).children += 1;
+        self.edges
+            .insert(self.nodes.get(child).edge_hash(&self.hash), child);
+        self.nodes.get_mut(parent).children += 1;
         child
     }
 
@@ -188,6 +192,11 @@ impl<V> Node<V> {
     #[inline]
     pub(crate) fn has_children(&self) -> bool {
         self.children > 0
+    }
+
+    #[inline]
+    pub(crate) fn children_len(&self) -> u32 {
+        self.children
     }
 
     fn edge_hash(&self, hash: &Hash) -> u64 {

@@ -92,10 +92,7 @@ impl LongWords {
             uses: 1,
         });
         self.text_bytes += text.len();
-        let texts = &self.texts;
-        self.numbers.insert(text_hash, number, |number| {
-            hash.text(&texts.get(number).text)
-        });
+        self.numbers.insert(text_hash, number);
         Word::long(number)
     }
 
