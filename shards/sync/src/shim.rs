@@ -4,15 +4,15 @@
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
 };
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 /// A value on cache lines of its own, so that a write beside it costs its readers nothing.

@@ -3,10 +3,7 @@
 
 use std::io;
 
-use loom::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// What a sleeping shard waits for.
 #[derive(Debug)]
@@ -30,9 +27,10 @@ impl Bell {
 
     /// Sleeps until it is struck, as a shard does in its ring. Loom fails a test in which
     /// nobody strikes any more.
+    #[cfg(test)]
     pub(super) fn wait(&self) {
         while self.count.load(Ordering::Acquire) == 0 {
-            thread::yield_now();
+            loom::thread::yield_now();
         }
     }
 }
