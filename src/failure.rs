@@ -10,6 +10,8 @@ pub(crate) struct Failure {
     pub(crate) what: String,
     /// What to do, a line each.
     pub(crate) advice: Vec<String>,
+    /// The command that does it, where one does.
+    pub(crate) command: Option<String>,
 }
 
 impl Failure {
@@ -18,12 +20,19 @@ impl Failure {
         Self {
             what: what.into(),
             advice: Vec::new(),
+            command: None,
         }
     }
 
     /// Adds a line of advice.
     pub(crate) fn advise(mut self, line: impl Into<String>) -> Self {
         self.advice.push(line.into());
+        self
+    }
+
+    /// Adds the command that helps.
+    pub(crate) fn command(mut self, command: impl Into<String>) -> Self {
+        self.command = Some(command.into());
         self
     }
 
@@ -46,6 +55,9 @@ fn tell(text: &str) {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
+        if let Some(command) = &self.command {
+            write!(f, "\n  Try: {command}")?;
+        }
         self.advice
             .iter()
             .try_for_each(|line| write!(f, "\n  {line}"))

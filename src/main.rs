@@ -65,28 +65,22 @@ fn load(sources: &config::Sources) -> Result<Config, Failure> {
 /// `shardmq check`: prints the effective configuration. That of a bigger machine is
 /// valid here too, so CPUs that are not here are only pointed out.
 fn check(config: &Config) -> ExitCode {
-    let unset = match start::placement::place(config, &host::cpus::Cpus::of_this_host()) {
-        Ok(placement) => vec![
-            (
-                "allow_anonymous",
-                "not set: true on loopback, nothing else is opened".to_owned(),
-            ),
-            ("cpus", String::new()),
-            ("shards.cpus", format!("not set; here {}", placement.shards)),
-            (
-                "shards.count",
-                format!("not set; here {}", placement.shards.len()),
-            ),
+    let here = |what: String| format!("not set; here {what}");
+    let mut unset = vec![(
+        "allow_anonymous",
+        "not set: everybody, but no address is opened that others could reach".to_owned(),
+    )];
+    match start::placement::place(config, &host::cpus::Cpus::of_this_host()) {
+        Ok(placement) => unset.extend([
+            ("shards.cpus", here(placement.shards.to_string())),
+            ("shards.count", here(placement.shards.len().to_string())),
             (
                 "shards.control_cpus",
-                format!("not set; here {:?}", placement.control.to_string()),
+                here(format!("\"{}\"", placement.control)),
             ),
-        ],
-        Err(failure) => {
-            failure.warn();
-            Vec::new()
-        }
-    };
+        ]),
+        Err(failure) => failure.warn(),
+    }
     print(&config::print::effective(config, &unset))
 }
 

@@ -33,40 +33,42 @@ fn explain(error: &io::Error, kernel: &Kernel) -> Failure {
         Some(libc::EPERM | libc::EACCES) => forbidden(kernel),
         Some(libc::ENOSYS) => missing(kernel),
         Some(libc::EINVAL) => too_old(kernel),
-        Some(libc::ENOMEM) => Failure::new("there is not enough memory for io_uring")
-            .advise("If the limit of locked memory is the cause: ulimit -l unlimited")
-            .advise("in a systemd unit: LimitMEMLOCK=infinity"),
+        Some(libc::ENOMEM) => Failure::new("io_uring cannot be used: not enough memory")
+            .command("sudo prlimit --pid $$ --memlock=unlimited:unlimited")
+            .advise(
+                "in a systemd unit: LimitMEMLOCK=infinity; in a container: --ulimit memlock=-1",
+            ),
         Some(libc::EMFILE | libc::ENFILE) => Failure::new(format!(
             "io_uring cannot be used: no open file is left ({error})"
         ))
-        .advise("Raise the limit of open files: ulimit -n 1048576"),
+        .command("sudo prlimit --pid $$ --nofile=1048576:1048576"),
         _ => Failure::new(format!("io_uring cannot be used: {error}")),
     }
 }
 
 /// The kernel has it and does not give it.
 fn forbidden(kernel: &Kernel) -> Failure {
-    let switch_on = "Allow it: sudo sysctl -w kernel.io_uring_disabled=0";
+    let allow = "sudo sysctl -w kernel.io_uring_disabled=0";
     match kernel.uring_disabled {
         Some(2) => {
-            Failure::new("io_uring is disabled: kernel.io_uring_disabled = 2").advise(switch_on)
+            Failure::new("io_uring is disabled: kernel.io_uring_disabled = 2").command(allow)
         }
         Some(1) if !kernel.may(Capability::SysAdmin) => Failure::new(
             "io_uring is disabled for unprivileged processes: kernel.io_uring_disabled = 1",
         )
-        .advise(switch_on)
-        .advise("or allow a group: sudo sysctl -w kernel.io_uring_group=GID"),
+        .command(allow)
+        .advise("or allow only a group: sudo sysctl -w kernel.io_uring_group=$(id -g)"),
         _ if kernel.filtered => filtered(),
         _ => Failure::new("io_uring is forbidden by a security module (SELinux, AppArmor)")
-            .advise("See: sudo ausearch -m avc -c shardmq, or: sudo dmesg | grep -i denied"),
+            .advise("See what it says: sudo dmesg | grep -i denied"),
     }
 }
 
 /// A seccomp filter refuses the calls.
 fn filtered() -> Failure {
-    Failure::new("io_uring is forbidden by a seccomp filter (a container or a service's sandbox)")
+    Failure::new("io_uring is forbidden by a seccomp filter, of a container or of a service")
         .advise(format!(
-            "Docker, Podman: a --security-opt seccomp=FILE that allows {CALLS}"
+            "Docker, Podman: --security-opt seccomp=FILE, which must allow {CALLS}"
         ))
         .advise("Kubernetes: securityContext.seccompProfile with the same")
         .advise("systemd: SystemCallFilter=@system-service @aio")
@@ -75,27 +77,26 @@ fn filtered() -> Failure {
 /// The system call is not there, or seems not to be.
 fn missing(kernel: &Kernel) -> Failure {
     // The sysctl is there only if the kernel was built with io_uring.
-    if kernel.filtered && (kernel.uring_disabled.is_some() || kernel.version() >= Some(OLDEST)) {
+    let built = kernel.uring_disabled.is_some() || kernel.version() >= Some(OLDEST);
+    if kernel.filtered && built {
         return filtered();
     }
     if kernel.version() < Some(OLDEST) {
         return too_old(kernel);
     }
-    Failure::new(format!(
-        "the kernel ({}) was built without io_uring",
-        kernel.release
-    ))
-    .advise("Use a kernel with CONFIG_IO_URING=y, as those of the distributions are")
+    let release = &kernel.release;
+    Failure::new(format!("the kernel ({release}) was built without io_uring"))
+        .advise("Use a kernel with CONFIG_IO_URING=y, as those of the distributions are")
 }
 
 /// The kernel does not know the flags.
 fn too_old(kernel: &Kernel) -> Failure {
     Failure::new(format!(
-        "the kernel ({}) is too old: its io_uring lacks IORING_SETUP_DEFER_TASKRUN",
+        "the kernel ({}) is too old for io_uring as it is used here (IORING_SETUP_DEFER_TASKRUN)",
         kernel.release
     ))
     .advise(format!(
-        "Linux {}.{} or later is needed",
+        "Install Linux {}.{} or later, and start it",
         OLDEST.major, OLDEST.minor
     ))
 }

@@ -146,8 +146,8 @@ fn explain(folder: &Path, error: &io::Error) -> Failure {
     ));
     match error.kind() {
         ErrorKind::PermissionDenied => failure
-            .advise(format!(
-                "Give it to this user: sudo chown -R $(id -u) {}",
+            .command(format!(
+                "sudo install -d -m 700 -o \"$(id -u)\" {}",
                 folder.display()
             ))
             .advise("or use another folder: --data-dir FOLDER"),

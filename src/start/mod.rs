@@ -98,7 +98,7 @@ fn locked_memory() -> Result<(), Failure> {
         limit.soft >> 10,
         limits::LOCKED_MEMORY_MIN >> 10,
     ))
-    .advise("Raise it for this process: sudo prlimit --memlock=unlimited:unlimited --pid $$")
+    .command("sudo prlimit --pid $$ --memlock=unlimited:unlimited")
     .advise("in a systemd unit: LimitMEMLOCK=infinity; in a container: --ulimit memlock=-1"))
 }
 
@@ -121,11 +121,16 @@ fn warn_about(config: &Config, placement: &Placement, open_files: u64) {
         warn!("allow_anonymous = false and no authentication in this version: nobody can connect");
     }
     let possible = limits::connections(open_files, placement.shards.len(), config.listeners.len());
-    for listener in &config.listeners {
-        if u64::from(listener.max_connections) > possible {
+    for Listener {
+        name,
+        max_connections,
+        ..
+    } in &config.listeners
+    {
+        if u64::from(*max_connections) > possible {
             warn!(
-                "listeners.tcp.{}.max_connections = {}, but the open files are enough for {possible}",
-                listener.name, listener.max_connections
+                "listeners.tcp.{name}.max_connections = {max_connections}, but the open files are \
+                 enough for {possible} connections"
             );
         }
     }

@@ -6,7 +6,7 @@
 //! each port is bound once without that option, which fails as long as anybody listens.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use crate::host;
 /// How long a port may stay taken. The kernel tears the rings of a process that ended
 /// down within half a second.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The port of MQTT.
+const USUAL: u16 = 1883;
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,7 +62,10 @@ fn bind(listener: &Listener) -> io::Result<TcpListener> {
 fn explain(listener: &Listener, error: &io::Error) -> Failure {
     let Listener { name, bind, .. } = listener;
     let of = format!("of listener {name}");
-    let elsewhere = format!("--set listeners.tcp.{name}.bind={}", beside(*bind));
+    let elsewhere = |port| {
+        let address = SocketAddr::new(bind.ip(), port);
+        format!("--set listeners.tcp.{name}.bind={address}")
+    };
     match error.kind() {
         ErrorKind::AddrInUse => {
             let by = match host::ports::listener(bind.port()) {
@@ -73,7 +78,8 @@ fn explain(listener: &Listener, error: &io::Error) -> Failure {
             ))
             .advise(format!("See who: sudo ss -ltnp 'sport = :{}'", bind.port()))
             .advise(format!(
-                "Stop that process, or listen elsewhere: {elsewhere}"
+                "Stop that process, or listen elsewhere: {}",
+                elsewhere(bind.port().checked_add(1).unwrap_or(USUAL))
             ))
         }
         ErrorKind::PermissionDenied => Failure::new(format!(
@@ -81,7 +87,7 @@ fn explain(listener: &Listener, error: &io::Error) -> Failure {
             bind.port()
         ))
         .advise("Allow it: sudo setcap cap_net_bind_service=+ep \"$(command -v shardmq)\"")
-        .advise(format!("or use a port from 1024 up: {elsewhere}")),
+        .advise(format!("or use a port from 1024 up: {}", elsewhere(USUAL))),
         ErrorKind::AddrNotAvailable => Failure::new(format!(
             "{} {of} is not an address of this machine",
             bind.ip()
@@ -89,10 +95,4 @@ fn explain(listener: &Listener, error: &io::Error) -> Failure {
         .advise("See which there are: ip -brief address"),
         _ => Failure::new(format!("{bind} {of} cannot be used: {error}")),
     }
-}
-
-/// An address to suggest instead: the usual port, or the next one if it is that.
-fn beside(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
-    address.set_port(if address.port() == 1883 { 1884 } else { 1883 });
-    address
 }

@@ -54,13 +54,11 @@ impl Ready<'_> {
 
     /// Why nobody else can connect, and how to change it.
     fn how_to_open(&self) -> String {
-        let port = self
-            .listeners
-            .first()
-            .map_or(1883, |listener| listener.bind.port());
+        let first = self.listeners.first();
+        let (name, port) = first.map_or(("default", 1883), |l| (&*l.name, l.bind.port()));
         format!(
             "No authentication is configured, so only this machine can connect. To let everybody \
-             in:\n  shardmq --set listeners.tcp.default.bind=0.0.0.0:{port} \
+             in:\n  shardmq --set listeners.tcp.{name}.bind=0.0.0.0:{port} \
              --set allow_anonymous=true"
         )
     }

@@ -20,10 +20,11 @@ fn placement(facts: &Facts) -> Item {
                 placement.shards, placement.control
             ),
         ),
-        Err(failure) => {
-            let command = format!("shardmq --cpus {}", facts.cpus.allowed);
-            Item::ok("shards", "cannot be placed").problem(failure.what.as_str(), command)
-        }
+        Err(failure) => Item::ok("shards", "cannot be placed").problem(
+            failure
+                .clone()
+                .command(format!("shardmq --cpus {}", facts.cpus.allowed)),
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Item;
 use super::facts::Facts;
+use crate::failure::Failure;
 use crate::host::kernel::OLDEST;
 
 pub(crate) fn items(facts: &Facts) -> Vec<Item> {
@@ -11,10 +12,10 @@ pub(crate) fn items(facts: &Facts) -> Vec<Item> {
 fn version(facts: &Facts) -> Item {
     let item = Item::ok("kernel", facts.kernel.release.as_str());
     match facts.kernel.version() {
-        Some(version) if version < OLDEST => item.problem(
-            format!("Linux {}.{} or later is needed", OLDEST.major, OLDEST.minor),
-            "uname -r # after installing a later kernel and a reboot",
-        ),
+        Some(version) if version < OLDEST => item.problem(Failure::new(format!(
+            "install Linux {}.{} or later, and start it",
+            OLDEST.major, OLDEST.minor
+        ))),
         _ => item,
     }
 }
@@ -22,13 +23,6 @@ fn version(facts: &Facts) -> Item {
 fn uring(facts: &Facts) -> Item {
     match &facts.uring {
         Ok(()) => Item::ok("io_uring", "a ring of the kind that shards use can be made"),
-        Err(failure) => {
-            let advice = failure.advice.first().map_or("", String::as_str);
-            // Advice is a label, a colon and what to type.
-            let command = advice
-                .split_once(": ")
-                .map_or(advice, |(_, command)| command);
-            Item::ok("io_uring", "not available").problem(failure.what.as_str(), command)
-        }
+        Err(failure) => Item::ok("io_uring", "not available").problem(failure.clone()),
     }
 }

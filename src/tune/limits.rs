@@ -2,6 +2,7 @@
 
 use super::Item;
 use super::facts::Facts;
+use crate::failure::Failure;
 use crate::host::kernel::Capability;
 use crate::host::limits::{self, LOCKED_MEMORY_MIN, LOCKED_MEMORY_PER_SHARD};
 use crate::host::system::Limit;
@@ -33,7 +34,7 @@ fn open_files(facts: &Facts) -> Option<Item> {
         _ => raise,
     };
     Some(if connections == 0 {
-        item.problem("not enough for the broker itself", command)
+        item.problem(Failure::new("not enough for the broker itself").command(command))
     } else if limit.hard < OPEN_FILES {
         item.advice(
             "for this shell; for good: tuning/limits.conf or LimitNOFILE=",
@@ -52,8 +53,7 @@ fn locked_memory(facts: &Facts) -> Option<Item> {
     let too_low = limit.hard < LOCKED_MEMORY_MIN;
     Some(if too_low && !facts.kernel.may(Capability::SysResource) {
         item.problem(
-            format!("io_uring needs {}", bytes(LOCKED_MEMORY_MIN)),
-            command,
+            Failure::new(format!("io_uring needs {}", bytes(LOCKED_MEMORY_MIN))).command(command),
         )
     } else if limit.hard < wanted && !facts.kernel.may(Capability::IpcLock) {
         item.advice(

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::failure::Failure;
 use facts::Facts;
 
 /// How things stand.
@@ -80,10 +81,15 @@ impl Item {
     }
 
     /// The broker would not start.
-    fn problem(self, reason: impl Into<String>, command: impl Into<String>) -> Self {
+    fn problem(self, failure: Failure) -> Self {
+        let mut reason = vec![failure.what];
+        reason.extend(failure.advice);
+        let (reason, command) = (Some(reason.join("; ")), failure.command);
         Self {
             status: Status::Problem,
-            ..self.advice(reason, command)
+            reason,
+            command,
+            ..self
         }
     }
 }

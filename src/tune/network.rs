@@ -159,7 +159,7 @@ fn interrupts(facts: &Facts) -> Item {
         .iter()
         .map(|interrupt| {
             format!(
-                "{} {} on {}",
+                "{} {} on CPU {}",
                 interrupt.interface, interrupt.number, interrupt.cpus
             )
         })

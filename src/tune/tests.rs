@@ -94,14 +94,16 @@ fn an_old_kernel_is_a_problem() {
         ..Kernel::default()
     };
     let facts = Facts { kernel, ..good() };
-    assert_eq!(only(&facts).0, Status::Problem);
-    assert_eq!(Report::of(&facts).exit_code(), ExitCode::FAILURE);
+    let report = Report::of(&facts);
+    assert_eq!(report.items[0].status, Status::Problem);
+    assert_eq!(report.exit_code(), ExitCode::FAILURE);
 }
 
 #[test]
-fn a_ring_that_is_refused_is_a_problem_with_the_command_alone() {
+fn a_ring_that_is_refused_is_a_problem_with_its_command() {
     let failure = Failure::new("io_uring is disabled")
-        .advise("Allow it: sudo sysctl -w kernel.io_uring_disabled=0");
+        .command("sudo sysctl -w kernel.io_uring_disabled=0")
+        .advise("or allow a group");
     let (status, name, command) = only(&Facts {
         uring: Err(failure),
         ..good()
