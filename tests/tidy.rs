@@ -89,7 +89,8 @@ const BANS: &[Ban] = &[
 /// Which packages of ours a package may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
     ("shardmq", &["shards"]),
-    ("shards", &["protocol"]),
+    ("shards", &["protocol", "shard-sync"]),
+    ("shard-sync", &[]),
     ("protocol", &[]),
     ("bench", &["protocol", "shards"]),
     ("fuzz", &["protocol", "shards"]),
