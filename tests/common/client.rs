@@ -199,15 +199,27 @@ impl Client {
         self.expect(&packet::PINGRESP);
     }
 
-    /// Proves that nothing that `publisher` has sent so far reaches this client: of two
-    /// messages from one publisher the later one comes first.
+    /// Proves that nothing that `publisher` has sent so far reaches this client.
     pub(crate) fn expect_nothing_from(&mut self, publisher: &mut Self) {
+        let messages = self.messages_from(publisher);
+        assert!(messages.is_empty(), "nothing was to come, but {messages:?}");
+    }
+
+    /// What reaches this client of all that `publisher` has sent so far: of two
+    /// messages from one publisher the later one comes last.
+    pub(crate) fn messages_from(&mut self, publisher: &mut Self) -> Vec<Delivery> {
         let fence = format!("fence/{}", self.next_id());
         self.subscribe(&fence, 0);
         publisher.publish(&fence, "fence", 0);
-        let message = self.expect_publish();
-        assert_eq!(message.topic, fence, "got {message:?}");
-        self.unsubscribe(&fence);
+        let mut messages = Vec::new();
+        loop {
+            let message = self.expect_publish();
+            if message.topic == fence {
+                self.unsubscribe(&fence);
+                return messages;
+            }
+            messages.push(message);
+        }
     }
 
     /// The next packet that is not a PUBLISH; messages that come before it are kept.

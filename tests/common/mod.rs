@@ -11,6 +11,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod client;
+pub(crate) mod matching;
 pub(crate) mod packet;
 pub(crate) mod property;
 pub(crate) mod received;
