@@ -1,40 +1,18 @@
 //! The seam to the data plane: everything that the process knows of it.
 
-use std::convert::Infallible;
-
 use shards::settings::Settings;
 
 use crate::failure::Failure;
 
-/// The data plane while it runs.
-#[derive(Debug)]
-pub(crate) struct Running(Infallible);
-
-/// Stops the data plane from another thread.
-#[derive(Clone, Debug)]
-pub(crate) struct Stopper(Infallible);
+pub(crate) use shards::{Running, Stopper};
 
 /// Starts the shards. When this returns they listen.
-pub(crate) fn start(_: Settings) -> Result<Running, Failure> {
-    Err(Failure::new("the data plane is not linked"))
+pub(crate) fn start(settings: &Settings) -> Result<Running, Failure> {
+    shards::start(settings).map_err(|error| Failure::new(error.to_string()))
 }
 
-impl Running {
-    /// A handle for the signals.
-    pub(crate) fn stopper(&self) -> Stopper {
-        match self.0 {}
-    }
-
-    /// Waits until every shard has ended. An error if it was not because somebody
-    /// stopped them.
-    pub(crate) fn wait(self) -> Result<(), Failure> {
-        match self.0 {}
-    }
-}
-
-impl Stopper {
-    /// Asks the shards to close their listeners, say goodbye to their clients and end.
-    pub(crate) fn stop(&self) {
-        match self.0 {}
-    }
+/// Waits until every shard has ended. An error if it was not because somebody stopped
+/// them.
+pub(crate) fn wait(running: Running) -> Result<(), Failure> {
+    running.wait().map_err(|error| Failure::new(format!("a shard failed: {error}")))
 }

@@ -55,12 +55,12 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     };
     let announcement = ready.announcement(&folder, open_files);
     warn_about(&config, &placement, open_files);
-    let running = plane::start(settings(&config, &placement, listeners))?;
+    let running = plane::start(&settings(&config, &placement, listeners))?;
     signals::watch(running.stopper())?;
     announcement.show();
     notify::ready();
 
-    running.wait()?;
+    plane::wait(running)?;
     info!("stopped");
     drop(folder);
     Ok(ExitCode::SUCCESS)
