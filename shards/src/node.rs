@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::engine::neighbours::Neighbours;
 use crate::engine::{Acceptor, Engine, EngineSetup};
+use crate::routes;
 use crate::settings::{Listener, Settings};
 use crate::shard::{Shard, ShardSetup, Stats};
 
@@ -133,10 +134,13 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let started = Instant::now();
     let limits = Arc::new(settings.mqtt.clone());
     let (ready, readiness) = mpsc::channel();
+    let mut links = routes::start(count, settings.hash_seed, &doorbells)
+        .map_err(|source| shard_error(0, source))?;
     let (mut threads, mut stats) = (Vec::new(), Vec::new());
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let shard_stats = Arc::new(Stats::default());
         stats.push(Arc::clone(&shard_stats));
+        let (reader, link) = links.pop().unzip();
         let setup = ShardSetup {
             id: index as u16,
             count: count as u16,
@@ -144,7 +148,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             hash_seed: settings.hash_seed,
             id_secret: secret().map_err(|source| shard_error(cpu, source))?,
             peer_bytes_max: settings.engine.ring_batch_bytes as usize,
-            routes: None,
+            routes: reader,
             stats: shard_stats,
             now_ms: 0,
         };
@@ -156,7 +160,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             })?,
             stop: Arc::clone(&stop),
             started,
-            routes: None,
+            routes: link,
         };
         let ready = ready.clone();
         let thread = std::thread::Builder::new()
@@ -165,9 +169,8 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
-    drop(ready);
     let running = Running { threads, stopper, stats };
-    for (cpu, result) in readiness {
+    for (cpu, result) in readiness.iter().take(count) {
         if let Err(source) = result {
             running.stopper.stop();
             return Err(shard_error(cpu, source));
@@ -201,7 +204,6 @@ fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) 
             }
         };
         let _ = ready.send((cpu, Ok(())));
-        drop(ready);
         engine.run().await
     })
 }

@@ -46,6 +46,7 @@ use protocol::hash::Seed;
 use protocol::message::Message;
 use protocol::retained::RetainedTree;
 use protocol::subscriptions::SubscriptionTree;
+use shard_sync::routes::{DestinationSet, RouteReader};
 
 use crate::settings::Mqtt;
 use crate::slots::Slots;
@@ -97,7 +98,8 @@ pub(crate) struct Shard {
     handovers: Vec<Handover>,
     peers: Vec<Peer>,
     spare_batches: Vec<Box<Batch>>,
-    routes: Option<Box<dyn Routes>>,
+    routes: Option<RouteReader>,
+    destinations: DestinationSet,
     route_changes: Vec<RouteChange>,
     /// Route changes asked for so far.
     routes_asked: u64,
@@ -127,17 +129,9 @@ pub(crate) struct ShardSetup {
     /// Bytes that may wait for one other shard.
     pub(crate) peer_bytes_max: usize,
     /// The route index; `None` when this shard is the only destination there is.
-    pub(crate) routes: Option<Box<dyn Routes>>,
+    pub(crate) routes: Option<RouteReader>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) now_ms: u64,
-}
-
-/// The route index as a shard reads it.
-pub(crate) trait Routes: Send {
-    /// Changes whenever [`Routes::shards`] might answer differently.
-    fn generation(&self) -> u64;
-    /// Calls `visit` with every local shard that has subscribers for the topic.
-    fn shards(&mut self, topic: &str, visit: &mut dyn FnMut(u16));
 }
 
 /// A connection that leaves for the shard its client identifier belongs to, with what has
@@ -196,6 +190,7 @@ impl Shard {
             peers: (0..setup.count).map(|_| Peer::new(setup.peer_bytes_max)).collect(),
             spare_batches: Vec::new(),
             routes: setup.routes,
+            destinations: DestinationSet::new(),
             route_changes: Vec::new(),
             routes_asked: 0,
             routes_applied: 0,

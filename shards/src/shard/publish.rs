@@ -108,16 +108,13 @@ impl Shard {
     #[inline]
     fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
         let own = self.id;
-        let routes = self.routes.as_deref_mut();
+        let (routes, destinations) = (self.routes.as_mut(), &mut self.destinations);
         let generation = routes.as_ref().map_or(0, |routes| routes.generation());
         self.plans.find(topic, &self.subscriptions, generation, |peers| {
-            if let Some(routes) = routes {
-                routes.shards(topic.as_str(), &mut |shard| {
-                    if shard != own {
-                        peers.push(shard);
-                    }
-                });
-            }
+            let Some(routes) = routes else { return };
+            destinations.clear();
+            routes.matches(topic.as_str(), destinations);
+            peers.extend(destinations.shards().map(u16::from).filter(|shard| *shard != own));
         })
     }
 
