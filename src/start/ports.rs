@@ -4,13 +4,15 @@
 //! with a stranger of the same user, or with the dead listener of a broker that ended a
 //! moment ago and whose ring is not torn down yet: connections would get lost there. So
 //! each port is bound once without that option, which fails as long as anybody listens.
+//! The probe itself never listens: whoever connected to it would be cut off.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shards::settings::Listener;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failure::Failure;
 use crate::host;
@@ -35,7 +37,7 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Listener>, Failure> 
             .local_addr()
             .map_err(|error| explain(listener, &error))?;
         reserved.push(Listener {
-            bind: address,
+            bind: address.as_socket().unwrap_or(listener.bind),
             ..listener.clone()
         });
         if listener.bind.port() == 0 {
@@ -46,16 +48,28 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Listener>, Failure> 
 }
 
 /// Binds a listener's address, with some patience while it is taken.
-fn bind(listener: &Listener) -> io::Result<TcpListener> {
+fn bind(listener: &Listener) -> io::Result<Socket> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match TcpListener::bind(listener.bind) {
+        match probe(listener.bind) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 thread::sleep(PAUSE);
             }
             result => return result,
         }
     }
+}
+
+fn probe(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // Connections of a broker that ended may still be in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// What an error means.

@@ -6,7 +6,7 @@ use protocol::session::{AckOutcome, Unknown};
 use protocol::wire::encode;
 use protocol::wire::{Ack, Publish, QoS, ReasonCode, Version};
 
-use super::connection::{Connection, PendingAck, Phase};
+use super::connection::{AckKind, Connection, PendingAck, Phase};
 use super::input::Flow;
 use super::publish::Routed;
 use super::Shard;
@@ -36,7 +36,8 @@ impl Shard {
         {
             session.inflow.hold(packet_id);
         }
-        self.queue_ack(key, PendingAck { packet_id, qos: publish.qos, reason, waits: routed.waits })
+        let kind = ack_kind(publish.qos);
+        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: routed.waits })
     }
 
     /// The message is not taken: a 5.0 client is told, a 3.x client cannot be, and gets the
@@ -49,7 +50,8 @@ impl Shard {
     ) -> Flow {
         self.stats.dropped.add(1);
         let Some(packet_id) = publish.packet_id else { return Flow::Continue };
-        self.queue_ack(key, PendingAck { packet_id, qos: publish.qos, reason, waits: Vec::new() })
+        let kind = ack_kind(publish.qos);
+        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: Vec::new() })
     }
 
     /// A QoS 2 PUBLISH that is held already is answered and not routed again
@@ -58,7 +60,7 @@ impl Shard {
         let Some(packet_id) = publish.packet_id else { return Flow::Continue };
         let waiting = self.connections.get(key).is_some_and(|connection| {
             connection.pending.iter().any(|pending| {
-                pending.iter().any(|ack| ack.packet_id == packet_id && ack.qos == publish.qos)
+                pending.iter().any(|ack| ack.packet_id == packet_id && ack.kind == AckKind::PubRec)
             })
         });
         if waiting {
@@ -66,7 +68,8 @@ impl Shard {
             return Flow::Continue;
         }
         let reason = ReasonCode::SUCCESS;
-        self.queue_ack(key, PendingAck { packet_id, qos: publish.qos, reason, waits: Vec::new() })
+        let kind = ack_kind(publish.qos);
+        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: Vec::new() })
     }
 
     /// Acknowledgements go out in the order of the PUBLISH packets [MQTT-4.6.0-2],
@@ -112,15 +115,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_pubrel(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
+    pub(super) fn handle_pubrel(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
         let Some(session) = self.sessions.get_mut(connection.session) else { return Flow::Stop };
         let held = session.inflow.release(ack.packet_id);
         let reason =
             if held { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
-        self.outbox.mark(connection, key);
-        encode::pubcomp(&mut connection.output, version, ack.packet_id, reason);
-        Flow::Continue
+        let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
+        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: Vec::new() })
     }
 
     #[inline]
@@ -170,7 +172,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else { return Flow::Stop };
         match apply(&mut session.outflow) {
             Ok(_) => {
-                if session.outflow.queued() > 0 {
+                if session.outflow.has_waiting() {
                     self.send_queued(session_key);
                 }
                 Flow::Continue
@@ -182,16 +184,19 @@ impl Shard {
     }
 }
 
+fn ack_kind(qos: QoS) -> AckKind {
+    match qos {
+        QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::PubAck,
+        QoS::ExactlyOnce => AckKind::PubRec,
+    }
+}
+
 #[inline]
 fn write_ack(connection: &mut Connection, ack: &PendingAck) {
-    let version = connection.version;
-    match ack.qos {
-        QoS::AtMostOnce => {}
-        QoS::AtLeastOnce => {
-            encode::puback(&mut connection.output, version, ack.packet_id, ack.reason);
-        }
-        QoS::ExactlyOnce => {
-            encode::pubrec(&mut connection.output, version, ack.packet_id, ack.reason);
-        }
-    }
+    let write = match ack.kind {
+        AckKind::PubAck => encode::puback,
+        AckKind::PubRec => encode::pubrec,
+        AckKind::PubComp => encode::pubcomp,
+    };
+    write(&mut connection.output, connection.version, ack.packet_id, ack.reason);
 }

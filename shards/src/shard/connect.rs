@@ -14,7 +14,7 @@ use super::input::Flow;
 use super::session::{Session, Will};
 use super::{Handover, NONE, Shard};
 
-/// Bytes of the longest topic and of every other string of the protocol.
+/// What assigned client identifiers begin with.
 const ASSIGNED_PREFIX: &str = "auto-";
 
 impl Shard {
@@ -48,7 +48,6 @@ impl Shard {
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
         if present {
-            self.resend(session);
             self.send_queued(session);
             self.announce_presence(session, true);
         }
@@ -62,9 +61,14 @@ impl Shard {
         if connect.client_id.len() > usize::from(self.limits.max_clientid_len) {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
-        // 3.x has no way to tell the client which one it got [MQTT-3.1.3-8] (3.1.1).
-        let nameless = connect.client_id.is_empty();
-        if nameless && connect.version != Version::V5 && !connect.clean_start {
+        // 3.1 asks for a name; 3.1.1 has no way to tell the client which one it got, so
+        // without it no session can be kept [MQTT-3.1.3-8] (3.1.1).
+        let must_have_name = match connect.version {
+            Version::V31 => true,
+            Version::V311 => !connect.clean_start,
+            Version::V5 => false,
+        };
+        if must_have_name && connect.client_id.is_empty() {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
         if connect.user_properties.len() > usize::from(self.limits.max_user_properties) {
@@ -143,7 +147,7 @@ impl Shard {
         let expiry_s = connect.session_expiry.min(self.limits.session_expiry_max_s);
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.connection = key;
-            session.outflow.set_window(window);
+            session.outflow.resume(window);
             session.expiry_s = expiry_s;
             session.will = will;
             if let Some(timer) = session.timer.take() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
-use protocol::wire::{PacketId, QoS, ReasonCode, Version};
+use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::wheel::TimerKey;
 
@@ -103,11 +103,20 @@ impl Aliases {
     }
 }
 
-/// The acknowledgement of a QoS 1 or 2 PUBLISH that other shards have not accepted yet.
+/// What acknowledges a packet of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AckKind {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+/// An acknowledgement that waits for other shards to accept its message, or for one that
+/// does.
 #[derive(Debug)]
 pub(crate) struct PendingAck {
     pub(crate) packet_id: PacketId,
-    pub(crate) qos: QoS,
+    pub(crate) kind: AckKind,
     pub(crate) reason: ReasonCode,
     /// Shards that have to accept, and up to which message of this shard.
     pub(crate) waits: Vec<(u16, u64)>,

@@ -183,7 +183,7 @@ impl Shard {
             Packet::PubComp(ack) => self.handle_pubcomp(key, &ack),
             Packet::Publish(publish) => self.handle_publish(key, version, &publish),
             Packet::PubRec(ack) => self.handle_pubrec(key, version, &ack),
-            Packet::PubRel(ack) => self.handle_pubrel(key, version, &ack),
+            Packet::PubRel(ack) => self.handle_pubrel(key, &ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, version, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, version, &unsubscribe),
         }
