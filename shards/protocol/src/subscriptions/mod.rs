@@ -299,7 +299,8 @@ impl SubscriptionTree {
 
     /// Bytes of memory it holds, about.
     pub fn bytes(&self) -> usize {
-        let subscribers = self.subscribers * size_of::<Subscriber>();
+        let beside_the_first = self.subscribers.saturating_sub(self.filters.len());
+        let subscribers = beside_the_first * size_of::<Subscriber>();
         self.filters.bytes() + self.groups.bytes() + subscribers
     }
 
