@@ -228,7 +228,7 @@ proptest! {
     #[test]
     fn the_table_tells_what_lists_tell(
         steps in steps(),
-        topics in prop::collection::vec(topic_text(), 8),
+        topics in prop::collection::vec(topic_text(), 4),
     ) {
         let mut tree = SubscriptionTree::new(7);
         let mut model = Model::default();
