@@ -157,6 +157,22 @@ fn a_cursor_goes_on_behind_a_node_that_is_gone() {
     }
 }
 
+/// Nodes below `a` go and come, so that `c` has the number that `b` had when the search
+/// stopped below it.
+#[test]
+fn a_cursor_does_not_follow_a_number_to_another_word() {
+    let mut tree = tree_of(&["a", "a/b/x", "a/b/y"]);
+    let cursor = tree.matches(filter("a/b/+"), None, 3, &mut |_| {});
+    assert!(cursor.is_some());
+    tree.remove(topic("a/b/x"));
+    tree.remove(topic("a/b/y"));
+    for other in ["a/c/x", "a/c/y", "a/c/z"] {
+        tree.insert(topic(other), other);
+    }
+    let end = tree.matches(filter("a/b/+"), cursor, 99, &mut |other| panic!("{other}"));
+    assert!(end.is_none());
+}
+
 #[test]
 fn a_cursor_of_a_tree_that_became_empty_ends() {
     let mut tree = tree_of(&["a/b/c", "a/b/d"]);

@@ -23,6 +23,7 @@ use self::filters::Filters;
 pub use self::group::Member;
 use self::groups::Groups;
 use self::receivers::Receivers;
+use crate::topic::tree::hash::Hash;
 use crate::topic::{Filter, TopicName};
 use crate::wire::SubscriptionOptions;
 
@@ -108,9 +109,13 @@ pub struct SubscriptionTree {
 impl SubscriptionTree {
     /// An empty table. `seed` makes its hashes unpredictable from outside.
     pub fn new(seed: u64) -> Self {
+        Self::with_hash(Hash::new(seed))
+    }
+
+    fn with_hash(hash: Hash) -> Self {
         Self {
-            filters: Filters::new(seed),
-            groups: Groups::new(seed),
+            filters: Filters::new(hash),
+            groups: Groups::new(hash),
             subscribers: 0,
             generation: 0,
         }

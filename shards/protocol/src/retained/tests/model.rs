@@ -23,9 +23,9 @@ struct Both {
 }
 
 impl Both {
-    fn new() -> Self {
+    fn new(hash: Hash) -> Self {
         Self {
-            tree: RetainedTree::new(7),
+            tree: RetainedTree::with_hash(hash),
             model: BTreeMap::new(),
             inserted: 0,
         }
@@ -55,6 +55,10 @@ impl Both {
             .filter(|name| filter(text).matches(topic(name)));
         matching.cloned().collect()
     }
+}
+
+fn hash() -> impl Strategy<Value = Hash> {
+    select(vec![Hash::new(7), Hash::COLLIDING])
 }
 
 fn level() -> impl Strategy<Value = &'static str> {
@@ -99,10 +103,11 @@ fn steps(at_most: usize) -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn the_tree_finds_what_a_map_finds(
+        hash in hash(),
         steps in steps(150),
         filters in prop::collection::vec((filter_text(), 1..50_usize), 8),
     ) {
-        let mut both = Both::new();
+        let mut both = Both::new(hash);
         for step in &steps {
             both.take(step);
         }
@@ -125,11 +130,12 @@ proptest! {
     /// the rest; and no message at all is visited twice.
     #[test]
     fn a_search_is_complete_while_the_tree_changes(
+        hash in hash(),
         before in steps(150),
         text in filter_text(),
         turns in prop::collection::vec((steps(8), 1..6_usize), 0..60),
     ) {
-        let mut both = Both::new();
+        let mut both = Both::new(hash);
         for step in &before {
             both.take(step);
         }
@@ -159,8 +165,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_left_when_everything_is_removed(steps in steps(150)) {
-        let mut both = Both::new();
+    fn nothing_is_left_when_everything_is_removed(hash in hash(), steps in steps(150)) {
+        let mut both = Both::new(hash);
         let start = (both.tree.topics.counts(), both.tree.bytes());
         for step in &steps {
             both.take(step);

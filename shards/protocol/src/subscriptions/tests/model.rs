@@ -84,6 +84,10 @@ impl Model {
     }
 }
 
+fn hash() -> impl Strategy<Value = Hash> {
+    select(vec![Hash::new(7), Hash::COLLIDING])
+}
+
 fn level() -> impl Strategy<Value = &'static str> {
     select(vec![
         "a",
@@ -227,10 +231,11 @@ fn compare(name: &str, tree: &SubscriptionTree, model: &Model) {
 proptest! {
     #[test]
     fn the_table_tells_what_lists_tell(
+        hash in hash(),
         steps in steps(),
         topics in prop::collection::vec(topic_text(), 4),
     ) {
-        let mut tree = SubscriptionTree::new(7);
+        let mut tree = SubscriptionTree::with_hash(hash);
         let mut model = Model::default();
         for step in steps {
             let (visible, generation) = (model.visible(), tree.generation());
@@ -244,8 +249,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_left_when_everything_is_removed(steps in steps()) {
-        let mut tree = SubscriptionTree::new(7);
+    fn nothing_is_left_when_everything_is_removed(hash in hash(), steps in steps()) {
+        let mut tree = SubscriptionTree::with_hash(hash);
         let start = (tree.filters.counts(), tree.bytes());
         let mut model = Model::default();
         for step in steps {

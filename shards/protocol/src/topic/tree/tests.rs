@@ -9,7 +9,7 @@ use super::trie::{ROOT, Trie};
 
 #[test]
 fn words_of_any_length_lead_to_their_own_child() {
-    let mut trie = Trie::<u8>::new(1);
+    let mut trie = Trie::<u8>::new(Hash::new(1));
     let words: Vec<String> = (0..40).map(|length| "x".repeat(length)).collect();
     let nodes: Vec<u32> = words
         .iter()
@@ -25,7 +25,7 @@ fn words_of_any_length_lead_to_their_own_child() {
 
 #[test]
 fn a_long_word_is_kept_once_and_goes_with_its_last_use() {
-    let mut trie = Trie::<u8>::new(1);
+    let mut trie = Trie::<u8>::new(Hash::new(1));
     let start = trie.bytes();
     let word = "a word of more than sixteen bytes";
     let outer = trie.add_child(ROOT, word);
@@ -58,6 +58,16 @@ fn texts_that_differ_in_zeros_at_the_end_have_different_hashes() {
     assert_ne!(
         hash.text("sixteen bytes ab"),
         hash.text("sixteen bytes ab\0")
+    );
+}
+
+#[test]
+fn the_colliding_hash_collides() {
+    let hash = Hash::COLLIDING;
+    assert_eq!(hash.text("a"), hash.text("b"));
+    assert_eq!(
+        hash.with(hash.text("a"), 1),
+        hash.with(hash.text("sixteen bytes and more"), 2)
     );
 }
 

@@ -40,9 +40,9 @@ pub(crate) struct Key {
 }
 
 impl<V: Default> Trie<V> {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(hash: Hash) -> Self {
         Self {
-            hash: Hash::new(seed),
+            hash,
             nodes: Self::only(Node::default()),
             edges: Table::default(),
             long_words: LongWords::new(),
