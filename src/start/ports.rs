@@ -6,11 +6,12 @@
 //! each port is bound once without that option, which fails as long as anybody listens.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use shards::settings::Listener;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failure::Failure;
 use crate::host;
@@ -30,12 +31,9 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Listener>, Failure> 
     let mut chosen = Vec::new();
     let mut reserved = Vec::new();
     for listener in listeners {
-        let probe = bind(listener).map_err(|error| explain(listener, &error))?;
-        let address = probe
-            .local_addr()
-            .map_err(|error| explain(listener, &error))?;
+        let (probe, bind) = probe(listener.bind).map_err(|error| explain(listener, &error))?;
         reserved.push(Listener {
-            bind: address,
+            bind,
             ..listener.clone()
         });
         if listener.bind.port() == 0 {
@@ -45,17 +43,34 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Listener>, Failure> 
     Ok(reserved)
 }
 
-/// Binds a listener's address, with some patience while it is taken.
-fn bind(listener: &Listener) -> io::Result<TcpListener> {
+/// Binds an address, with some patience while it is taken. Returns the socket and where
+/// it is bound.
+fn probe(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match TcpListener::bind(listener.bind) {
+        match bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 thread::sleep(PAUSE);
             }
             result => return result,
         }
     }
+}
+
+/// Binds an address without listening there: nobody must find a port open that takes no
+/// connection yet.
+fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // Connections of an earlier broker that are not quite closed do not count, only
+    // listeners do. A free port is to be free of both.
+    socket.set_reuse_address(address.port() != 0)?;
+    socket.bind(&address.into())?;
+    let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok((socket, bound))
 }
 
 /// What an error means.
