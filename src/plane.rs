@@ -14,5 +14,7 @@ pub(crate) fn start(settings: &Settings) -> Result<Running, Failure> {
 /// Waits until every shard has ended. An error if it was not because somebody stopped
 /// them.
 pub(crate) fn wait(running: Running) -> Result<(), Failure> {
-    running.wait().map_err(|error| Failure::new(format!("a shard failed: {error}")))
+    running
+        .wait()
+        .map_err(|error| Failure::new(format!("a shard failed: {error}")))
 }

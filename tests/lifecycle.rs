@@ -81,13 +81,12 @@ impl Drop for Broker {
     }
 }
 
-/// The broker itself, without the `timeout` around it: signals must reach it, and its
-/// process number must be its own.
+/// A broker on a port that nobody else has.
 fn shardmq(folder: &Folder, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shardmq"));
-    command.args(arguments).current_dir(&folder.0);
-    command.env("SHARDMQ_LISTENERS__TCP__DEFAULT__BIND", "127.0.0.1:0");
-    command.stderr(Stdio::null()).env_remove("SHARDMQ_CONFIG");
+    let mut command = folder.shardmq(arguments);
+    command
+        .env("SHARDMQ_LISTENERS__TCP__DEFAULT__BIND", "127.0.0.1:0")
+        .stderr(Stdio::null());
     command
 }
 

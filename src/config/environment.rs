@@ -7,9 +7,9 @@ use super::origin::Origin;
 
 /// What the names of our variables begin with, in any case.
 const PREFIX: &str = "SHARDMQ_";
-/// Variables with our prefix that are no settings: the configuration file's path, and the
-/// switch of our tests that makes missing clients an error.
-const OTHERS: [&str; 2] = [CONFIG, "SHARDMQ_REQUIRE_CLIENTS"];
+/// Variables with our prefix that are no settings: the configuration file's path, and
+/// those of our tests, which a broker that they start inherits.
+const OTHERS: [&str; 3] = [CONFIG, "SHARDMQ_REQUIRE_CLIENTS", "SHARDMQ_TEST_BROKER"];
 /// The variable that names the configuration file.
 pub(crate) const CONFIG: &str = "SHARDMQ_CONFIG";
 

@@ -4,7 +4,6 @@
 //! with a stranger of the same user, or with the dead listener of a broker that ended a
 //! moment ago and whose ring is not torn down yet: connections would get lost there. So
 //! each port is bound once without that option, which fails as long as anybody listens.
-//! The probe itself never listens: whoever connected to it would be cut off.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -32,12 +31,9 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Listener>, Failure> 
     let mut chosen = Vec::new();
     let mut reserved = Vec::new();
     for listener in listeners {
-        let probe = bind(listener).map_err(|error| explain(listener, &error))?;
-        let address = probe
-            .local_addr()
-            .map_err(|error| explain(listener, &error))?;
+        let (probe, bind) = probe(listener.bind).map_err(|error| explain(listener, &error))?;
         reserved.push(Listener {
-            bind: address.as_socket().unwrap_or(listener.bind),
+            bind,
             ..listener.clone()
         });
         if listener.bind.port() == 0 {
@@ -47,11 +43,12 @@ pub(crate) fn reserve(listeners: &[Listener]) -> Result<Vec<Listener>, Failure> 
     Ok(reserved)
 }
 
-/// Binds a listener's address, with some patience while it is taken.
-fn bind(listener: &Listener) -> io::Result<Socket> {
+/// Binds an address, with some patience while it is taken. Returns the socket and where
+/// it is bound.
+fn probe(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match probe(listener.bind) {
+        match bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 thread::sleep(PAUSE);
             }
@@ -60,16 +57,20 @@ fn bind(listener: &Listener) -> io::Result<Socket> {
     }
 }
 
-fn probe(address: SocketAddr) -> io::Result<Socket> {
+/// Binds an address without listening there: nobody must find a port open that takes no
+/// connection yet.
+fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // Connections of a broker that ended may still be in TIME_WAIT.
-    socket.set_reuse_address(true)?;
+    // Connections of an earlier broker that are not quite closed do not count, only
+    // listeners do. A free port is to be free of both.
+    socket.set_reuse_address(address.port() != 0)?;
     socket.bind(&address.into())?;
-    Ok(socket)
+    let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok((socket, bound))
 }
 
 /// What an error means.

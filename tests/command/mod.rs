@@ -43,16 +43,14 @@ impl Folder {
         path
     }
 
-    /// The program with arguments, in this folder, without settings from outside. It is
-    /// ended after half a minute, so that a broker that runs against expectation does not
-    /// hang the test.
+    /// The program with arguments, in this folder, without settings from outside. It ends
+    /// after a minute, so that one that runs against expectation does not hang the test.
     pub(crate) fn shardmq(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("timeout");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shardmq"));
         command
-            .arg("30")
-            .arg(env!("CARGO_BIN_EXE_shardmq"))
             .args(arguments)
-            .current_dir(&self.0);
+            .current_dir(&self.0)
+            .stdin(Stdio::null());
         for (name, _) in env::vars_os() {
             if name
                 .to_string_lossy()
@@ -62,7 +60,7 @@ impl Folder {
                 command.env_remove(name);
             }
         }
-        command.stdin(Stdio::null());
+        without(&mut command, Without::TimeAfter(60));
         command
     }
 
@@ -108,6 +106,8 @@ pub(crate) enum Without {
     Limit(u32, u64, u64),
     /// `io_uring_setup`, which then fails with this error.
     Rings(i32),
+    /// The time after so many seconds: SIGALRM ends it then.
+    TimeAfter(u32),
 }
 
 /// Takes something away from a command.
@@ -116,6 +116,7 @@ pub(crate) fn without(command: &mut Command, what: Without) -> &mut Command {
         Without::Capability(number) => take_capability(number),
         Without::Limit(resource, soft, hard) => take_limit(resource, soft, hard),
         Without::Rings(errno) => take_rings(errno),
+        Without::TimeAfter(seconds) => take_time(seconds),
     };
     // SAFETY: the closure runs in the child between fork and exec; it makes system calls
     // only, allocates nothing and takes no lock.
@@ -125,6 +126,12 @@ pub(crate) fn without(command: &mut Command, what: Without) -> &mut Command {
 fn take_capability(number: i32) -> io::Result<()> {
     // SAFETY: this operation takes its argument by value.
     unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) };
+    Ok(())
+}
+
+fn take_time(seconds: u32) -> io::Result<()> {
+    // SAFETY: takes its argument by value. The alarm outlives exec.
+    unsafe { libc::alarm(seconds) };
     Ok(())
 }
 
