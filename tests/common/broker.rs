@@ -15,9 +15,13 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Connect, Setup, Version};
 
-/// How long anything that must happen may take before the test gives up on it.
-/// Far above what is ever needed: no test measures time with it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything that must happen may take before the test gives up on it: far
+/// above what is ever needed, for no test measures time with it. Less, in seconds, can
+/// be set by `SHARDMQ_TEST_PATIENCE` for a broker that is known to fail many tests.
+pub(crate) fn patience() -> Duration {
+    let seconds = std::env::var("SHARDMQ_TEST_PATIENCE").ok();
+    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(10))
+}
 
 /// A running broker. It is killed when dropped; a broker that has ended by itself
 /// or has panicked fails the test then.
@@ -163,7 +167,7 @@ impl Broker {
     }
 
     fn wait_until_it_accepts(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.process.try_wait().expect("ask for the broker's end") {
                 self.expected_to_end = true;
