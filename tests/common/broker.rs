@@ -20,7 +20,11 @@ use super::{Client, Connect, Setup, Version};
 /// be set by `SHARDMQ_TEST_PATIENCE` for a broker that is known to fail many tests.
 pub(crate) fn patience() -> Duration {
     let seconds = std::env::var("SHARDMQ_TEST_PATIENCE").ok();
-    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(10))
+    Duration::from_secs(
+        seconds
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(10),
+    )
 }
 
 /// A running broker. It is killed when dropped; a broker that has ended by itself
