@@ -113,11 +113,11 @@ impl Broker {
         self.wait_until_it_accepts();
     }
 
-    /// Sends SIGTERM.
-    pub(crate) fn terminate(&mut self) {
+    /// Sends a signal that ends it, as `TERM`.
+    pub(crate) fn terminate(&mut self, signal: &str) {
         self.expected_to_end = true;
         let status = Command::new("kill")
-            .args(["-TERM", &self.pid().to_string()])
+            .args([&format!("-{signal}"), &self.pid().to_string()])
             .status();
         assert!(status.expect("run kill").success(), "no process to signal");
     }
@@ -155,6 +155,12 @@ impl Broker {
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
             .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok())
             .expect("a size in the broker's status")
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        folder.expect("read the broker's descriptors").count()
     }
 
     /// User and system time so far, in clock ticks.
