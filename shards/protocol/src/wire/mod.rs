@@ -7,15 +7,30 @@
 //! specification asks of a single packet is made here, so that what comes out
 //! is well formed; rules about the order of packets belong to the session.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
+#[cfg(test)]
+mod client;
+mod decode;
 pub mod encode;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod packet;
 mod properties;
 mod reader;
 mod reason;
+mod split;
+#[cfg(test)]
+mod tests;
+mod text;
 
+pub use decode::{SubscribeFilters, UnsubscribeFilters, decode, decode_connect, decode_publish};
 pub use error::{ConnectError, DecodeError, Malformed, ProtocolError};
 pub use packet::*;
 pub use properties::{PublishProperties, UserProperties};
-pub use reader::{Split, decode, decode_connect, split};
 pub use reason::ReasonCode;
+pub use split::{Split, check_length, split};

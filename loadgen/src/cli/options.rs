@@ -1,0 +1,181 @@
+//! Options that scenarios share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{self, CpuList};
+use crate::codec::{Qos, Version};
+use crate::net::{Sources, Targets, system};
+use crate::payload::STAMP_LENGTH;
+use crate::run::{Profile, Share, Staging};
+use crate::traffic::Pace;
+
+/// Options of every scenario.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The broker: a host, or several `host[:port],…` to spread the clients over
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port of hosts that are given without one
+    #[arg(long, default_value_t = 1883)]
+    pub port: u16,
+    /// Protocol version
+    #[arg(long, value_enum, default_value_t = Version::V311)]
+    pub mqtt: Version,
+    /// User name, together with --password
+    #[arg(long, requires = "password")]
+    pub username: Option<String>,
+    /// Password
+    #[arg(long, requires = "username")]
+    pub password: Option<String>,
+    /// Threads; each has its own clients, ring and descriptor table [default: one per CPU]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// CPUs to pin the threads to, such as "1" or "0-3,8" [default: not pinned]
+    #[arg(long, value_parser = values::cpu_list)]
+    pub cpus: Option<CpuList>,
+    /// Addresses to connect from, such as 127.0.0.1-127.0.0.40 or a list; each has about 28,000
+    /// ports [default: the kernel's choice]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub source: String,
+    /// Connections per second in total [default: as the broker answers]
+    #[arg(long, value_parser = values::rate)]
+    pub connect_rate: Option<f64>,
+    /// Keep Alive in seconds, 0 for none
+    #[arg(long, default_value_t = 60)]
+    pub keep_alive: u16,
+    /// Give up when nothing has made progress for so long
+    #[arg(long, default_value = "10s", value_parser = values::duration)]
+    pub patience: Duration,
+    /// Process id of the broker on this machine: report its CPU time and memory
+    #[arg(long)]
+    pub broker_pid: Option<u32>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Common {
+    /// The run's number, the broker's address and all else that clients have in common.
+    pub fn profile(&self, run: u32) -> Result<Profile, String> {
+        let credentials = self.username.clone().zip(self.password.clone());
+        let length_max = usize::from(u16::MAX);
+        if let Some((name, word)) = &credentials
+            && (name.len() > length_max || word.len() > length_max)
+        {
+            return Err("user name and password have at most 65,535 bytes".to_owned());
+        }
+        Ok(Profile {
+            run,
+            version: self.mqtt,
+            targets: Targets::resolve(&self.host, self.port)?,
+            sources: Sources::parse(&self.source)?,
+            keep_alive_s: self.keep_alive,
+            credentials,
+            connect_rate: self.connect_rate.unwrap_or(0.0),
+        })
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        let cpus = self.cpus.as_ref().map(|CpuList(cpus)| cpus.len());
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads
+            .map(usize::from)
+            .or(cpus)
+            .unwrap_or_else(available)
+    }
+
+    /// How the run is carried out; `clients` says whether the descriptors suffice.
+    pub fn staging(
+        &self,
+        share: Share,
+        clock_offset_ns: i64,
+        clients: u32,
+    ) -> Result<Staging, String> {
+        let limit = system::raise_descriptor_limit()
+            .map_err(|error| format!("cannot raise the limit of open descriptors: {error}"))?;
+        let threads = self.threads();
+        let own = share.range(clients).len() as u64;
+        let per_thread = own.div_ceil(threads as u64);
+        let usable = limit.saturating_sub(RESERVED_DESCRIPTORS + 2 * threads as u64);
+        if per_thread > usable {
+            return Err(format!(
+                "{per_thread} clients per thread need more than the {limit} descriptors allowed; \
+                 use --threads {} or more (each thread has its own table), or raise `ulimit -Hn`",
+                own.div_ceil(usable.max(1))
+            ));
+        }
+        Ok(Staging {
+            threads,
+            cpus: self
+                .cpus
+                .clone()
+                .map(|CpuList(cpus)| cpus)
+                .unwrap_or_default(),
+            share,
+            broker_pid: self.broker_pid,
+            clock_offset_ns,
+            shows_progress: !self.json,
+        })
+    }
+
+    /// The profile, shared.
+    pub fn shared_profile(&self, run: u32) -> Result<Arc<Profile>, String> {
+        self.profile(run).map(Arc::new)
+    }
+}
+
+/// Descriptors that are not clients': standard streams, rings, files being read.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Options of scenarios with a flow of messages.
+#[derive(Debug, Clone, Args)]
+pub struct Flow {
+    /// QoS of publishes and subscriptions: 0, 1 or 2
+    #[arg(long, default_value = "0", value_parser = values::qos)]
+    pub qos: Qos,
+    /// Bytes of payload, at least 32
+    #[arg(long, default_value_t = 64, value_parser = payload_range())]
+    pub payload: u32,
+    /// Closed loop: messages of each publisher that may be on their way
+    /// [default: depends on the scenario]
+    #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub inflight: Option<u32>,
+    /// Open loop: messages per second of all publishers together; latency counts from the due
+    /// time
+    #[arg(long, value_parser = values::rate)]
+    pub rate: Option<f64>,
+    /// Open loop: messages that are due within this time may be sent together
+    #[arg(long, default_value = "0.1ms", value_parser = values::duration)]
+    pub tick: Duration,
+    /// Time of measuring
+    #[arg(long, default_value = "10s", value_parser = values::duration)]
+    pub duration: Duration,
+    /// Time before measuring
+    #[arg(long, default_value = "1s", value_parser = values::duration)]
+    pub warmup: Duration,
+    /// Time between the last SUBACK and the first message
+    #[arg(long, default_value = "0s", value_parser = values::duration)]
+    pub settle: Duration,
+    /// Do not count lost messages as a failure
+    #[arg(long)]
+    pub allow_loss: bool,
+}
+
+/// From the stamp alone to what a PUBLISH can carry beside topic and header.
+fn payload_range() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(STAMP_LENGTH as i64..=268_000_000)
+}
+
+impl Flow {
+    /// The pace: what was asked for, or a window of `inflight`.
+    pub fn pace(&self, inflight: u32) -> Pace {
+        match self.rate {
+            Some(rate) => Pace::Rate(rate),
+            None => Pace::Window(self.inflight.unwrap_or(inflight)),
+        }
+    }
+}

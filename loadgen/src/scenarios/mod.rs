@@ -1,0 +1,37 @@
+//! The scenarios, one file each.
+
+pub mod fan_in;
+pub mod fan_out;
+mod flow;
+pub mod pairs;
+
+use crate::cli::Common;
+use crate::run::{Conducted, Gate, Share};
+use crate::stats::Report;
+
+/// A scenario with its options.
+pub trait Task {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Options that every scenario has.
+    fn common(&self) -> &Common;
+
+    /// Carries out this process' part. An error means that the run could not be made.
+    fn conduct(&self, context: &mut Context<'_>) -> Result<Conducted, String>;
+
+    /// Reports on the whole run.
+    fn report(&self, conducted: &Conducted, report: &mut Report);
+}
+
+/// The run that a scenario is part of.
+pub struct Context<'a> {
+    /// The run's number, the same for all workers.
+    pub run: u32,
+    /// This process' part.
+    pub share: Share,
+    /// Added to this machine's clock to get the run's.
+    pub clock_offset_ns: i64,
+    /// Where the workers wait for each other.
+    pub gate: &'a mut dyn Gate,
+}

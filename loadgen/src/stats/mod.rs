@@ -1,0 +1,11 @@
+//! Measured values: latencies, and the report made of them.
+
+mod latency;
+mod outcome;
+mod progress;
+mod report;
+
+pub use latency::{Latency, Percentiles};
+pub use outcome::Outcome;
+pub use progress::Progress;
+pub use report::{Report, grouped};

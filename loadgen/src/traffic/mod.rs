@@ -1,0 +1,15 @@
+//! Publishers and subscribers: what all scenarios with a flow of messages have in common.
+//!
+//! A scenario describes its flow by a [`Plan`]: who publishes where, who hears whom, at what
+//! pace. The rest is here: connecting, subscribing, publishing, checking, draining.
+
+mod listeners;
+mod part;
+mod plan;
+mod publishers;
+mod returns;
+mod schedule;
+
+pub use part::{Traffic, stage};
+pub use plan::{Audience, Pace, Plan, TopicNames};
+pub use returns::Table;

@@ -1,0 +1,182 @@
+//! The description of a flow of messages.
+
+use std::time::Duration;
+
+use crate::codec::Qos;
+use crate::run::{Seat, Share, Stage, Until};
+
+/// Who receives the messages of a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Publisher `n` and subscriber `n` belong together.
+    Own,
+    /// Subscriber `n` hears publisher `n - 1`, the first one the last.
+    Next,
+    /// Every subscriber hears every publisher.
+    All,
+    /// Each message goes to exactly one of all subscribers of the same worker.
+    AnyOne,
+}
+
+/// When messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Closed loop: each publisher has at most so many messages that were not received back.
+    Window(u32),
+    /// Open loop: messages per second of all publishers together, each with its own due time,
+    /// whatever the broker does.
+    Rate(f64),
+}
+
+/// Where messages are published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicNames {
+    /// Publisher `n` has the topic `before` + `n` + `after`.
+    PerPublisher {
+        /// What comes before the number.
+        before: String,
+        /// What comes after it.
+        after: String,
+    },
+    /// Each message goes to a random one of `count` topics, numbered with seven digits.
+    Random {
+        /// What comes before the number.
+        before: String,
+        /// What comes after it.
+        after: String,
+        /// How many topics there are.
+        count: u32,
+    },
+}
+
+/// How many digits the numbers of random topics have.
+pub(super) const RANDOM_DIGITS: usize = 7;
+
+impl TopicNames {
+    /// The topic with the number `number`.
+    pub fn topic(&self, number: u32) -> String {
+        match self {
+            Self::PerPublisher { before, after } => format!("{before}{number}{after}"),
+            Self::Random { before, after, .. } => format!("{before}{number:07}{after}"),
+        }
+    }
+}
+
+/// The filters of a subscriber.
+pub type Filters = Box<dyn Fn(u32) -> Vec<String> + Send + Sync>;
+
+/// A flow of messages. Numbers are those of the whole run, over all threads and workers.
+pub struct Plan {
+    /// How many publish.
+    pub publishers: u32,
+    /// How many subscribe.
+    pub subscribers: u32,
+    /// Publisher `n` and subscriber `n` are one client.
+    pub is_same_client: bool,
+    /// Who hears whom.
+    pub audience: Audience,
+    /// Where messages go.
+    pub topics: TopicNames,
+    /// What each subscriber asks for.
+    pub filters: Filters,
+    /// Filters in one SUBSCRIBE.
+    pub filters_per_packet: usize,
+    /// Order is checked also where one of many subscribers receives a message.
+    pub checks_order: bool,
+    /// The level of publishes and subscriptions.
+    pub qos: Qos,
+    /// The pace.
+    pub pace: Pace,
+    /// Open loop: how long messages may be gathered, so as to be sent together.
+    pub tick: Duration,
+    /// Bytes of payload, at least the stamp's.
+    pub payload: u32,
+    /// Between the last SUBACK and the first message.
+    pub settle: Duration,
+    /// Before measuring.
+    pub warm_up: Duration,
+    /// Measuring.
+    pub duration: Duration,
+    /// No progress for so long ends connecting and draining.
+    pub patience: Duration,
+}
+
+impl Plan {
+    /// The stages of a flow; their numbers are in [`stage`](super::stage).
+    pub fn script(&self) -> Vec<Stage> {
+        let stage = |name, until, is_final| Stage {
+            name,
+            until,
+            is_final,
+        };
+        vec![
+            stage("connect", Until::Done(self.patience), false),
+            stage("settle", Until::Elapsed(self.settle), false),
+            stage("warm-up", Until::Elapsed(self.warm_up), false),
+            stage("measure", Until::Elapsed(self.duration), false),
+            stage("stop", Until::Done(self.patience), true),
+            stage("drain", Until::Done(self.patience), true),
+            stage("leave", Until::Done(self.patience), true),
+        ]
+    }
+
+    /// Clients of the whole run.
+    pub fn clients(&self) -> u32 {
+        if self.is_same_client {
+            self.publishers
+        } else {
+            self.publishers + self.subscribers
+        }
+    }
+
+    /// The subscribers of a thread.
+    pub fn subscribers_of(&self, seat: &Seat) -> Vec<u32> {
+        seat.share
+            .of_thread(self.subscribers, seat.thread, seat.threads)
+    }
+
+    /// The publishers of a thread.
+    pub fn publishers_of(&self, seat: &Seat) -> Vec<u32> {
+        seat.share
+            .of_thread(self.publishers, seat.thread, seat.threads)
+    }
+
+    /// The clients of a thread by their numbers: subscribers first, so that they are there
+    /// before the publishers.
+    pub fn clients_of(&self, seat: &Seat) -> Vec<u32> {
+        let mut numbers = self.subscribers_of(seat);
+        if !self.is_same_client {
+            let publishers = self.publishers_of(seat);
+            numbers.extend(publishers.iter().map(|number| self.subscribers + number));
+        }
+        numbers
+    }
+
+    /// Which publisher a subscriber hears, where it hears one.
+    pub fn heard_by(&self, subscriber: u32) -> u32 {
+        match self.audience {
+            Audience::Next => (subscriber + self.publishers - 1) % self.publishers,
+            _ => subscriber,
+        }
+    }
+
+    /// Checks what would make a run meaningless.
+    pub fn check(&self, share: Share) -> Result<(), String> {
+        if self.publishers == 0 || self.subscribers == 0 {
+            return Err("at least one publisher and one subscriber are needed".to_owned());
+        }
+        let hears_elsewhere = matches!(self.audience, Audience::All | Audience::Next);
+        let has_window = matches!(self.pace, Pace::Window(_));
+        if has_window && self.audience == Audience::Next {
+            return Err("this scenario needs a --rate".to_owned());
+        }
+        if has_window && hears_elsewhere && share.workers > 1 {
+            return Err(
+                "a window (--inflight) needs publishers and subscribers in one process; \
+                with several workers give a --rate"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}

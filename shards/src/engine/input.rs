@@ -1,0 +1,98 @@
+//! From completions to the shard.
+
+use crate::shard::Input;
+
+use super::Engine;
+use super::uring::{Completion, Operation};
+
+impl Engine {
+    /// Handles completions, no more in one turn than the settings allow.
+    pub(super) fn handle_completions(&mut self) {
+        let mut completions = std::mem::take(&mut self.completions);
+        let limit = self.settings.turn_completions as usize;
+        self.ring.take_completions(limit, &mut completions);
+        for completion in completions.drain(..) {
+            match completion.operation {
+                Operation::Accept => self.accepted(completion),
+                Operation::Receive => self.received(completion),
+                Operation::Send => self.sent(completion.key, completion.result),
+                Operation::Wake => self.woken(completion),
+                Operation::Other => {}
+            }
+        }
+        self.buffers.publish();
+        self.completions = completions;
+    }
+
+    fn woken(&mut self, completion: Completion) {
+        self.neighbours.own.drain();
+        if !completion.more {
+            self.ring.watch(self.neighbours.own.fd());
+        }
+    }
+
+    #[inline]
+    fn received(&mut self, completion: Completion) {
+        let key = completion.key;
+        if let Some(buffer) = completion.buffer {
+            if completion.result > 0 {
+                let input = self.buffers.filled(buffer, completion.result as usize);
+                self.shard.received(key, input);
+            }
+            self.buffers.give_back(buffer);
+        }
+        if completion.more {
+            self.check_pause(key);
+            return;
+        }
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        socket.receiving = false;
+        socket.cancelling = false;
+        match completion.result {
+            1.. => self.receive(key),
+            // No buffer was free: by now they are back.
+            result if result == -libc::ENOBUFS => self.receive(key),
+            result if result == -libc::ECANCELED && !socket.closing => self.receive(key),
+            _ => {
+                socket.ended = true;
+                self.shard.closed_by_peer(key);
+                self.begin_close(key);
+            }
+        }
+    }
+
+    /// Arms the receive operation of a connection, if it is to be read.
+    pub(super) fn receive(&mut self, key: u32) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if socket.receiving || socket.ended {
+            return;
+        }
+        let once = match self.shard.input(key) {
+            Input::Wanted => false,
+            // Until CONNECT is there the connection may have to move to another shard, so
+            // nothing may be under way for it. With one shard it never moves.
+            Input::WantedOnce => self.neighbours.to.len() > 1,
+            Input::Paused | Input::Leaving => return,
+        };
+        socket.receiving = true;
+        if once {
+            self.ring.receive_once(socket.fd, key, self.buffers.buffer_bytes());
+        } else {
+            self.ring.receive(socket.fd, key);
+        }
+    }
+
+    /// Stops receiving from a paused connection that has sent enough.
+    fn check_pause(&mut self, key: u32) {
+        if self.shard.input(key) != Input::Paused || !self.shard.is_full(key) {
+            return;
+        }
+        if let Some(socket) = self.sockets.get_mut(key)
+            && socket.receiving
+            && !socket.cancelling
+        {
+            socket.cancelling = true;
+            self.ring.cancel_receive(key);
+        }
+    }
+}

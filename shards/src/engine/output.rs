@@ -1,0 +1,127 @@
+//! From the shard to sockets, and the end of connections.
+
+use std::sync::atomic::Ordering;
+
+use super::{CUT_OFF_MS, Engine};
+
+impl Engine {
+    /// Sends the output of all connections that have some: one operation each.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.shard.take_dirty(&mut dirty);
+        for key in dirty.drain(..) {
+            self.flush_one(key);
+        }
+        self.dirty = dirty;
+    }
+
+    #[inline]
+    fn flush_one(&mut self, key: u32) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(flush) = self.shard.flush(key) else { return };
+        socket.closing |= flush.close;
+        if !socket.in_send && !flush.output.is_empty() && !socket.shut {
+            std::mem::swap(&mut socket.sending, flush.output);
+            socket.sent = 0;
+            socket.in_send = true;
+            self.ring.send(socket.fd, key, &socket.sending);
+        }
+        if socket.closing {
+            self.begin_close(key);
+        } else if !socket.receiving {
+            self.receive(key);
+        }
+    }
+
+    #[inline]
+    pub(super) fn sent(&mut self, key: u32, result: i32) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        socket.in_send = false;
+        if result < 0 {
+            socket.ended = true;
+            self.recycle(key);
+            self.shard.closed_by_peer(key);
+            self.begin_close(key);
+            return;
+        }
+        socket.sent += result as usize;
+        if socket.sent < socket.sending.len() {
+            socket.in_send = true;
+            self.ring.send(socket.fd, key, &socket.sending[socket.sent..]);
+            return;
+        }
+        self.recycle(key);
+        self.dirty.push(key);
+    }
+
+    fn recycle(&mut self, key: u32) {
+        if let Some(socket) = self.sockets.get_mut(key) {
+            self.shard.recycle(std::mem::take(&mut socket.sending));
+        }
+    }
+
+    /// Goes one step towards the end of a connection: the last bytes are sent, then this
+    /// side is shut, then the peer's end is awaited, so that it can read the last bytes;
+    /// then the descriptor is closed.
+    pub(super) fn begin_close(&mut self, key: u32) {
+        let Some(socket) = self.sockets.get_mut(key) else { return };
+        if !socket.closing || socket.cut_off_ms == 0 {
+            socket.closing = true;
+            socket.cut_off_ms = self.now_ms + CUT_OFF_MS;
+            if socket.in_send || !socket.ended {
+                self.cut_offs.push_back((socket.cut_off_ms, key));
+            }
+        }
+        if socket.ended && (socket.in_send || socket.receiving) {
+            shut(socket.fd, libc::SHUT_RDWR);
+            return;
+        }
+        if socket.in_send {
+            return;
+        }
+        if !socket.ended && !socket.shut {
+            socket.shut = true;
+            shut(socket.fd, libc::SHUT_WR);
+        }
+        if !socket.ended {
+            self.receive(key);
+            return;
+        }
+        self.close(key);
+    }
+
+    fn close(&mut self, key: u32) {
+        let Some(socket) = self.sockets.remove(key) else { return };
+        if let Some(acceptor) = self.acceptors.get(socket.listener as usize) {
+            acceptor.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.shard.recycle(socket.sending);
+        self.ring.close(socket.fd);
+        self.shard.release(key);
+    }
+
+    /// Cuts off connections that have had their time, and accepts again after a rest.
+    pub(super) fn fire_own_timers(&mut self) {
+        while let Some(&(due, key)) = self.cut_offs.front()
+            && due <= self.now_ms
+        {
+            self.cut_offs.pop_front();
+            let Some(socket) = self.sockets.get_mut(key) else { continue };
+            if socket.closing && socket.cut_off_ms == due {
+                shut(socket.fd, libc::SHUT_RDWR);
+            }
+        }
+        while let Some(&(due, index)) = self.rested.front()
+            && due <= self.now_ms
+        {
+            self.rested.pop_front();
+            self.accept(index);
+        }
+    }
+}
+
+fn shut(fd: std::os::fd::RawFd, how: i32) {
+    // SAFETY: the descriptor belongs to a socket that is still open. That the peer may have
+    // closed it already is no error here.
+    unsafe { libc::shutdown(fd, how) };
+}

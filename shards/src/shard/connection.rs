@@ -1,0 +1,114 @@
+//! One network connection, as the shard sees it: bytes in, bytes out.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::rc::Rc;
+
+use protocol::wire::{PacketId, QoS, ReasonCode, Version};
+
+use crate::wheel::TimerKey;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Accepted; CONNECT has not arrived in full.
+    AwaitsConnect,
+    /// CONNECT was accepted.
+    Live,
+    /// What is in the output is sent, then the socket is closed. Input is ignored.
+    Closing,
+    /// Handed over to another shard, or closed by the peer: nothing more happens here.
+    Gone,
+}
+
+/// A network connection. Lives on the shard that reads its socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Output that has not been given to the kernel. Empty, without memory, while idle.
+    pub(crate) output: Vec<u8>,
+    /// The start of a packet whose end has not arrived, or input of a paused connection.
+    pub(crate) tail: Vec<u8>,
+    /// The session, or [`super::NONE`].
+    pub(crate) session: u32,
+    /// Tells this connection from earlier ones under the same key.
+    pub(crate) serial: u32,
+    pub(crate) phase: Phase,
+    pub(crate) version: Version,
+    /// On the list of connections whose output is to be flushed.
+    pub(crate) dirty: bool,
+    /// Not read until the rings to the other shards have room.
+    pub(crate) paused: bool,
+    /// Whether reason strings and user properties may be sent to this client.
+    pub(crate) problem_information: bool,
+    /// Largest packet the client takes, in bytes.
+    pub(crate) maximum_packet_size: u32,
+    /// Keep alive times 1.5, in milliseconds; 0 when it is off.
+    pub(crate) silence_ms_max: u32,
+    /// When the last packet arrived, in milliseconds of the shard's clock.
+    pub(crate) heard_ms: u64,
+    pub(crate) timer: Option<TimerKey>,
+    /// Topic aliases the client has set. `None` until it sets one.
+    pub(crate) aliases: Option<Box<Aliases>>,
+    /// Acknowledgements that wait for other shards, in the order of the packets.
+    pub(crate) pending: Option<Box<VecDeque<PendingAck>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(serial: u32, now_ms: u64) -> Self {
+        Self {
+            output: Vec::new(),
+            tail: Vec::new(),
+            session: super::NONE,
+            serial,
+            phase: Phase::AwaitsConnect,
+            version: Version::V5,
+            dirty: false,
+            paused: false,
+            problem_information: true,
+            maximum_packet_size: u32::MAX,
+            silence_ms_max: 0,
+            heard_ms: now_ms,
+            timer: None,
+            aliases: None,
+            pending: None,
+        }
+    }
+
+    /// Acknowledgements that have not been sent: they count against the Receive Maximum.
+    pub(crate) fn pending_acks(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.len())
+    }
+}
+
+/// The topics behind the aliases that one client has set.
+#[derive(Debug, Default)]
+pub(crate) struct Aliases {
+    topics: Vec<Option<Rc<str>>>,
+}
+
+impl Aliases {
+    /// Sets an alias, which the caller has checked against the maximum.
+    pub(crate) fn set(&mut self, alias: NonZeroU16, topic: &str) {
+        let index = usize::from(alias.get()) - 1;
+        if self.topics.len() <= index {
+            self.topics.resize(index + 1, None);
+        }
+        if self.topics[index].as_deref() != Some(topic) {
+            self.topics[index] = Some(topic.into());
+        }
+    }
+
+    pub(crate) fn topic(&self, alias: NonZeroU16) -> Option<Rc<str>> {
+        self.topics.get(usize::from(alias.get()) - 1)?.clone()
+    }
+}
+
+/// The acknowledgement of a QoS 1 or 2 PUBLISH that other shards have not accepted yet.
+#[derive(Debug)]
+pub(crate) struct PendingAck {
+    pub(crate) packet_id: PacketId,
+    pub(crate) qos: QoS,
+    pub(crate) reason: ReasonCode,
+    /// Shards that have to accept, and up to which message of this shard.
+    pub(crate) waits: Vec<(u16, u64)>,
+}
