@@ -272,6 +272,12 @@ fn shardmq(
     directory: &Path,
 ) -> Command {
     let mut command = Command::new(program);
+    // The environment is configuration too, and not the test's.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"SHARDMQ_") {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(directory);
     command.arg("--data-dir").arg(directory.join("data"));
     command
