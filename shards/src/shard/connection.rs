@@ -36,8 +36,10 @@ pub(crate) struct Connection {
     pub(crate) version: Version,
     /// On the list of connections whose output is to be flushed.
     pub(crate) dirty: bool,
-    /// Not read until the rings to the other shards have room.
+    /// Input waits: see [`super::Shard`]'s `must_wait`.
     pub(crate) paused: bool,
+    /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
+    pub(crate) held_subacks: u16,
     /// Whether reason strings and user properties may be sent to this client.
     pub(crate) problem_information: bool,
     /// Largest packet the client takes, in bytes.
@@ -64,6 +66,7 @@ impl Connection {
             version: Version::V5,
             dirty: false,
             paused: false,
+            held_subacks: 0,
             problem_information: true,
             maximum_packet_size: u32::MAX,
             silence_ms_max: 0,
