@@ -88,17 +88,28 @@ impl Message {
     /// Topic name.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let topic = self.bytes.get(..usize::from(self.topic_len)).unwrap_or_default();
+        let topic = self
+            .bytes
+            .get(..usize::from(self.topic_len))
+            .unwrap_or_default();
         // The bytes were a `str` when the message was made.
         core::str::from_utf8(topic).unwrap_or_default()
+    }
+
+    /// Payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let start = usize::from(self.topic_len) + self.properties_len as usize;
+        self.bytes.get(start..).unwrap_or_default()
     }
 
     /// The message by reference.
     #[must_use]
     pub fn as_ref(&self) -> MessageRef<'_> {
-        let (topic, rest) = self.bytes.split_at(usize::from(self.topic_len).min(self.bytes.len()));
-        let (properties, payload) =
-            rest.split_at((self.properties_len as usize).min(rest.len()));
+        let (topic, rest) = self
+            .bytes
+            .split_at(usize::from(self.topic_len).min(self.bytes.len()));
+        let (properties, payload) = rest.split_at((self.properties_len as usize).min(rest.len()));
         MessageRef {
             topic: core::str::from_utf8(topic).unwrap_or_default(),
             properties,
@@ -134,6 +145,7 @@ mod tests {
         assert_eq!(back.topic, "a/b");
         assert_eq!(back.properties, [1, 1]);
         assert_eq!(back.payload, b"payload");
+        assert_eq!(kept.payload(), b"payload");
         assert_eq!((back.qos, back.retain), (QoS::AtLeastOnce, true));
         assert_eq!((back.expires_ms, back.publisher), (10_000, 7));
         assert_eq!(kept.topic(), "a/b");
@@ -145,7 +157,10 @@ mod tests {
         assert_eq!(message.remaining_expiry_s(0), Some(10));
         assert_eq!(message.remaining_expiry_s(9_001), Some(1));
         assert_eq!(message.remaining_expiry_s(10_000), Some(0));
-        let forever = MessageRef { expires_ms: u64::MAX, ..message };
+        let forever = MessageRef {
+            expires_ms: u64::MAX,
+            ..message
+        };
         assert_eq!(forever.remaining_expiry_s(5), None);
     }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::socket::Socket;
+use super::uring::Uring;
+use super::vectors::Vectors;
 use super::{CUT_OFF_MS, Engine};
 
 impl Engine {
@@ -17,14 +20,17 @@ impl Engine {
 
     #[inline]
     fn flush_one(&mut self, key: u32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
-        let Some(flush) = self.shard.flush(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        let Some(flush) = self.shard.flush(key) else {
+            return;
+        };
         socket.closing |= flush.close;
         if !socket.in_send && !flush.output.is_empty() && !socket.shut {
             std::mem::swap(&mut socket.sending, flush.output);
             socket.sent = 0;
-            socket.in_send = true;
-            self.ring.send(socket.fd, key, &socket.sending);
+            send_rest(&mut self.ring, socket, key);
         }
         if socket.closing {
             self.begin_close(key);
@@ -35,7 +41,9 @@ impl Engine {
 
     #[inline]
     pub(super) fn sent(&mut self, key: u32, result: i32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
         socket.in_send = false;
         if result < 0 {
             socket.ended = true;
@@ -46,8 +54,7 @@ impl Engine {
         }
         socket.sent += result as usize;
         if socket.sent < socket.sending.len() {
-            socket.in_send = true;
-            self.ring.send(socket.fd, key, &socket.sending[socket.sent..]);
+            send_rest(&mut self.ring, socket, key);
             return;
         }
         self.recycle(key);
@@ -56,6 +63,7 @@ impl Engine {
 
     fn recycle(&mut self, key: u32) {
         if let Some(socket) = self.sockets.get_mut(key) {
+            socket.vectors = None;
             self.shard.recycle(std::mem::take(&mut socket.sending));
         }
     }
@@ -64,7 +72,9 @@ impl Engine {
     /// side is shut, then the peer's end is awaited, so that it can read the last bytes;
     /// then the descriptor is closed.
     pub(super) fn begin_close(&mut self, key: u32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
         if !socket.closing || socket.cut_off_ms == 0 {
             socket.closing = true;
             socket.cut_off_ms = self.now_ms + CUT_OFF_MS;
@@ -91,7 +101,9 @@ impl Engine {
     }
 
     fn close(&mut self, key: u32) {
-        let Some(socket) = self.sockets.remove(key) else { return };
+        let Some(socket) = self.sockets.remove(key) else {
+            return;
+        };
         if let Some(acceptor) = self.acceptors.get(socket.listener as usize) {
             acceptor.connections.fetch_sub(1, Ordering::Relaxed);
         }
@@ -106,7 +118,9 @@ impl Engine {
             && due <= self.now_ms
         {
             self.cut_offs.pop_front();
-            let Some(socket) = self.sockets.get_mut(key) else { continue };
+            let Some(socket) = self.sockets.get_mut(key) else {
+                continue;
+            };
             if socket.closing && socket.cut_off_ms == due {
                 shut(socket.fd, libc::SHUT_RDWR);
             }
@@ -117,6 +131,19 @@ impl Engine {
             self.rested.pop_front();
             self.accept(index);
         }
+    }
+}
+
+/// Gives the kernel what it has not taken yet of a socket's output.
+#[inline]
+fn send_rest(ring: &mut Uring, socket: &mut Socket, key: u32) {
+    socket.in_send = true;
+    if socket.sending.is_plain() {
+        let rest = socket.sending.bytes.get(socket.sent..).unwrap_or_default();
+        ring.send(socket.fd, key, rest);
+    } else {
+        let vectors = Vectors::of(&socket.sending, socket.sent);
+        ring.send_vectors(socket.fd, key, socket.vectors.insert(vectors));
     }
 }
 

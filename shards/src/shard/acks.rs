@@ -6,10 +6,10 @@ use protocol::session::{AckOutcome, Unknown};
 use protocol::wire::encode;
 use protocol::wire::{Ack, Publish, QoS, ReasonCode, Version};
 
+use super::Shard;
 use super::connection::{AckKind, Connection, PendingAck, Phase};
 use super::input::Flow;
 use super::publish::Routed;
-use super::Shard;
 
 impl Shard {
     /// Answers a PUBLISH that was routed: at once, or when the other shards that get it
@@ -22,7 +22,9 @@ impl Shard {
         publish: &Publish<'_>,
         routed: Routed,
     ) -> Flow {
-        let Some(packet_id) = publish.packet_id else { return Flow::Continue };
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Continue;
+        };
         let reason = if routed.retain_refused {
             ReasonCode::QUOTA_EXCEEDED
         } else if routed.matched {
@@ -37,7 +39,15 @@ impl Shard {
             session.inflow.hold(packet_id);
         }
         let kind = ack_kind(publish.qos);
-        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: routed.waits })
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: routed.waits,
+            },
+        )
     }
 
     /// The message is not taken: a 5.0 client is told, a 3.x client cannot be, and gets the
@@ -49,18 +59,32 @@ impl Shard {
         reason: ReasonCode,
     ) -> Flow {
         self.stats.dropped.add(1);
-        let Some(packet_id) = publish.packet_id else { return Flow::Continue };
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Continue;
+        };
         let kind = ack_kind(publish.qos);
-        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: Vec::new() })
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: Vec::new(),
+            },
+        )
     }
 
     /// A QoS 2 PUBLISH that is held already is answered and not routed again
     /// [MQTT-4.3.3-10].
     pub(super) fn repeat_pubrec(&mut self, key: u32, publish: &Publish<'_>) -> Flow {
-        let Some(packet_id) = publish.packet_id else { return Flow::Continue };
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Continue;
+        };
         let waiting = self.connections.get(key).is_some_and(|connection| {
             connection.pending.iter().any(|pending| {
-                pending.iter().any(|ack| ack.packet_id == packet_id && ack.kind == AckKind::PubRec)
+                pending
+                    .iter()
+                    .any(|ack| ack.packet_id == packet_id && ack.kind == AckKind::PubRec)
             })
         });
         if waiting {
@@ -69,14 +93,24 @@ impl Shard {
         }
         let reason = ReasonCode::SUCCESS;
         let kind = ack_kind(publish.qos);
-        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: Vec::new() })
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: Vec::new(),
+            },
+        )
     }
 
     /// Acknowledgements go out in the order of the PUBLISH packets [MQTT-4.6.0-2],
     /// [MQTT-4.6.0-3]: one that waits for nothing still waits for those before it.
     #[inline]
     fn queue_ack(&mut self, key: u32, ack: PendingAck) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
         if ack.waits.is_empty() && connection.pending_acks() == 0 {
             self.outbox.mark(connection, key);
             write_ack(connection, &ack);
@@ -88,20 +122,29 @@ impl Shard {
                 peer.wait(sent, key, serial);
             }
         }
-        connection.pending.get_or_insert_with(|| Box::new(VecDeque::new())).push_back(ack);
+        connection
+            .pending
+            .get_or_insert_with(|| Box::new(VecDeque::new()))
+            .push_back(ack);
         Flow::Continue
     }
 
     /// Sends the acknowledgements of a connection that wait for nothing any more.
     pub(super) fn release_acks(&mut self, key: u32, serial: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.serial != serial || connection.phase != Phase::Live {
             return;
         }
-        let Some(mut pending) = connection.pending.take() else { return };
+        let Some(mut pending) = connection.pending.take() else {
+            return;
+        };
         while let Some(ack) = pending.front() {
             let waits = ack.waits.iter().any(|&(peer, sent)| {
-                self.peers.get(usize::from(peer)).is_some_and(|peer| peer.accepted() < sent)
+                self.peers
+                    .get(usize::from(peer))
+                    .is_some_and(|peer| peer.accepted() < sent)
             });
             if waits {
                 break;
@@ -116,13 +159,28 @@ impl Shard {
     }
 
     pub(super) fn handle_pubrel(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        let Some(session) = self.sessions.get_mut(connection.session) else { return Flow::Stop };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        let Some(session) = self.sessions.get_mut(connection.session) else {
+            return Flow::Stop;
+        };
         let held = session.inflow.release(ack.packet_id);
-        let reason =
-            if held { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
+        let reason = if held {
+            ReasonCode::SUCCESS
+        } else {
+            ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+        };
         let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
-        self.queue_ack(key, PendingAck { packet_id, kind, reason, waits: Vec::new() })
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: Vec::new(),
+            },
+        )
     }
 
     #[inline]
@@ -135,12 +193,16 @@ impl Shard {
     }
 
     pub(super) fn handle_pubrec(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        let Some(session) = self.sessions.get_mut(connection.session) else { return Flow::Stop };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        let Some(session) = self.sessions.get_mut(connection.session) else {
+            return Flow::Stop;
+        };
         match session.outflow.pubrec(ack.packet_id, ack.reason.is_error()) {
             Ok(AckOutcome::Release) => {
                 self.outbox.mark(connection, key);
-                let output = &mut connection.output;
+                let output = &mut connection.output.bytes;
                 encode::pubrel(output, version, ack.packet_id, ReasonCode::SUCCESS);
                 Flow::Continue
             }
@@ -153,7 +215,7 @@ impl Shard {
                 let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 if !ack.reason.is_error() {
                     self.outbox.mark(connection, key);
-                    encode::pubrel(&mut connection.output, version, ack.packet_id, reason);
+                    encode::pubrel(&mut connection.output.bytes, version, ack.packet_id, reason);
                 }
                 Flow::Continue
             }
@@ -167,9 +229,13 @@ impl Shard {
         key: u32,
         apply: impl FnOnce(&mut protocol::session::Outflow) -> Result<AckOutcome, Unknown>,
     ) -> Flow {
-        let Some(connection) = self.connections.get(key) else { return Flow::Stop };
+        let Some(connection) = self.connections.get(key) else {
+            return Flow::Stop;
+        };
         let session_key = connection.session;
-        let Some(session) = self.sessions.get_mut(session_key) else { return Flow::Stop };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return Flow::Stop;
+        };
         match apply(&mut session.outflow) {
             Ok(_) => {
                 if session.outflow.has_waiting() {
@@ -198,5 +264,10 @@ fn write_ack(connection: &mut Connection, ack: &PendingAck) {
         AckKind::PubRec => encode::pubrec,
         AckKind::PubComp => encode::pubcomp,
     };
-    write(&mut connection.output, connection.version, ack.packet_id, ack.reason);
+    write(
+        &mut connection.output.bytes,
+        connection.version,
+        ack.packet_id,
+        ack.reason,
+    );
 }

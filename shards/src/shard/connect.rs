@@ -99,8 +99,11 @@ impl Shard {
     fn refuse_connect(&mut self, key: u32, version: Version, reason: ReasonCode) -> Flow {
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);
-            let connack = ConnAck { reason, ..ConnAck::default() };
-            encode::connack(&mut connection.output, version, &connack);
+            let connack = ConnAck {
+                reason,
+                ..ConnAck::default()
+            };
+            encode::connack(&mut connection.output.bytes, version, &connack);
         }
         self.close_silently(key);
         Flow::Stop
@@ -110,7 +113,11 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.phase = Phase::Gone;
         }
-        self.handovers.push(Handover { connection: key, target, input: input.to_vec() });
+        self.handovers.push(Handover {
+            connection: key,
+            target,
+            input: input.to_vec(),
+        });
         Flow::Stop
     }
 
@@ -137,7 +144,9 @@ impl Shard {
         if let Some(old) = old {
             self.take_over(old, connect.clean_start);
         }
-        let resumed = old.filter(|_| !connect.clean_start).filter(|old| self.is_alive(*old));
+        let resumed = old
+            .filter(|_| !connect.clean_start)
+            .filter(|old| self.is_alive(*old));
         let session_key = match resumed {
             Some(session) => session,
             None => self.open_session(connect, client_id),
@@ -160,7 +169,10 @@ impl Shard {
     /// Ends the connection that a session has [MQTT-3.1.4-3], and, for a clean start, the
     /// session itself [MQTT-3.1.2-4].
     fn take_over(&mut self, session_key: u32, clean_start: bool) {
-        let connection = self.sessions.get(session_key).map_or(NONE, |session| session.connection);
+        let connection = self
+            .sessions
+            .get(session_key)
+            .map_or(NONE, |session| session.connection);
         if connection != NONE {
             self.disconnect(connection, ReasonCode::SESSION_TAKEN_OVER);
         }
@@ -189,7 +201,9 @@ impl Shard {
         let hash = self.seed.hash(client_id);
         let (sessions, seed) = (&self.sessions, self.seed);
         self.clients.insert_unique(hash, key, |key| {
-            sessions.get(*key).map_or(0, |session| seed.hash(&session.client_id))
+            sessions
+                .get(*key)
+                .map_or(0, |session| seed.hash(&session.client_id))
         });
         self.stats.sessions.set(self.sessions.len() as u64);
         key
@@ -198,7 +212,9 @@ impl Shard {
     fn find_session(&self, client_id: &str) -> Option<u32> {
         let hash = self.seed.hash(client_id);
         let named = |key: &u32| {
-            self.sessions.get(*key).is_some_and(|session| *session.client_id == *client_id)
+            self.sessions
+                .get(*key)
+                .is_some_and(|session| *session.client_id == *client_id)
         };
         self.clients.find(hash, named).copied()
     }
@@ -249,17 +265,20 @@ impl Shard {
             server_keep_alive: (keep_alive_s != connect.keep_alive).then_some(keep_alive_s),
             ..ConnAck::default()
         };
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.phase = Phase::Live;
         connection.session = session;
         connection.version = connect.version;
         connection.problem_information = connect.request_problem_information;
-        connection.maximum_packet_size =
-            connect.maximum_packet_size.map_or(u32::MAX, core::num::NonZeroU32::get);
+        connection.maximum_packet_size = connect
+            .maximum_packet_size
+            .map_or(u32::MAX, core::num::NonZeroU32::get);
         // One and a half times the keep alive [MQTT-3.1.2-22].
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
         self.outbox.mark(connection, key);
-        encode::connack(&mut connection.output, connect.version, &connack);
+        encode::connack(&mut connection.output.bytes, connect.version, &connack);
         if connection.output.len() > connection.maximum_packet_size as usize {
             connection.output.clear();
             self.disconnect(key, ReasonCode::PACKET_TOO_LARGE);

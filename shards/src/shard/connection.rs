@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use protocol::wire::{PacketId, ReasonCode, Version};
 
+use super::outbox::Output;
 use crate::wheel::TimerKey;
 
 /// Where a connection is in its life.
@@ -25,7 +26,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Output that has not been given to the kernel. Empty, without memory, while idle.
-    pub(crate) output: Vec<u8>,
+    pub(crate) output: Output,
     /// The start of a packet whose end has not arrived, or input of a paused connection.
     pub(crate) tail: Vec<u8>,
     /// The session, or [`super::NONE`].
@@ -36,8 +37,10 @@ pub(crate) struct Connection {
     pub(crate) version: Version,
     /// On the list of connections whose output is to be flushed.
     pub(crate) dirty: bool,
-    /// Not read until the rings to the other shards have room.
+    /// Input waits: see [`super::Shard`]'s `must_wait`.
     pub(crate) paused: bool,
+    /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
+    pub(crate) held_subacks: u16,
     /// Whether reason strings and user properties may be sent to this client.
     pub(crate) problem_information: bool,
     /// Largest packet the client takes, in bytes.
@@ -56,7 +59,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(serial: u32, now_ms: u64) -> Self {
         Self {
-            output: Vec::new(),
+            output: Output::default(),
             tail: Vec::new(),
             session: super::NONE,
             serial,
@@ -64,6 +67,7 @@ impl Connection {
             version: Version::V5,
             dirty: false,
             paused: false,
+            held_subacks: 0,
             problem_information: true,
             maximum_packet_size: u32::MAX,
             silence_ms_max: 0,

@@ -6,11 +6,11 @@ use protocol::message::{Message, MessageRef};
 use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
+use super::Shard;
 use super::connection::Connection;
-use super::frames::{self, Frames, Variant};
+use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
-use super::Shard;
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -20,30 +20,6 @@ pub(super) struct Receiver<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
-}
-
-/// A message and, once one receiver has to keep it, the copy that all of them share.
-pub(super) struct Outgoing<'a> {
-    message: MessageRef<'a>,
-    kept: Option<Arc<Message>>,
-}
-
-impl<'a> Outgoing<'a> {
-    pub(super) fn new(message: MessageRef<'a>) -> Self {
-        Self { message, kept: None }
-    }
-
-    pub(super) fn of(kept: &'a Arc<Message>) -> Self {
-        Self { message: Message::as_ref(kept), kept: Some(Arc::clone(kept)) }
-    }
-
-    pub(super) fn message(&self) -> &MessageRef<'a> {
-        &self.message
-    }
-
-    pub(super) fn keep(&mut self) -> Arc<Message> {
-        Arc::clone(self.kept.get_or_insert_with(|| self.message.to_message()))
-    }
 }
 
 impl Shard {
@@ -89,7 +65,9 @@ impl Shard {
         outgoing: &mut Outgoing<'_>,
         to: Receiver<'_>,
     ) {
-        let Some(session) = self.sessions.get_mut(to.session) else { return };
+        let Some(session) = self.sessions.get_mut(to.session) else {
+            return;
+        };
         let connection = self.connections.get_mut(session.connection);
         let key = session.connection;
         if to.qos == QoS::AtMostOnce {
@@ -100,14 +78,21 @@ impl Shard {
                 return;
             }
             self.outbox.mark(connection, key);
-            write(frames, connection, &outgoing.message, &to, None, self.now_ms);
+            write(frames, connection, outgoing, &to, None, self.now_ms);
             self.stats.sent.add(1);
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(frames, connection, &mut session.outflow, outgoing, &to, self.now_ms);
+                send(
+                    frames,
+                    connection,
+                    &mut session.outflow,
+                    outgoing,
+                    &to,
+                    self.now_ms,
+                );
                 self.stats.sent.add(1);
             }
             None => {
@@ -122,9 +107,13 @@ impl Shard {
     /// Sends what waits for a session, as far as its window has room: first again what it
     /// had in flight when it was resumed [MQTT-4.4.0-1], then the queue.
     pub(super) fn send_queued(&mut self, session_key: u32) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         let key = session.connection;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let mut frames = core::mem::take(&mut self.frames);
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
@@ -132,26 +121,28 @@ impl Shard {
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
-            let Some(delivery) = session.outflow.next_queued() else { break };
+            let Some(delivery) = session.outflow.next_queued() else {
+                break;
+            };
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
                 continue;
             }
             frames.clear();
-            let message = Message::as_ref(&delivery.message);
+            let mut outgoing = Outgoing::of(&delivery.message);
             let to = Receiver {
                 session: session_key,
                 qos: delivery.qos,
                 retain: delivery.retain,
                 identifiers: delivery.identifiers.as_slice(),
             };
-            if too_large(&message, &to, connection, self.now_ms) {
+            if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce)
                 .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
-            write(&mut frames, connection, &message, &to, id, self.now_ms);
+            write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
             self.stats.sent.add(1);
         }
         self.frames = frames;
@@ -168,11 +159,11 @@ fn send(
     to: &Receiver<'_>,
     now_ms: u64,
 ) {
-    if too_large(&outgoing.message, to, connection, now_ms) {
+    if too_large(outgoing.message(), to, connection, now_ms) {
         return;
     }
     let id = outflow.send(to.qos, || delivery(outgoing, to));
-    write(frames, connection, &outgoing.message, to, Some(id), now_ms);
+    write(frames, connection, outgoing, to, Some(id), now_ms);
 }
 
 /// Appends the packet to the connection's output.
@@ -180,7 +171,7 @@ fn send(
 fn write(
     frames: &mut Frames,
     connection: &mut Connection,
-    message: &MessageRef<'_>,
+    outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
     now_ms: u64,
@@ -194,7 +185,7 @@ fn write(
         packet_id,
     };
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, message, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
@@ -212,15 +203,10 @@ fn too_large(
 }
 
 /// Appends a packet that was in flight on an earlier connection.
-fn write_again(
-    frames: &mut Frames,
-    connection: &mut Connection,
-    resend: &Resend<'_>,
-    now_ms: u64,
-) {
+fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend<'_>, now_ms: u64) {
     match resend {
         Resend::PubRel(id) => {
-            let output = &mut connection.output;
+            let output = &mut connection.output.bytes;
             encode::pubrel(output, connection.version, *id, ReasonCode::SUCCESS);
         }
         Resend::Publish(id, delivery) => {
@@ -232,9 +218,15 @@ fn write_again(
                 identifiers: delivery.identifiers.as_slice(),
                 packet_id: Some(*id),
             };
-            let message = Message::as_ref(&delivery.message);
+            let mut outgoing = Outgoing::of(&delivery.message);
             let size_max = connection.maximum_packet_size;
-            frames.append(&mut connection.output, &message, variant, size_max, now_ms);
+            frames.append(
+                &mut connection.output,
+                &mut outgoing,
+                variant,
+                size_max,
+                now_ms,
+            );
         }
     }
 }

@@ -283,7 +283,11 @@ impl Outflow {
         let state = self.states.get_mut(index).ok_or(Unknown::Identifier)?;
         if *state != expected {
             let gone = *state == State::Acknowledged;
-            return Err(if gone { Unknown::Identifier } else { Unknown::Kind });
+            return Err(if gone {
+                Unknown::Identifier
+            } else {
+                Unknown::Kind
+            });
         }
         *state = State::Acknowledged;
         if let Some(kept) = self.kept.get_mut(index) {
@@ -310,7 +314,10 @@ impl Outflow {
         if self.in_flight >= self.window {
             return None;
         }
-        let waiting = self.states.range(from..).position(|state| *state != State::Acknowledged);
+        let waiting = self
+            .states
+            .range(from..)
+            .position(|state| *state != State::Acknowledged);
         let Some(index) = waiting.map(|skipped| from + skipped) else {
             self.unsent = None;
             return None;

@@ -1,7 +1,10 @@
 use super::*;
 use crate::message::MessageRef;
 
-const LIMITS: QueueLimits = QueueLimits { messages: 1000, bytes: 1 << 20 };
+const LIMITS: QueueLimits = QueueLimits {
+    messages: 1000,
+    bytes: 1 << 20,
+};
 
 fn window(size: u16) -> NonZeroU16 {
     NonZeroU16::new(size).unwrap()
@@ -130,7 +133,12 @@ fn a_refused_qos_2_message_is_over() {
 #[test]
 fn what_is_unacknowledged_is_sent_again_in_order() {
     let mut flow = Outflow::new(window(10), true);
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+    for qos in [
+        QoS::AtLeastOnce,
+        QoS::ExactlyOnce,
+        QoS::AtLeastOnce,
+        QoS::ExactlyOnce,
+    ] {
         send(&mut flow, qos);
     }
     flow.puback(id(3)).unwrap();
@@ -149,11 +157,17 @@ fn a_session_that_cannot_be_resumed_keeps_no_messages() {
 #[test]
 fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
     let mut flow = Outflow::new(window(1), true);
-    let limits = QueueLimits { messages: 2, ..LIMITS };
+    let limits = QueueLimits {
+        messages: 2,
+        ..LIMITS
+    };
     assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"1"), limits));
     assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"2"), limits));
     assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), limits));
-    let tiny = QueueLimits { bytes: 100, ..LIMITS };
+    let tiny = QueueLimits {
+        bytes: 100,
+        ..LIMITS
+    };
     assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), tiny));
     assert!(!flow.is_open());
     let first = flow.next_queued().unwrap();
