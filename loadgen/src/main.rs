@@ -1,30 +1,14 @@
-//! The load generator: simulates MQTT clients by the million and judges what the broker does.
-//!
-//! It is built to be cheaper than any broker, so that the broker is what is measured, and to be
-//! believed: latencies count from the time a message was due, and every message that is lost,
-//! duplicated, reordered or altered makes the run fail.
-
-mod check;
-mod cli;
-mod codec;
-mod net;
-mod payload;
-mod procfs;
-mod run;
-mod scenarios;
-mod session;
-mod stats;
-mod traffic;
+//! The program `loadgen`; all of it is in the library.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
-use net::system;
-use run::{Share, Solo};
-use scenarios::{Context, Task};
-use stats::Report;
+use loadgen::cli::Cli;
+use loadgen::net::system;
+use loadgen::run::{Share, Solo};
+use loadgen::scenarios::{Context, Task};
+use loadgen::stats::Report;
 
 /// The run was made, and its checks found a fault.
 const EXIT_FAILED: u8 = 1;
@@ -33,11 +17,7 @@ const EXIT_REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let task: Box<dyn Task> = match cli.command {
-        Command::Pairs(task) => Box::new(task),
-        Command::FanOut(task) => Box::new(task),
-        Command::FanIn(task) => Box::new(task),
-    };
+    let task = cli.command.task();
     match perform(&*task) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),

@@ -134,9 +134,9 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// Options of scenarios with a flow of messages.
 #[derive(Debug, Clone, Args)]
 pub struct Flow {
-    /// QoS of publishes and subscriptions: 0, 1 or 2
-    #[arg(long, default_value = "0", value_parser = values::qos)]
-    pub qos: Qos,
+    /// QoS of publishes and subscriptions: 0, 1 or 2 [default: 0; sparse: 1]
+    #[arg(long, value_parser = values::qos)]
+    pub qos: Option<Qos>,
     /// Bytes of payload, at least 32
     #[arg(long, default_value_t = 64, value_parser = payload_range())]
     pub payload: u32,
@@ -166,11 +166,16 @@ pub struct Flow {
 }
 
 /// From the stamp alone to what a PUBLISH can carry beside topic and header.
-fn payload_range() -> clap::builder::RangedI64ValueParser<u32> {
+pub fn payload_range() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(STAMP_LENGTH as i64..=268_000_000)
 }
 
 impl Flow {
+    /// The QoS: what was asked for, or `usual`.
+    pub fn qos(&self, usual: Qos) -> Qos {
+        self.qos.unwrap_or(usual)
+    }
+
     /// The pace: what was asked for, or a window of `inflight`.
     pub fn pace(&self, inflight: u32) -> Pace {
         match self.rate {

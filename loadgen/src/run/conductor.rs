@@ -146,7 +146,7 @@ pub fn conduct<S: Scenario>(
         let lead = Lead {
             control: &control,
             staging,
-            progress: Progress::new(true),
+            progress: Progress::new(staging.shows_progress),
         };
         let led = match &threads {
             Ok(_) => lead.run(&script, gate),
@@ -160,6 +160,9 @@ pub fn conduct<S: Scenario>(
                 .map_err(|_| "a thread has panicked".to_owned())?;
             conducted.outcome.merge(outcome?);
         }
+        let totals = control.sent_totals();
+        let own = staging.share.range(totals.len() as u32);
+        conducted.outcome.close_ledger(own, &totals);
         Ok(conducted)
     })
 }
