@@ -4,9 +4,12 @@
 //! believed: latencies count from the time a message was due, and every message that is lost,
 //! duplicated, reordered or altered makes the run fail.
 
+#![deny(unsafe_code)]
+
 pub mod check;
 pub mod cli;
 pub mod codec;
+pub mod coordinate;
 pub mod net;
 pub mod payload;
 pub mod procfs;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use loadgen::cli::Cli;
+use loadgen::cli::{Cli, Command, Scenario};
+use loadgen::coordinate::Run;
 use loadgen::net::system;
-use loadgen::run::{Share, Solo};
+use loadgen::run::{Conducted, Share, Solo};
 use loadgen::scenarios::{Context, Task};
 use loadgen::stats::Report;
 
@@ -16,32 +17,56 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let task = cli.command.task();
-    match perform(&*task) {
+    match perform(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
         Err(message) => {
-            eprintln!("loadgen: {message}");
+            eprintln!(
+                "loadgen: {}",
+                message.trim_start_matches("error: ").trim_end()
+            );
             ExitCode::from(EXIT_REFUSED)
         }
     }
 }
 
-/// Carries out a scenario in this process and prints its report; true when it passed.
-fn perform(task: &dyn Task) -> Result<bool, String> {
+/// Does what the command line asks for; false when a run has failed its checks.
+fn perform(command: Command) -> Result<bool, String> {
     system::hold_interrupts().map_err(|error| format!("cannot hold signals: {error}"))?;
-    let mut gate = Solo;
+    match command {
+        Command::Scenario(scenario) => solo(*scenario),
+        Command::Worker(worker) => worker.serve().map(|()| true),
+        Command::Run(run) => shared(&run),
+    }
+}
+
+/// Carries out a scenario in this process.
+fn solo(scenario: Scenario) -> Result<bool, String> {
+    let task = scenario.task();
     let mut context = Context {
         run: random_run(),
         share: Share::WHOLE,
+        is_worker: false,
         clock_offset_ns: 0,
-        gate: &mut gate,
+        gate: &mut Solo,
     };
     let conducted = task.conduct(&mut context)?;
+    Ok(print_report(&*task, &conducted))
+}
+
+/// Carries out a scenario on workers.
+fn shared(run: &Run) -> Result<bool, String> {
+    let task = run.parse_scenario()?.task();
+    let common = task.common();
+    let conducted = run.coordinate(random_run(), common.broker_pid, !common.json)?;
+    Ok(print_report(&*task, &conducted))
+}
+
+/// Prints the report; true when the run has passed.
+fn print_report(task: &dyn Task, conducted: &Conducted) -> bool {
     let mut report = Report::new(task.name());
     report.add_machine();
-    task.report(&conducted, &mut report);
+    task.report(conducted, &mut report);
     if conducted.was_interrupted {
         report.add_note("interrupted: this is the run so far".to_owned());
     }
@@ -50,7 +75,7 @@ fn perform(task: &dyn Task) -> Result<bool, String> {
     } else {
         print!("{}", report.to_text());
     }
-    Ok(report.passed())
+    report.passed()
 }
 
 /// A number that no other run has, in all likelihood.

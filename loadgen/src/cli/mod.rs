@@ -8,6 +8,7 @@ pub use values::{duration, qos, rate};
 
 use clap::{Parser, Subcommand};
 
+use crate::coordinate::{Run, Worker};
 use crate::scenarios::{
     Task, connect, fan_in, fan_out, idle, matching, million, pairs, retained, session, shared,
     sparse, subscribe,
@@ -28,6 +29,18 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// A scenario in this process.
+    #[command(flatten)]
+    Scenario(Box<Scenario>),
+    /// Wait for a coordinator, and carry out a part of its scenario
+    Worker(Worker),
+    /// Share out a scenario over workers
+    Run(Run),
+}
+
+/// A scenario with its options.
+#[derive(Debug, Subcommand)]
+pub enum Scenario {
     /// Publishers and subscribers in pairs, each pair on its own topic
     Pairs(pairs::Pairs),
     /// Few publishers, many subscribers that all hear all of them
@@ -53,8 +66,8 @@ pub enum Command {
     /// Check the target of one million messages a second, end to end
     Million(million::Million),
 }
-impl Command {
-    /// The scenario.
+impl Scenario {
+    /// The scenario as a task.
     pub fn task(self) -> Box<dyn Task> {
         match self {
             Self::Pairs(task) => Box::new(task),

@@ -9,7 +9,8 @@ use super::values::{self, CpuList};
 use crate::codec::{Qos, Version};
 use crate::net::{Sources, Targets, system};
 use crate::payload::STAMP_LENGTH;
-use crate::run::{Profile, Share, Staging};
+use crate::run::{Profile, Staging};
+use crate::scenarios::Context;
 use crate::traffic::Pace;
 
 /// Options of every scenario.
@@ -89,16 +90,11 @@ impl Common {
     }
 
     /// How the run is carried out; `clients` says whether the descriptors suffice.
-    pub fn staging(
-        &self,
-        share: Share,
-        clock_offset_ns: i64,
-        clients: u32,
-    ) -> Result<Staging, String> {
+    pub fn staging(&self, context: &Context<'_>, clients: u32) -> Result<Staging, String> {
         let limit = system::raise_descriptor_limit()
             .map_err(|error| format!("cannot raise the limit of open descriptors: {error}"))?;
         let threads = self.threads();
-        let own = share.range(clients).len() as u64;
+        let own = context.share.range(clients).len() as u64;
         let per_thread = own.div_ceil(threads as u64);
         let usable = limit.saturating_sub(RESERVED_DESCRIPTORS + 2 * threads as u64);
         if per_thread > usable {
@@ -115,10 +111,10 @@ impl Common {
                 .clone()
                 .map(|CpuList(cpus)| cpus)
                 .unwrap_or_default(),
-            share,
-            broker_pid: self.broker_pid,
-            clock_offset_ns,
-            shows_progress: !self.json,
+            share: context.share,
+            broker_pid: self.broker_pid.filter(|_| !context.is_worker),
+            clock_offset_ns: context.clock_offset_ns,
+            shows_progress: !self.json && !context.is_worker,
         })
     }
 

@@ -9,6 +9,7 @@ mod conductor;
 mod control;
 mod driver;
 mod gate;
+mod lead;
 mod muster;
 mod ramp;
 mod share;
@@ -17,7 +18,7 @@ pub use clients::{Clients, Profile, Start};
 pub use conductor::{Conducted, Scenario, Seat, StageRecord, Staging, conduct};
 pub use control::Control;
 pub use driver::{Part, Rest};
-pub use gate::{Gate, Solo};
+pub use gate::{Counters, Gate, Solo};
 pub use muster::{Muster, lost};
 pub use share::Share;
 

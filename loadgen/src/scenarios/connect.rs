@@ -38,9 +38,7 @@ impl Task for Connect {
     }
 
     fn conduct(&self, context: &mut Context<'_>) -> Result<Conducted, String> {
-        let staging = self
-            .common
-            .staging(context.share, context.clock_offset_ns, self.clients)?;
+        let staging = self.common.staging(context, self.clients)?;
         let profile = self.common.shared_profile(context.run)?;
         if self.churn {
             let churn = Churn {

@@ -49,7 +49,7 @@ pub(super) fn conduct_plan(
     context: &mut Context<'_>,
 ) -> Result<Conducted, String> {
     plan.check(context.share)?;
-    let staging = common.staging(context.share, context.clock_offset_ns, plan.clients())?;
+    let staging = common.staging(context, plan.clients())?;
     let profile = common.shared_profile(context.run)?;
     let scenario = FlowScenario {
         plan: Arc::new(plan),

@@ -48,9 +48,7 @@ impl Task for Idle {
             hold: self.duration,
             patience: self.common.patience,
         };
-        let staging = self
-            .common
-            .staging(context.share, context.clock_offset_ns, self.clients)?;
+        let staging = self.common.staging(context, self.clients)?;
         conduct(
             &crowd,
             &self.common.shared_profile(context.run)?,

@@ -40,12 +40,13 @@ pub struct Match {
 impl Match {
     fn plan(&self, context: &Context<'_>) -> Plan {
         let root = format!("match-{:08x}-{}", context.run, context.share.worker);
+        let filters = context.share.range(self.filters).len() as u32;
         let topics = TopicNames::Random {
             before: format!("{root}/"),
             after: TOPIC_END.to_owned(),
-            count: self.filters,
+            count: filters,
         };
-        let (filters, pattern) = (self.filters, self.pattern);
+        let pattern = self.pattern;
         let own = context.share.range(self.subscribers);
         let of_subscriber = move |subscriber: u32| {
             let numbers = (subscriber - own.start..filters).step_by(own.len().max(1));

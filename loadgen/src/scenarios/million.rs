@@ -47,7 +47,7 @@ pub struct Million {
 impl Million {
     fn pairs(&self) -> u32 {
         self.pairs
-            .unwrap_or(self.common.threads() as u32 * PAIRS_PER_THREAD)
+            .unwrap_or_else(|| self.common.threads() as u32 * PAIRS_PER_THREAD)
     }
 
     fn flow(&self) -> Flow {
@@ -135,5 +135,52 @@ impl Task for Million {
             report,
         );
         Self::judge(conducted, report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::procfs::Usage;
+    use crate::run::StageRecord;
+
+    /// A run of `seconds` with so many messages sent and received, all with one latency.
+    fn run_of(seconds: u64, sent: u64, received: u64, latency_ns: u64) -> Conducted {
+        let mut conducted = Conducted::default();
+        conducted.stages.push(StageRecord {
+            name: "measure".to_owned(),
+            start_ns: 0,
+            end_ns: seconds * 1_000_000_000,
+            is_complete: true,
+            broker: None,
+            own: (Usage::default(), Usage::default()),
+        });
+        conducted.outcome.window_sent = sent;
+        conducted.outcome.window_received = received;
+        conducted.outcome.latency.record_many(latency_ns, received);
+        conducted
+    }
+
+    fn passes(conducted: &Conducted) -> bool {
+        let mut report = Report::new("million");
+        Million::judge(conducted, &mut report);
+        report.passed()
+    }
+
+    #[test]
+    fn the_target_is_met_by_rate_time_and_latency_together() {
+        assert!(passes(&run_of(10, 10_000_000, 10_000_000, 9_900_000)));
+    }
+
+    #[test]
+    fn one_message_too_few_in_or_out_fails() {
+        assert!(!passes(&run_of(10, 9_999_999, 10_000_000, 1000)));
+        assert!(!passes(&run_of(10, 10_000_000, 9_999_999, 1000)));
+    }
+
+    #[test]
+    fn a_slow_or_short_run_fails() {
+        assert!(!passes(&run_of(10, 10_000_000, 10_000_000, 10_100_000)));
+        assert!(!passes(&run_of(9, 10_000_000, 10_000_000, 1000)));
     }
 }

@@ -44,6 +44,8 @@ pub struct Context<'a> {
     pub run: u32,
     /// This process' part.
     pub share: Share,
+    /// The broker is watched by the coordinator, not by this process.
+    pub is_worker: bool,
     /// Added to this machine's clock to get the run's.
     pub clock_offset_ns: i64,
     /// Where the workers wait for each other.

@@ -71,9 +71,7 @@ impl Task for Retained {
         }
         let store = self.store(context.run);
         let clients = self.publishers + self.subscribers;
-        let staging = self
-            .common
-            .staging(context.share, context.clock_offset_ns, clients)?;
+        let staging = self.common.staging(context, clients)?;
         conduct(
             &store,
             &self.common.shared_profile(context.run)?,

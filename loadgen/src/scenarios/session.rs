@@ -55,9 +55,7 @@ impl Task for Session {
             patience: self.common.patience,
         };
         let clients = self.subscribers * 2;
-        let staging = self
-            .common
-            .staging(context.share, context.clock_offset_ns, clients)?;
+        let staging = self.common.staging(context, clients)?;
         conduct(
             &queue,
             &self.common.shared_profile(context.run)?,

@@ -73,9 +73,7 @@ impl Task for Subscribe {
             hold: HOLD,
             patience: self.common.patience,
         };
-        let staging = self
-            .common
-            .staging(context.share, context.clock_offset_ns, self.clients)?;
+        let staging = self.common.staging(context, self.clients)?;
         conduct(
             &crowd,
             &self.common.shared_profile(context.run)?,
