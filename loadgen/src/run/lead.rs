@@ -28,6 +28,15 @@ pub(super) struct Lead<'a> {
     staging: &'a Staging,
     progress: Progress,
     was_interrupted: bool,
+    broker: Broker,
+}
+
+/// What is known of the broker's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broker {
+    Unseen,
+    Seen,
+    Ended,
 }
 
 impl<'a> Lead<'a> {
@@ -38,6 +47,7 @@ impl<'a> Lead<'a> {
             staging,
             progress,
             was_interrupted: false,
+            broker: Broker::Unseen,
         }
     }
 
@@ -69,6 +79,11 @@ impl<'a> Lead<'a> {
         }
         self.progress.clear();
         conducted.was_interrupted = self.was_interrupted;
+        if self.broker == Broker::Ended {
+            conducted
+                .outcome
+                .add_problem("the broker's process has ended".to_owned());
+        }
         Ok(conducted)
     }
 
@@ -149,9 +164,31 @@ impl<'a> Lead<'a> {
         }
     }
 
-    fn sample(&self) -> Result<(Option<Usage>, Usage), String> {
-        let broker = self.staging.broker_pid.map(Usage::read).transpose()?;
-        Ok((broker, Usage::read(std::process::id())?))
+    fn sample(&mut self) -> Result<(Option<Usage>, Usage), String> {
+        Ok((self.sample_broker()?, Usage::read(std::process::id())?))
+    }
+
+    /// A broker that is not there at first is a mistake in the options; one that ends during
+    /// the run is a result.
+    fn sample_broker(&mut self) -> Result<Option<Usage>, String> {
+        let Some(pid) = self
+            .staging
+            .broker_pid
+            .filter(|_| self.broker != Broker::Ended)
+        else {
+            return Ok(None);
+        };
+        match Usage::read(pid) {
+            Ok(usage) => {
+                self.broker = Broker::Seen;
+                Ok(Some(usage))
+            }
+            Err(_) if self.broker == Broker::Seen => {
+                self.broker = Broker::Ended;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn stuck(&self, stage: &Stage) -> String {

@@ -237,7 +237,8 @@ impl Traffic {
                 clients.control().sum(|board| &board.received) >= sent
             }
         };
-        let is_done = has_all && self.publishers.are_acknowledged(clients);
+        let is_settled = has_all && self.publishers.are_acknowledged(clients);
+        let is_done = is_settled || clients.open_connections() == 0;
         Rest {
             is_done,
             wake_at: if is_done {
