@@ -36,6 +36,8 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
