@@ -77,9 +77,18 @@ impl Connection {
         }
     }
 
-    /// Acknowledgements that have not been sent: they count against the Receive Maximum.
+    /// Acknowledgements that have not been sent.
     pub(crate) fn pending_acks(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| pending.len())
+    }
+
+    /// Messages whose acknowledgement has not been sent and that the session's inflow does
+    /// not hold.
+    pub(crate) fn pending_unheld(&self) -> usize {
+        let pending = self.pending.iter().flat_map(|pending| pending.iter());
+        pending
+            .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
+            .count()
     }
 }
 

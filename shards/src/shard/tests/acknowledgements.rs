@@ -222,3 +222,17 @@ fn a_client_of_3_1_1_gets_bare_acknowledgements() {
     let expected = [("puback", 1, 0), ("puback", 2, 0)];
     assert_eq!(acks(&mut node, publisher), expected);
 }
+
+#[test]
+fn as_many_messages_as_the_receive_maximum_may_wait() {
+    for qos in [1, 2] {
+        let (mut node, publisher) = narrow();
+        for id in 1..=3 {
+            node.publish(publisher, &Publish::new("a", "x").qos(qos, id));
+        }
+        node.settle();
+        node.hold_ring(0, 1, false);
+        node.settle();
+        assert_eq!(acks(&mut node, publisher).len(), 3, "QoS {qos}");
+    }
+}
