@@ -182,3 +182,39 @@ fn a_client_that_does_not_take_its_last_packet_is_cut_off() {
     assert!(node.is_closed(client));
     node.assert_empty();
 }
+
+#[test]
+fn a_client_whose_connack_is_too_large_for_it_is_no_connection() {
+    let mut node = Node::new(1);
+    let other = node.connect(&Connect::new("other"));
+    let client = node.open(0, Version::V5);
+    let connect = Connect::new("client").maximum_packet_size(5);
+    node.send(client, &connect.encode());
+    node.settle();
+    assert!(node.is_closed(client));
+    assert_eq!(node.shards[0].stats.connections.get(), 1);
+    node.close(other);
+    node.settle();
+    node.assert_empty();
+}
+
+#[test]
+fn a_refused_resumption_leaves_a_member_of_a_group_offline() {
+    let mut node = Node::new(1);
+    let here = node.connect(&Connect::new("here"));
+    let away = Connect::new("away").resume().expiry(100);
+    let client = node.connect(&away);
+    node.subscribe(here, "$share/g/a", 1);
+    node.subscribe(client, "$share/g/a", 1);
+    node.cut(client);
+    node.settle();
+    let refused = node.open(0, Version::V5);
+    node.send(refused, &away.maximum_packet_size(5).encode());
+    node.settle();
+    let publisher = node.connect(&Connect::new("publisher"));
+    for id in 1..=4 {
+        node.publish(publisher, &Publish::new("a", "x").qos(1, id));
+    }
+    node.settle();
+    assert_eq!(node.take_messages(here).len(), 4);
+}
