@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// Input waits: see [`super::Shard`]'s `must_wait`.
     pub(crate) paused: bool,
+    /// The client has closed its side: the rest of its input does not wait any more.
+    pub(crate) ended: bool,
     /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
     pub(crate) held_subacks: u16,
     /// Whether reason strings and user properties may be sent to this client.
@@ -66,6 +68,7 @@ impl Connection {
             version: Version::V5,
             dirty: false,
             paused: false,
+            ended: false,
             held_subacks: 0,
             problem_information: true,
             maximum_packet_size: u32::MAX,

@@ -218,3 +218,26 @@ fn a_refused_resumption_leaves_a_member_of_a_group_offline() {
     node.settle();
     assert_eq!(node.take_messages(here).len(), 4);
 }
+
+#[test]
+fn what_waits_behind_a_subscribe_counts_even_if_the_client_has_gone() {
+    for seed in 0..20 {
+        let mut node = Node::with(Setup {
+            seed,
+            ..Setup::default()
+        });
+        let watcher = node.connect(&Connect::new("watcher"));
+        node.subscribe(watcher, "#", 0);
+        let will = Will::new("will", "gone");
+        let client = node.connect(&Connect::new("client").will(will));
+        node.hold_routes(true);
+        node.send(client, &packet::subscribe(Version::V5, 1, 0, &[("b", 0)]));
+        node.publish(client, &Publish::new("a", "x"));
+        node.send(client, &DISCONNECT);
+        node.close(client);
+        node.settle();
+        node.hold_routes(false);
+        node.settle();
+        assert_eq!(node.take_texts(watcher), ["x"], "seed {seed}");
+    }
+}
