@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use protocol::wire::{PacketId, ReasonCode, Version};
 
+use crate::settings::Mqtt;
 use crate::wheel::TimerKey;
 
 /// Where a connection is in its life.
@@ -78,6 +79,11 @@ impl Connection {
             aliases: None,
             pending: None,
         }
+    }
+
+    /// Whether a paused connection has to stay paused, whatever there is room for.
+    pub(crate) fn waits(&self, limits: &Mqtt) -> bool {
+        self.held_subacks > 0 || self.output.len() >= limits.max_output_bytes as usize
     }
 
     /// Acknowledgements that have not been sent.

@@ -134,3 +134,19 @@ fn a_publisher_that_waits_may_go_away() {
     node.settle();
     node.assert_empty();
 }
+
+#[test]
+fn a_publisher_that_met_a_full_batch_goes_on_without_anything_from_outside() {
+    for seed in 0..20 {
+        let (mut node, publisher, subscriber) = narrow_with(seed, 2 * LARGE);
+        // Messages of QoS 0 fill the batch, and are not answered by the other shard.
+        for _ in 0..3 {
+            node.publish(publisher, &Publish::new("a", large("x")));
+        }
+        node.publish(publisher, &Publish::new("a", "y").qos(1, 1));
+        node.settle();
+        let last = node.take_texts(subscriber).pop();
+        assert_eq!(last.as_deref(), Some("y"), "seed {seed}");
+        assert_eq!(node.take(publisher).len(), 1, "seed {seed}");
+    }
+}
