@@ -8,7 +8,6 @@ use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Vers
 
 use super::connection::Aliases;
 use super::input::Flow;
-use super::items::Item;
 use super::plan::Plan;
 use super::{NONE, Shard};
 
@@ -152,7 +151,11 @@ impl Shard {
             return;
         }
         if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
-            let sent = peer.count_publish(Item::Retain(message.to_message()));
+            if message.qos == QoS::AtMostOnce && peer.is_full() {
+                self.stats.dropped.add(1);
+                return;
+            }
+            let sent = peer.retain(message.to_message());
             if message.qos != QoS::AtMostOnce {
                 routed.waits.push((owner, sent));
             }

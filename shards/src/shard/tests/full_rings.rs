@@ -150,3 +150,52 @@ fn a_publisher_that_met_a_full_batch_goes_on_without_anything_from_outside() {
         assert_eq!(node.take(publisher).len(), 1, "seed {seed}");
     }
 }
+
+#[test]
+fn messages_for_a_member_of_a_group_count_against_its_ring() {
+    let mut node = Node::with(Setup {
+        shards: 2,
+        peer_bytes_max: 10 * LARGE,
+        ring_batches: 2,
+        ..Setup::default()
+    });
+    let publisher = node.client_on(0, "publisher");
+    let member = node.client_on(1, "member");
+    let group_here = (0..).find(|group| {
+        node.subscribe(member, &format!("$share/{group}/a"), 1);
+        let here = !node.shards[0].subscriptions.is_empty();
+        if !here {
+            let filter = format!("$share/{group}/a");
+            node.send(member, &packet::unsubscribe(Version::V5, 1, &[&filter]));
+            node.settle();
+            node.take(member);
+        }
+        here
+    });
+    assert!(group_here.is_some());
+    node.hold_ring(0, 1, true);
+    for id in 1..=200 {
+        node.publish(publisher, &Publish::new("a", large("x")).qos(1, id));
+    }
+    node.settle();
+    assert!(node.waiting_input(publisher) > 50 * LARGE);
+    node.hold_ring(0, 1, false);
+    node.settle();
+    assert_eq!(node.take(publisher).len(), 200);
+}
+
+#[test]
+fn retained_messages_for_another_shard_count_against_its_ring() {
+    let (mut node, publisher, _) = narrow();
+    node.hold_ring(0, 1, true);
+    for n in 0..200 {
+        let topic = node.name_at(1, &format!("topic-{n}"));
+        node.publish(publisher, &Publish::new(&topic, large("x")).retain());
+        node.settle();
+    }
+    assert!(dropped(&node) > 150, "{} dropped", dropped(&node));
+    node.hold_ring(0, 1, false);
+    node.settle();
+    let retained = node.shards[1].retained.len();
+    assert!((1..50).contains(&retained), "{retained} retained");
+}
