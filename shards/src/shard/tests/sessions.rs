@@ -294,7 +294,7 @@ fn busy_client(node: &mut Node, number: u32) -> Client {
     let topic = format!("a/{}", number % 50);
     for (id, qos) in [(1, 0), (1, 1), (2, 2)] {
         let message = Publish::new(&topic, "x").qos(qos, id);
-        let message = if number % 2 == 0 {
+        let message = if number.is_multiple_of(2) {
             message.retain()
         } else {
             message
