@@ -127,7 +127,10 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
         .collect::<io::Result<Vec<_>>>()
         .map_err(|source| shard_error(settings.cpus.first().copied().unwrap_or(0), source))?;
     let stop = Arc::new(AtomicBool::new(false));
-    let stopper = Stopper { stop: Arc::clone(&stop), doorbells: doorbells.clone().into() };
+    let stopper = Stopper {
+        stop: Arc::clone(&stop),
+        doorbells: doorbells.clone().into(),
+    };
     let mut acceptors = open_acceptors(settings)?;
     let ring_batches = settings.engine.ring_batches as usize;
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
@@ -169,7 +172,11 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
-    let running = Running { threads, stopper, stats };
+    let running = Running {
+        threads,
+        stopper,
+        stats,
+    };
     for (cpu, result) in readiness.iter().take(count) {
         if let Err(source) = result {
             running.stopper.stop();

@@ -99,8 +99,14 @@ pub(crate) fn start(
             doorbell: Arc::clone(doorbell),
         });
     }
-    let writer = Writer { index, own, sources };
-    std::thread::Builder::new().name("routes".to_owned()).spawn(move || writer.run())?;
+    let writer = Writer {
+        index,
+        own,
+        sources,
+    };
+    std::thread::Builder::new()
+        .name("routes".to_owned())
+        .spawn(move || writer.run())?;
     Ok(links)
 }
 
@@ -135,8 +141,15 @@ impl Writer {
 
     fn sleep(&self) {
         let sources = &self.sources;
-        if self.own.park(|| sources.iter().all(|source| source.changes.is_empty())) {
-            let mut poll = libc::pollfd { fd: self.own.fd(), events: libc::POLLIN, revents: 0 };
+        if self
+            .own
+            .park(|| sources.iter().all(|source| source.changes.is_empty()))
+        {
+            let mut poll = libc::pollfd {
+                fd: self.own.fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
             // SAFETY: one entry, which lives through the call.
             unsafe { libc::poll(&raw mut poll, 1, -1) };
             self.own.drain();

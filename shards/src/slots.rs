@@ -18,7 +18,12 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: Vec::new(), free: Vec::new(), end: 0, len: 0 }
+        Self {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            end: 0,
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -48,7 +53,10 @@ impl<T> Slots<T> {
 
     #[inline]
     pub(crate) fn get(&self, key: u32) -> Option<&T> {
-        self.chunks.get(key as usize / CHUNK)?.get(key as usize % CHUNK)?.as_ref()
+        self.chunks
+            .get(key as usize / CHUNK)?
+            .get(key as usize % CHUNK)?
+            .as_ref()
     }
 
     #[inline]
@@ -63,7 +71,9 @@ impl<T> Slots<T> {
 
     #[inline]
     fn slot_mut(&mut self, key: u32) -> Option<&mut Option<T>> {
-        self.chunks.get_mut(key as usize / CHUNK)?.get_mut(key as usize % CHUNK)
+        self.chunks
+            .get_mut(key as usize / CHUNK)?
+            .get_mut(key as usize % CHUNK)
     }
 }
 

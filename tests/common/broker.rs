@@ -15,9 +15,17 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Connect, Setup, Version};
 
-/// How long anything that must happen may take before the test gives up on it.
-/// Far above what is ever needed: no test measures time with it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything that must happen may take before the test gives up on it: far
+/// above what is ever needed, for no test measures time with it. Less, in seconds, can
+/// be set by `SHARDMQ_TEST_PATIENCE` for a broker that is known to fail many tests.
+pub(crate) fn patience() -> Duration {
+    let seconds = std::env::var("SHARDMQ_TEST_PATIENCE").ok();
+    Duration::from_secs(
+        seconds
+            .and_then(|seconds| seconds.parse().ok())
+            .unwrap_or(10),
+    )
+}
 
 /// A running broker. It is killed when dropped; a broker that has ended by itself
 /// or has panicked fails the test then.
@@ -105,11 +113,11 @@ impl Broker {
         self.wait_until_it_accepts();
     }
 
-    /// Sends SIGTERM.
-    pub(crate) fn terminate(&mut self) {
+    /// Sends a signal that ends it, as `TERM`.
+    pub(crate) fn terminate(&mut self, signal: &str) {
         self.expected_to_end = true;
         let status = Command::new("kill")
-            .args(["-TERM", &self.pid().to_string()])
+            .args([&format!("-{signal}"), &self.pid().to_string()])
             .status();
         assert!(status.expect("run kill").success(), "no process to signal");
     }
@@ -149,6 +157,12 @@ impl Broker {
             .expect("a size in the broker's status")
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        folder.expect("read the broker's descriptors").count()
+    }
+
     /// User and system time so far, in clock ticks.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))
@@ -163,7 +177,7 @@ impl Broker {
     }
 
     fn wait_until_it_accepts(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.process.try_wait().expect("ask for the broker's end") {
                 self.expected_to_end = true;
@@ -258,6 +272,12 @@ fn shardmq(
     directory: &Path,
 ) -> Command {
     let mut command = Command::new(program);
+    // The environment is configuration too, and not the test's.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"SHARDMQ_") {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(directory);
     command.arg("--data-dir").arg(directory.join("data"));
     command

@@ -5,12 +5,12 @@ use std::io::{BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use super::Version;
-use super::broker::PATIENCE;
+use super::broker::patience;
 use super::packet::{self, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish};
 use super::received::{self, ConnAck, Delivery, Packet, Properties};
 
 /// A connection to the broker. Everything blocks, and fails the test when it takes
-/// longer than [`PATIENCE`].
+/// longer than [`patience`].
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     version: Version,
@@ -23,14 +23,14 @@ pub(crate) struct Client {
 impl Client {
     /// Connects; nothing is sent.
     pub(crate) fn open(address: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        let stream = TcpStream::connect_timeout(&address, patience())
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         stream
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(patience()))
             .expect("set a read timeout");
         stream
-            .set_write_timeout(Some(PATIENCE))
+            .set_write_timeout(Some(patience()))
             .expect("set a write timeout");
         Self {
             stream: BufReader::new(stream),

@@ -88,7 +88,10 @@ impl Message {
     /// Topic name.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let topic = self.bytes.get(..usize::from(self.topic_len)).unwrap_or_default();
+        let topic = self
+            .bytes
+            .get(..usize::from(self.topic_len))
+            .unwrap_or_default();
         // The bytes were a `str` when the message was made.
         core::str::from_utf8(topic).unwrap_or_default()
     }
@@ -96,9 +99,10 @@ impl Message {
     /// The message by reference.
     #[must_use]
     pub fn as_ref(&self) -> MessageRef<'_> {
-        let (topic, rest) = self.bytes.split_at(usize::from(self.topic_len).min(self.bytes.len()));
-        let (properties, payload) =
-            rest.split_at((self.properties_len as usize).min(rest.len()));
+        let (topic, rest) = self
+            .bytes
+            .split_at(usize::from(self.topic_len).min(self.bytes.len()));
+        let (properties, payload) = rest.split_at((self.properties_len as usize).min(rest.len()));
         MessageRef {
             topic: core::str::from_utf8(topic).unwrap_or_default(),
             properties,
@@ -145,7 +149,10 @@ mod tests {
         assert_eq!(message.remaining_expiry_s(0), Some(10));
         assert_eq!(message.remaining_expiry_s(9_001), Some(1));
         assert_eq!(message.remaining_expiry_s(10_000), Some(0));
-        let forever = MessageRef { expires_ms: u64::MAX, ..message };
+        let forever = MessageRef {
+            expires_ms: u64::MAX,
+            ..message
+        };
         assert_eq!(forever.remaining_expiry_s(5), None);
     }
 }

@@ -24,14 +24,17 @@ impl Engine {
         }
         // Out of descriptors or memory: those who wait stay in the backlog meanwhile.
         if completion.result < 0 {
-            self.rested.push_back((self.now_ms + ACCEPT_PAUSE_MS, index));
+            self.rested
+                .push_back((self.now_ms + ACCEPT_PAUSE_MS, index));
         } else {
             self.accept(index);
         }
     }
 
     fn admit(&mut self, index: u32, fd: RawFd) {
-        let Some(acceptor) = self.acceptors.get(index as usize) else { return };
+        let Some(acceptor) = self.acceptors.get(index as usize) else {
+            return;
+        };
         let before = acceptor.connections.fetch_add(1, Ordering::Relaxed);
         let full = acceptor.connections_max > 0 && before >= acceptor.connections_max;
         if full || self.stopping {

@@ -41,7 +41,10 @@ impl Mapping {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { start: start.cast(), bytes })
+        Ok(Self {
+            start: start.cast(),
+            bytes,
+        })
     }
 }
 
@@ -68,7 +71,13 @@ impl Buffers {
             )?;
         }
         let buffer_bytes = buffer_bytes as usize;
-        let mut buffers = Self { entries, memory, buffer_bytes, count, tail: 0 };
+        let mut buffers = Self {
+            entries,
+            memory,
+            buffer_bytes,
+            count,
+            tail: 0,
+        };
         for buffer in 0..count {
             buffers.give_back(buffer);
         }
@@ -87,7 +96,10 @@ impl Buffers {
         // SAFETY: in bounds by the assertion; the kernel writes to a buffer only while it is
         // lent, and this one has been returned by its completion.
         unsafe {
-            let start = self.memory.start.add(usize::from(buffer) * self.buffer_bytes);
+            let start = self
+                .memory
+                .start
+                .add(usize::from(buffer) * self.buffer_bytes);
             std::slice::from_raw_parts(start, length)
         }
     }

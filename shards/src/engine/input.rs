@@ -45,7 +45,9 @@ impl Engine {
             self.check_pause(key);
             return;
         }
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
         socket.receiving = false;
         socket.cancelling = false;
         match completion.result {
@@ -63,7 +65,9 @@ impl Engine {
 
     /// Arms the receive operation of a connection, if it is to be read.
     pub(super) fn receive(&mut self, key: u32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
         if socket.receiving || socket.ended {
             return;
         }
@@ -76,7 +80,8 @@ impl Engine {
         };
         socket.receiving = true;
         if once {
-            self.ring.receive_once(socket.fd, key, self.buffers.buffer_bytes());
+            self.ring
+                .receive_once(socket.fd, key, self.buffers.buffer_bytes());
         } else {
             self.ring.receive(socket.fd, key);
         }

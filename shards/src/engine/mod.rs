@@ -96,7 +96,11 @@ impl Engine {
     pub(crate) fn new(setup: EngineSetup, shard: Shard) -> io::Result<Self> {
         let settings = setup.settings;
         let ring = Uring::new(&settings)?;
-        let buffers = Buffers::new(&ring, settings.receive_buffers, settings.receive_buffer_bytes)?;
+        let buffers = Buffers::new(
+            &ring,
+            settings.receive_buffers,
+            settings.receive_buffer_bytes,
+        )?;
         Ok(Self {
             ring,
             buffers,

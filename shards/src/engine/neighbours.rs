@@ -36,7 +36,10 @@ impl Neighbours {
             for to in (0..count).filter(|to| *to != from) {
                 let (producer, consumer) = ring(ring_batches);
                 let doorbell = Arc::clone(&doorbells[to]);
-                all[from].to[to] = Some(Outward { ring: producer, doorbell });
+                all[from].to[to] = Some(Outward {
+                    ring: producer,
+                    doorbell,
+                });
                 all[to].from[from] = Some(consumer);
             }
         }

@@ -17,8 +17,12 @@ impl Engine {
 
     #[inline]
     fn flush_one(&mut self, key: u32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
-        let Some(flush) = self.shard.flush(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        let Some(flush) = self.shard.flush(key) else {
+            return;
+        };
         socket.closing |= flush.close;
         if !socket.in_send && !flush.output.is_empty() && !socket.shut {
             std::mem::swap(&mut socket.sending, flush.output);
@@ -35,7 +39,9 @@ impl Engine {
 
     #[inline]
     pub(super) fn sent(&mut self, key: u32, result: i32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
         socket.in_send = false;
         if result < 0 {
             socket.ended = true;
@@ -47,7 +53,8 @@ impl Engine {
         socket.sent += result as usize;
         if socket.sent < socket.sending.len() {
             socket.in_send = true;
-            self.ring.send(socket.fd, key, &socket.sending[socket.sent..]);
+            self.ring
+                .send(socket.fd, key, &socket.sending[socket.sent..]);
             return;
         }
         self.recycle(key);
@@ -64,7 +71,9 @@ impl Engine {
     /// side is shut, then the peer's end is awaited, so that it can read the last bytes;
     /// then the descriptor is closed.
     pub(super) fn begin_close(&mut self, key: u32) {
-        let Some(socket) = self.sockets.get_mut(key) else { return };
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
         if !socket.closing || socket.cut_off_ms == 0 {
             socket.closing = true;
             socket.cut_off_ms = self.now_ms + CUT_OFF_MS;
@@ -91,7 +100,9 @@ impl Engine {
     }
 
     fn close(&mut self, key: u32) {
-        let Some(socket) = self.sockets.remove(key) else { return };
+        let Some(socket) = self.sockets.remove(key) else {
+            return;
+        };
         if let Some(acceptor) = self.acceptors.get(socket.listener as usize) {
             acceptor.connections.fetch_sub(1, Ordering::Relaxed);
         }
@@ -106,7 +117,9 @@ impl Engine {
             && due <= self.now_ms
         {
             self.cut_offs.pop_front();
-            let Some(socket) = self.sockets.get_mut(key) else { continue };
+            let Some(socket) = self.sockets.get_mut(key) else {
+                continue;
+            };
             if socket.closing && socket.cut_off_ms == due {
                 shut(socket.fd, libc::SHUT_RDWR);
             }

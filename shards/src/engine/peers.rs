@@ -6,10 +6,17 @@ impl Engine {
     /// Handles what other shards have sent, one batch of each.
     pub(super) fn take_batches(&mut self) {
         for from in 0..self.neighbours.from.len() {
-            let Some(consumer) = &mut self.neighbours.from[from] else { continue };
-            let Some(batch) = consumer.pop() else { continue };
+            let Some(consumer) = &mut self.neighbours.from[from] else {
+                continue;
+            };
+            let Some(batch) = consumer.pop() else {
+                continue;
+            };
             let mut adopted = Vec::new();
-            self.shard.handle_batch(from as u16, batch, &mut |connection| adopted.push(connection));
+            self.shard
+                .handle_batch(from as u16, batch, &mut |connection| {
+                    adopted.push(connection)
+                });
             for connection in adopted {
                 self.adopt(connection.fd, connection.listener, &connection.input);
             }
@@ -23,9 +30,12 @@ impl Engine {
     /// Sends connections that belong to other shards on their way.
     pub(super) fn send_handovers(&mut self) {
         for handover in self.shard.take_handovers() {
-            let Some(socket) = self.sockets.remove(handover.connection) else { continue };
+            let Some(socket) = self.sockets.remove(handover.connection) else {
+                continue;
+            };
             self.shard.release(handover.connection);
-            self.shard.send_connection(handover, socket.fd, socket.listener);
+            self.shard
+                .send_connection(handover, socket.fd, socket.listener);
         }
     }
 

@@ -44,11 +44,17 @@ impl Sockets {
     /// Enters the socket of a connection.
     pub(super) fn open(&mut self, key: u32, fd: RawFd, listener: u32) {
         while self.chunks.len() <= key as usize / CHUNK {
-            self.chunks.push((0..CHUNK).map(|_| Socket::default()).collect());
+            self.chunks
+                .push((0..CHUNK).map(|_| Socket::default()).collect());
         }
         self.open += 1;
         if let Some(slot) = self.slot(key) {
-            *slot = Socket { fd, open: true, listener, ..Socket::default() };
+            *slot = Socket {
+                fd,
+                open: true,
+                listener,
+                ..Socket::default()
+            };
         }
     }
 
@@ -72,6 +78,8 @@ impl Sockets {
 
     #[inline]
     fn slot(&mut self, key: u32) -> Option<&mut Socket> {
-        self.chunks.get_mut(key as usize / CHUNK)?.get_mut(key as usize % CHUNK)
+        self.chunks
+            .get_mut(key as usize / CHUNK)?
+            .get_mut(key as usize % CHUNK)
     }
 }

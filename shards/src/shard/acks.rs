@@ -6,10 +6,10 @@ use protocol::session::{AckOutcome, Unknown};
 use protocol::wire::encode;
 use protocol::wire::{Ack, Publish, QoS, ReasonCode, Version};
 
-use super::connection::{Connection, PendingAck, Phase};
+use super::Shard;
+use super::connection::{AckKind, Connection, PendingAck, Phase};
 use super::input::Flow;
 use super::publish::Routed;
-use super::Shard;
 
 impl Shard {
     /// Answers a PUBLISH that was routed: at once, or when the other shards that get it
@@ -22,7 +22,9 @@ impl Shard {
         publish: &Publish<'_>,
         routed: Routed,
     ) -> Flow {
-        let Some(packet_id) = publish.packet_id else { return Flow::Continue };
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Continue;
+        };
         let reason = if routed.retain_refused {
             ReasonCode::QUOTA_EXCEEDED
         } else if routed.matched {
@@ -36,7 +38,16 @@ impl Shard {
         {
             session.inflow.hold(packet_id);
         }
-        self.queue_ack(key, PendingAck { packet_id, qos: publish.qos, reason, waits: routed.waits })
+        let kind = ack_kind(publish.qos);
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: routed.waits,
+            },
+        )
     }
 
     /// The message is not taken: a 5.0 client is told, a 3.x client cannot be, and gets the
@@ -48,17 +59,32 @@ impl Shard {
         reason: ReasonCode,
     ) -> Flow {
         self.stats.dropped.add(1);
-        let Some(packet_id) = publish.packet_id else { return Flow::Continue };
-        self.queue_ack(key, PendingAck { packet_id, qos: publish.qos, reason, waits: Vec::new() })
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Continue;
+        };
+        let kind = ack_kind(publish.qos);
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: Vec::new(),
+            },
+        )
     }
 
     /// A QoS 2 PUBLISH that is held already is answered and not routed again
     /// [MQTT-4.3.3-10].
     pub(super) fn repeat_pubrec(&mut self, key: u32, publish: &Publish<'_>) -> Flow {
-        let Some(packet_id) = publish.packet_id else { return Flow::Continue };
+        let Some(packet_id) = publish.packet_id else {
+            return Flow::Continue;
+        };
         let waiting = self.connections.get(key).is_some_and(|connection| {
             connection.pending.iter().any(|pending| {
-                pending.iter().any(|ack| ack.packet_id == packet_id && ack.qos == publish.qos)
+                pending
+                    .iter()
+                    .any(|ack| ack.packet_id == packet_id && ack.kind == AckKind::PubRec)
             })
         });
         if waiting {
@@ -66,14 +92,25 @@ impl Shard {
             return Flow::Continue;
         }
         let reason = ReasonCode::SUCCESS;
-        self.queue_ack(key, PendingAck { packet_id, qos: publish.qos, reason, waits: Vec::new() })
+        let kind = ack_kind(publish.qos);
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: Vec::new(),
+            },
+        )
     }
 
     /// Acknowledgements go out in the order of the PUBLISH packets [MQTT-4.6.0-2],
     /// [MQTT-4.6.0-3]: one that waits for nothing still waits for those before it.
     #[inline]
     fn queue_ack(&mut self, key: u32, ack: PendingAck) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
         if ack.waits.is_empty() && connection.pending_acks() == 0 {
             self.outbox.mark(connection, key);
             write_ack(connection, &ack);
@@ -85,20 +122,29 @@ impl Shard {
                 peer.wait(sent, key, serial);
             }
         }
-        connection.pending.get_or_insert_with(|| Box::new(VecDeque::new())).push_back(ack);
+        connection
+            .pending
+            .get_or_insert_with(|| Box::new(VecDeque::new()))
+            .push_back(ack);
         Flow::Continue
     }
 
     /// Sends the acknowledgements of a connection that wait for nothing any more.
     pub(super) fn release_acks(&mut self, key: u32, serial: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.serial != serial || connection.phase != Phase::Live {
             return;
         }
-        let Some(mut pending) = connection.pending.take() else { return };
+        let Some(mut pending) = connection.pending.take() else {
+            return;
+        };
         while let Some(ack) = pending.front() {
             let waits = ack.waits.iter().any(|&(peer, sent)| {
-                self.peers.get(usize::from(peer)).is_some_and(|peer| peer.accepted() < sent)
+                self.peers
+                    .get(usize::from(peer))
+                    .is_some_and(|peer| peer.accepted() < sent)
             });
             if waits {
                 break;
@@ -112,15 +158,29 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_pubrel(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        let Some(session) = self.sessions.get_mut(connection.session) else { return Flow::Stop };
+    pub(super) fn handle_pubrel(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        let Some(session) = self.sessions.get_mut(connection.session) else {
+            return Flow::Stop;
+        };
         let held = session.inflow.release(ack.packet_id);
-        let reason =
-            if held { ReasonCode::SUCCESS } else { ReasonCode::PACKET_IDENTIFIER_NOT_FOUND };
-        self.outbox.mark(connection, key);
-        encode::pubcomp(&mut connection.output, version, ack.packet_id, reason);
-        Flow::Continue
+        let reason = if held {
+            ReasonCode::SUCCESS
+        } else {
+            ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
+        };
+        let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
+        self.queue_ack(
+            key,
+            PendingAck {
+                packet_id,
+                kind,
+                reason,
+                waits: Vec::new(),
+            },
+        )
     }
 
     #[inline]
@@ -133,8 +193,12 @@ impl Shard {
     }
 
     pub(super) fn handle_pubrec(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
-        let Some(connection) = self.connections.get_mut(key) else { return Flow::Stop };
-        let Some(session) = self.sessions.get_mut(connection.session) else { return Flow::Stop };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        let Some(session) = self.sessions.get_mut(connection.session) else {
+            return Flow::Stop;
+        };
         match session.outflow.pubrec(ack.packet_id, ack.reason.is_error()) {
             Ok(AckOutcome::Release) => {
                 self.outbox.mark(connection, key);
@@ -165,12 +229,16 @@ impl Shard {
         key: u32,
         apply: impl FnOnce(&mut protocol::session::Outflow) -> Result<AckOutcome, Unknown>,
     ) -> Flow {
-        let Some(connection) = self.connections.get(key) else { return Flow::Stop };
+        let Some(connection) = self.connections.get(key) else {
+            return Flow::Stop;
+        };
         let session_key = connection.session;
-        let Some(session) = self.sessions.get_mut(session_key) else { return Flow::Stop };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return Flow::Stop;
+        };
         match apply(&mut session.outflow) {
             Ok(_) => {
-                if session.outflow.queued() > 0 {
+                if session.outflow.has_waiting() {
                     self.send_queued(session_key);
                 }
                 Flow::Continue
@@ -182,16 +250,24 @@ impl Shard {
     }
 }
 
+fn ack_kind(qos: QoS) -> AckKind {
+    match qos {
+        QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::PubAck,
+        QoS::ExactlyOnce => AckKind::PubRec,
+    }
+}
+
 #[inline]
 fn write_ack(connection: &mut Connection, ack: &PendingAck) {
-    let version = connection.version;
-    match ack.qos {
-        QoS::AtMostOnce => {}
-        QoS::AtLeastOnce => {
-            encode::puback(&mut connection.output, version, ack.packet_id, ack.reason);
-        }
-        QoS::ExactlyOnce => {
-            encode::pubrec(&mut connection.output, version, ack.packet_id, ack.reason);
-        }
-    }
+    let write = match ack.kind {
+        AckKind::PubAck => encode::puback,
+        AckKind::PubRec => encode::pubrec,
+        AckKind::PubComp => encode::pubcomp,
+    };
+    write(
+        &mut connection.output,
+        connection.version,
+        ack.packet_id,
+        ack.reason,
+    );
 }

@@ -14,7 +14,7 @@ use super::input::Flow;
 use super::session::{Session, Will};
 use super::{Handover, NONE, Shard};
 
-/// Bytes of the longest topic and of every other string of the protocol.
+/// What assigned client identifiers begin with.
 const ASSIGNED_PREFIX: &str = "auto-";
 
 impl Shard {
@@ -48,7 +48,6 @@ impl Shard {
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
         if present {
-            self.resend(session);
             self.send_queued(session);
             self.announce_presence(session, true);
         }
@@ -62,9 +61,14 @@ impl Shard {
         if connect.client_id.len() > usize::from(self.limits.max_clientid_len) {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
-        // 3.x has no way to tell the client which one it got [MQTT-3.1.3-8] (3.1.1).
-        let nameless = connect.client_id.is_empty();
-        if nameless && connect.version != Version::V5 && !connect.clean_start {
+        // 3.1 asks for a name; 3.1.1 has no way to tell the client which one it got, so
+        // without it no session can be kept [MQTT-3.1.3-8] (3.1.1).
+        let must_have_name = match connect.version {
+            Version::V31 => true,
+            Version::V311 => !connect.clean_start,
+            Version::V5 => false,
+        };
+        if must_have_name && connect.client_id.is_empty() {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
         if connect.user_properties.len() > usize::from(self.limits.max_user_properties) {
@@ -95,7 +99,10 @@ impl Shard {
     fn refuse_connect(&mut self, key: u32, version: Version, reason: ReasonCode) -> Flow {
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);
-            let connack = ConnAck { reason, ..ConnAck::default() };
+            let connack = ConnAck {
+                reason,
+                ..ConnAck::default()
+            };
             encode::connack(&mut connection.output, version, &connack);
         }
         self.close_silently(key);
@@ -106,7 +113,11 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.phase = Phase::Gone;
         }
-        self.handovers.push(Handover { connection: key, target, input: input.to_vec() });
+        self.handovers.push(Handover {
+            connection: key,
+            target,
+            input: input.to_vec(),
+        });
         Flow::Stop
     }
 
@@ -133,7 +144,9 @@ impl Shard {
         if let Some(old) = old {
             self.take_over(old, connect.clean_start);
         }
-        let resumed = old.filter(|_| !connect.clean_start).filter(|old| self.is_alive(*old));
+        let resumed = old
+            .filter(|_| !connect.clean_start)
+            .filter(|old| self.is_alive(*old));
         let session_key = match resumed {
             Some(session) => session,
             None => self.open_session(connect, client_id),
@@ -143,7 +156,7 @@ impl Shard {
         let expiry_s = connect.session_expiry.min(self.limits.session_expiry_max_s);
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.connection = key;
-            session.outflow.set_window(window);
+            session.outflow.resume(window);
             session.expiry_s = expiry_s;
             session.will = will;
             if let Some(timer) = session.timer.take() {
@@ -156,7 +169,10 @@ impl Shard {
     /// Ends the connection that a session has [MQTT-3.1.4-3], and, for a clean start, the
     /// session itself [MQTT-3.1.2-4].
     fn take_over(&mut self, session_key: u32, clean_start: bool) {
-        let connection = self.sessions.get(session_key).map_or(NONE, |session| session.connection);
+        let connection = self
+            .sessions
+            .get(session_key)
+            .map_or(NONE, |session| session.connection);
         if connection != NONE {
             self.disconnect(connection, ReasonCode::SESSION_TAKEN_OVER);
         }
@@ -185,7 +201,9 @@ impl Shard {
         let hash = self.seed.hash(client_id);
         let (sessions, seed) = (&self.sessions, self.seed);
         self.clients.insert_unique(hash, key, |key| {
-            sessions.get(*key).map_or(0, |session| seed.hash(&session.client_id))
+            sessions
+                .get(*key)
+                .map_or(0, |session| seed.hash(&session.client_id))
         });
         self.stats.sessions.set(self.sessions.len() as u64);
         key
@@ -194,7 +212,9 @@ impl Shard {
     fn find_session(&self, client_id: &str) -> Option<u32> {
         let hash = self.seed.hash(client_id);
         let named = |key: &u32| {
-            self.sessions.get(*key).is_some_and(|session| *session.client_id == *client_id)
+            self.sessions
+                .get(*key)
+                .is_some_and(|session| *session.client_id == *client_id)
         };
         self.clients.find(hash, named).copied()
     }
@@ -245,13 +265,16 @@ impl Shard {
             server_keep_alive: (keep_alive_s != connect.keep_alive).then_some(keep_alive_s),
             ..ConnAck::default()
         };
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.phase = Phase::Live;
         connection.session = session;
         connection.version = connect.version;
         connection.problem_information = connect.request_problem_information;
-        connection.maximum_packet_size =
-            connect.maximum_packet_size.map_or(u32::MAX, core::num::NonZeroU32::get);
+        connection.maximum_packet_size = connect
+            .maximum_packet_size
+            .map_or(u32::MAX, core::num::NonZeroU32::get);
         // One and a half times the keep alive [MQTT-3.1.2-22].
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
         self.outbox.mark(connection, key);

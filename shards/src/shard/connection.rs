@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
-use protocol::wire::{PacketId, QoS, ReasonCode, Version};
+use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::wheel::TimerKey;
 
@@ -36,8 +36,10 @@ pub(crate) struct Connection {
     pub(crate) version: Version,
     /// On the list of connections whose output is to be flushed.
     pub(crate) dirty: bool,
-    /// Not read until the rings to the other shards have room.
+    /// Input waits: see [`super::Shard`]'s `must_wait`.
     pub(crate) paused: bool,
+    /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
+    pub(crate) held_subacks: u16,
     /// Whether reason strings and user properties may be sent to this client.
     pub(crate) problem_information: bool,
     /// Largest packet the client takes, in bytes.
@@ -64,6 +66,7 @@ impl Connection {
             version: Version::V5,
             dirty: false,
             paused: false,
+            held_subacks: 0,
             problem_information: true,
             maximum_packet_size: u32::MAX,
             silence_ms_max: 0,
@@ -103,11 +106,20 @@ impl Aliases {
     }
 }
 
-/// The acknowledgement of a QoS 1 or 2 PUBLISH that other shards have not accepted yet.
+/// What acknowledges a packet of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AckKind {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+/// An acknowledgement that waits for other shards to accept its message, or for one that
+/// does.
 #[derive(Debug)]
 pub(crate) struct PendingAck {
     pub(crate) packet_id: PacketId,
-    pub(crate) qos: QoS,
+    pub(crate) kind: AckKind,
     pub(crate) reason: ReasonCode,
     /// Shards that have to accept, and up to which message of this shard.
     pub(crate) waits: Vec<(u16, u64)>,

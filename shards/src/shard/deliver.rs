@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
 use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend};
-use protocol::wire::{PacketId, QoS, encode};
+use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
+use super::Shard;
 use super::connection::Connection;
 use super::frames::{self, Frames, Variant};
 use super::plan::Plan;
 use super::session::Session;
-use super::{NONE, Shard};
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +30,17 @@ pub(super) struct Outgoing<'a> {
 
 impl<'a> Outgoing<'a> {
     pub(super) fn new(message: MessageRef<'a>) -> Self {
-        Self { message, kept: None }
+        Self {
+            message,
+            kept: None,
+        }
     }
 
     pub(super) fn of(kept: &'a Arc<Message>) -> Self {
-        Self { message: Message::as_ref(kept), kept: Some(Arc::clone(kept)) }
+        Self {
+            message: Message::as_ref(kept),
+            kept: Some(Arc::clone(kept)),
+        }
     }
 
     pub(super) fn message(&self) -> &MessageRef<'a> {
@@ -89,7 +95,9 @@ impl Shard {
         outgoing: &mut Outgoing<'_>,
         to: Receiver<'_>,
     ) {
-        let Some(session) = self.sessions.get_mut(to.session) else { return };
+        let Some(session) = self.sessions.get_mut(to.session) else {
+            return;
+        };
         let connection = self.connections.get_mut(session.connection);
         let key = session.connection;
         if to.qos == QoS::AtMostOnce {
@@ -100,14 +108,28 @@ impl Shard {
                 return;
             }
             self.outbox.mark(connection, key);
-            write(frames, connection, &outgoing.message, &to, None, self.now_ms);
+            write(
+                frames,
+                connection,
+                &outgoing.message,
+                &to,
+                None,
+                self.now_ms,
+            );
             self.stats.sent.add(1);
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(frames, connection, &mut session.outflow, outgoing, &to, self.now_ms);
+                send(
+                    frames,
+                    connection,
+                    &mut session.outflow,
+                    outgoing,
+                    &to,
+                    self.now_ms,
+                );
                 self.stats.sent.add(1);
             }
             None => {
@@ -119,15 +141,26 @@ impl Shard {
         }
     }
 
-    /// Sends what is queued for a session, as far as its window has room.
+    /// Sends what waits for a session, as far as its window has room: first again what it
+    /// had in flight when it was resumed [MQTT-4.4.0-1], then the queue.
     pub(super) fn send_queued(&mut self, session_key: u32) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         let key = session.connection;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let mut frames = core::mem::take(&mut self.frames);
         self.outbox.mark(connection, key);
+        while let Some(resend) = session.outflow.next_resend() {
+            frames.clear();
+            write_again(&mut frames, connection, &resend, self.now_ms);
+        }
         while connection.output.len() < self.limits.max_output_bytes as usize {
-            let Some(delivery) = session.outflow.next_queued() else { break };
+            let Some(delivery) = session.outflow.next_queued() else {
+                break;
+            };
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
                 continue;
@@ -150,45 +183,6 @@ impl Shard {
             self.stats.sent.add(1);
         }
         self.frames = frames;
-    }
-
-    /// Sends again what a resumed session had in flight, in order [MQTT-4.4.0-1].
-    pub(super) fn resend(&mut self, session_key: u32) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let key = session.connection;
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let mut frames = core::mem::take(&mut self.frames);
-        self.outbox.mark(connection, key);
-        for resend in session.outflow.resend() {
-            match resend {
-                Resend::PubRel(id) => encode::pubrel(
-                    &mut connection.output,
-                    connection.version,
-                    id,
-                    protocol::wire::ReasonCode::SUCCESS,
-                ),
-                Resend::Publish(id, delivery) => {
-                    frames.clear();
-                    let message = Message::as_ref(&delivery.message);
-                    let variant = Variant {
-                        version: connection.version,
-                        qos: delivery.qos,
-                        retain: delivery.retain,
-                        dup: true,
-                        identifiers: delivery.identifiers.as_slice(),
-                        packet_id: Some(id),
-                    };
-                    let size_max = connection.maximum_packet_size;
-                    frames.append(&mut connection.output, &message, variant, size_max, self.now_ms);
-                }
-            }
-        }
-        self.frames = frames;
-    }
-
-    /// Whether the client of a session is connected.
-    pub(super) fn is_online(&self, session: u32) -> bool {
-        self.sessions.get(session).is_some_and(|session| session.connection != NONE)
     }
 }
 
@@ -243,6 +237,29 @@ fn too_large(
     connection.maximum_packet_size != u32::MAX
         && frames::size(message, to.qos, to.identifiers, connection.version, now_ms)
             > connection.maximum_packet_size as usize
+}
+
+/// Appends a packet that was in flight on an earlier connection.
+fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend<'_>, now_ms: u64) {
+    match resend {
+        Resend::PubRel(id) => {
+            let output = &mut connection.output;
+            encode::pubrel(output, connection.version, *id, ReasonCode::SUCCESS);
+        }
+        Resend::Publish(id, delivery) => {
+            let variant = Variant {
+                version: connection.version,
+                qos: delivery.qos,
+                retain: delivery.retain,
+                dup: true,
+                identifiers: delivery.identifiers.as_slice(),
+                packet_id: Some(*id),
+            };
+            let message = Message::as_ref(&delivery.message);
+            let size_max = connection.maximum_packet_size;
+            frames.append(&mut connection.output, &message, variant, size_max, now_ms);
+        }
+    }
 }
 
 fn enqueue(

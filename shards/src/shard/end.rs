@@ -13,7 +13,10 @@ use super::{NONE, Shard};
 impl Shard {
     /// DISCONNECT from the client.
     pub(super) fn handle_disconnect(&mut self, key: u32, disconnect: &Disconnect<'_>) -> Flow {
-        let session_key = self.connections.get(key).map_or(NONE, |connection| connection.session);
+        let session_key = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
         if let Some(session) = self.sessions.get_mut(session_key) {
             if let Some(expiry_s) = disconnect.session_expiry {
                 if session.expiry_s == 0 && expiry_s > 0 {
@@ -33,17 +36,27 @@ impl Shard {
     /// Ends a connection from this side. A 5.0 client that is connected is told why
     /// [MQTT-4.13.1-1].
     pub(super) fn disconnect(&mut self, key: u32, reason: ReasonCode) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
-            encode::disconnect(&mut connection.output, connection.version, reason, None, None);
+            encode::disconnect(
+                &mut connection.output,
+                connection.version,
+                reason,
+                None,
+                None,
+            );
         }
         self.close_silently(key);
     }
 
     /// Ends a connection without a packet: what is in its output is still sent.
     pub(super) fn close_silently(&mut self, key: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         match connection.phase {
             Phase::AwaitsConnect | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
@@ -55,7 +68,9 @@ impl Shard {
 
     /// The peer has closed the connection, or it broke. The engine releases it next.
     pub(crate) fn closed_by_peer(&mut self, key: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.phase == Phase::Gone {
             return;
         }
@@ -66,7 +81,9 @@ impl Shard {
 
     /// Unties a connection from its session and lets the session run out.
     fn detach(&mut self, key: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let session_key = core::mem::replace(&mut connection.session, NONE);
         connection.tail = Vec::new();
         connection.aliases = None;
@@ -74,7 +91,9 @@ impl Shard {
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
         }
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         if session.connection != key {
             return;
         }
@@ -96,7 +115,9 @@ impl Shard {
 
     /// Arms the timer of a session whose client is away: for its will, then for its end.
     pub(super) fn watch_absence(&mut self, session_key: u32) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         let will_delay_s = session.will.as_ref().map(|will| will.delay_s);
         if will_delay_s == Some(0) {
             self.publish_will(session_key);
@@ -108,7 +129,10 @@ impl Shard {
         if due == u64::MAX {
             return;
         }
-        let timer = Timer::Session { key: session_key, serial: session.serial };
+        let timer = Timer::Session {
+            key: session_key,
+            serial: session.serial,
+        };
         let armed = self.wheel.insert(due, timer);
         if let Some(earlier) = session.timer.replace(armed) {
             self.wheel.cancel(earlier);
@@ -117,11 +141,20 @@ impl Shard {
 
     /// Publishes the will of a session, if it has one, exactly once.
     pub(super) fn publish_will(&mut self, session_key: u32) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let Some(will) = session.will.take() else { return };
-        let Will { message, expiry_s, .. } = *will;
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let Some(will) = session.will.take() else {
+            return;
+        };
+        let Will {
+            message, expiry_s, ..
+        } = *will;
         let expires_ms = self.expiry_deadline(expiry_s);
-        let message = MessageRef { expires_ms, ..Message::as_ref(&message) };
+        let message = MessageRef {
+            expires_ms,
+            ..Message::as_ref(&message)
+        };
         if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
             self.route(topic, &message);
         }
@@ -131,7 +164,9 @@ impl Shard {
     pub(super) fn end_session(&mut self, session_key: u32) {
         self.publish_will(session_key);
         self.drop_subscriptions(session_key);
-        let Some(session) = self.sessions.remove(session_key) else { return };
+        let Some(session) = self.sessions.remove(session_key) else {
+            return;
+        };
         if let Some(timer) = session.timer {
             self.wheel.cancel(timer);
         }

@@ -99,7 +99,11 @@ fn encode(
         payload: message.payload,
     };
     let id_offset = encode::publish(bytes, variant.version, &wire, variant.packet_id);
-    Frame { start, end: bytes.len(), id_offset: id_offset.saturating_sub(start) }
+    Frame {
+        start,
+        end: bytes.len(),
+        id_offset: id_offset.saturating_sub(start),
+    }
 }
 
 /// Bytes of the PUBLISH packet.

@@ -2,15 +2,16 @@
 
 use protocol::wire::{self, DecodeError, Packet, ReasonCode, Split, Version};
 
-use super::connection::Phase;
 use super::Shard;
+use super::connection::Phase;
 use super::peers::Peer;
 
 /// Input that a paused connection may hold before the engine stops reading it.
 pub(crate) const PAUSED_INPUT_MAX: usize = 64 << 10;
 
-/// The packet type of PUBLISH.
+/// Packet types.
 const PUBLISH: u8 = 3;
+const SUBSCRIBE: u8 = 8;
 
 /// Whether the next packet of a connection is to be handled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +25,9 @@ impl Shard {
     /// Bytes arrived on a connection.
     pub(crate) fn received(&mut self, key: u32, input: &[u8]) {
         let now_ms = self.now_ms;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         match connection.phase {
             Phase::AwaitsConnect | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
@@ -52,7 +55,9 @@ impl Shard {
 
     /// Goes on with the input of a connection that was paused.
     pub(super) fn continue_input(&mut self, key: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let tail = core::mem::take(&mut connection.tail);
         if !tail.is_empty() {
             self.received(key, &tail);
@@ -74,7 +79,9 @@ impl Shard {
     fn handle_input(&mut self, key: u32, input: &[u8]) -> usize {
         let mut used = 0;
         loop {
-            let Some(connection) = self.connections.get(key) else { return input.len() };
+            let Some(connection) = self.connections.get(key) else {
+                return input.len();
+            };
             let (phase, version) = (connection.phase, connection.version);
             let rest = input.get(used..).unwrap_or_default();
             let limit = match phase {
@@ -114,14 +121,18 @@ impl Shard {
     }
 
     /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
-    /// a ring to another shard is full, or anything while the client does not read the
-    /// answers it has already.
+    /// a ring to another shard is full, anything while the client does not read the answers
+    /// it has already, and anything but another SUBSCRIBE while a SUBACK is outstanding, so
+    /// that a client's packets take effect in the order it sent them.
     #[inline]
     fn must_wait(&mut self, key: u32, first: u8) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
         let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
         let unread = connection.output.len() >= self.limits.max_output_bytes as usize;
-        let waits = unread || (publish && self.peers.iter().any(Peer::is_full));
+        let unsubscribed = connection.held_subacks > 0 && first >> 4 != SUBSCRIBE;
+        let waits = unread || unsubscribed || (publish && self.peers.iter().any(Peer::is_full));
         if waits {
             connection.paused = true;
             self.paused.push(key);
@@ -183,7 +194,7 @@ impl Shard {
             Packet::PubComp(ack) => self.handle_pubcomp(key, &ack),
             Packet::Publish(publish) => self.handle_publish(key, version, &publish),
             Packet::PubRec(ack) => self.handle_pubrec(key, version, &ack),
-            Packet::PubRel(ack) => self.handle_pubrel(key, version, &ack),
+            Packet::PubRel(ack) => self.handle_pubrel(key, &ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, version, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, version, &unsubscribe),
         }

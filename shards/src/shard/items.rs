@@ -32,19 +32,44 @@ pub(crate) enum Item {
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Arc<Message>),
     /// A message of a shared subscription for one member.
-    Deliver { to: SessionRef, delivery: SharedDelivery },
+    Deliver {
+        to: SessionRef,
+        delivery: SharedDelivery,
+    },
     /// A session joins a group that the other shard owns; answered by `Joined`.
-    Join { name: SharedName, member: Member, online: bool, ticket: u32 },
+    Join {
+        name: SharedName,
+        member: Member,
+        online: bool,
+        ticket: u32,
+    },
     /// The group is joined, and messages for it arrive.
     Joined { ticket: u32 },
     /// A session leaves a group.
-    Leave { name: SharedName, session: SessionRef },
+    Leave {
+        name: SharedName,
+        session: SessionRef,
+    },
     /// A member's client went away or came back.
-    Presence { name: SharedName, session: SessionRef, online: bool },
+    Presence {
+        name: SharedName,
+        session: SessionRef,
+        online: bool,
+    },
     /// Asks for retained messages from `after` on.
-    Replay { to: SessionRef, replay: u32, filter: Box<str>, after: Option<ReplayCursor> },
+    Replay {
+        to: SessionRef,
+        replay: u32,
+        filter: Box<str>,
+        after: Option<ReplayCursor>,
+    },
     /// Retained messages asked for, and where to go on; `None` at the end.
-    Replayed { to: SessionRef, replay: u32, found: Vec<Arc<Message>>, next: Option<ReplayCursor> },
+    Replayed {
+        to: SessionRef,
+        replay: u32,
+        found: Vec<Arc<Message>>,
+        next: Option<ReplayCursor>,
+    },
 }
 
 /// A connection that has moved, with what has been read from it.

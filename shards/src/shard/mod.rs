@@ -187,7 +187,9 @@ impl Shard {
             frames: Frames::default(),
             outbox: Outbox::default(),
             handovers: Vec::new(),
-            peers: (0..setup.count).map(|_| Peer::new(setup.peer_bytes_max)).collect(),
+            peers: (0..setup.count)
+                .map(|_| Peer::new(setup.peer_bytes_max))
+                .collect(),
             spare_batches: Vec::new(),
             routes: setup.routes,
             destinations: DestinationSet::new(),
@@ -210,9 +212,13 @@ impl Shard {
     /// A connection was accepted. Its key is free again after [`Shard::release`].
     pub(crate) fn opened(&mut self) -> u32 {
         let serial = self.next_serial();
-        let key = self.connections.insert(Connection::new(serial, self.now_ms));
+        let key = self
+            .connections
+            .insert(Connection::new(serial, self.now_ms));
         let deadline = self.now_ms + u64::from(self.limits.connect_timeout_ms);
-        let timer = self.wheel.insert(deadline, Timer::Connection { key, serial });
+        let timer = self
+            .wheel
+            .insert(deadline, Timer::Connection { key, serial });
         if let Some(connection) = self.connections.get_mut(key) {
             connection.timer = Some(timer);
         }
@@ -244,13 +250,18 @@ impl Shard {
         let connection = self.connections.get_mut(key)?;
         connection.dirty = false;
         let close = matches!(connection.phase, Phase::Closing);
-        Some(Flush { output: &mut connection.output, close })
+        Some(Flush {
+            output: &mut connection.output,
+            close,
+        })
     }
 
     /// Whether the connection is to be read.
     #[inline]
     pub(crate) fn input(&self, key: u32) -> Input {
-        let Some(connection) = self.connections.get(key) else { return Input::Leaving };
+        let Some(connection) = self.connections.get(key) else {
+            return Input::Leaving;
+        };
         match connection.phase {
             Phase::AwaitsConnect => Input::WantedOnce,
             Phase::Live if connection.paused => Input::Paused,
@@ -261,7 +272,10 @@ impl Shard {
 
     /// Whether a paused connection holds as much input as it may.
     pub(crate) fn is_full(&self, key: u32) -> bool {
-        let held = self.connections.get(key).map_or(0, |connection| connection.tail.len());
+        let held = self
+            .connections
+            .get(key)
+            .map_or(0, |connection| connection.tail.len());
         held >= input::PAUSED_INPUT_MAX
     }
 
@@ -282,7 +296,9 @@ impl Shard {
 
     /// Whether work is left that needs no input: another turn is due at once.
     pub(crate) fn has_work(&self) -> bool {
-        self.wheel.next_deadline().is_some_and(|deadline| deadline <= self.now_ms)
+        self.wheel
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= self.now_ms)
     }
 
     fn next_serial(&mut self) -> u32 {
@@ -301,4 +317,3 @@ impl Shard {
         (self.seed.hash(client_id) % u64::from(self.count)) as u16
     }
 }
-

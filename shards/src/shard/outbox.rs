@@ -27,8 +27,10 @@ impl Outbox {
             connection.dirty = true;
             self.dirty.push(key);
             if connection.output.capacity() == 0 {
-                connection.output =
-                    self.pool.pop().unwrap_or_else(|| Vec::with_capacity(FRESH_BYTES));
+                connection.output = self
+                    .pool
+                    .pop()
+                    .unwrap_or_else(|| Vec::with_capacity(FRESH_BYTES));
             }
         }
     }

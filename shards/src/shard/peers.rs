@@ -97,14 +97,20 @@ impl Shard {
 
     /// Whether there is something for another shard.
     pub(crate) fn has_batch(&self, peer: u16) -> bool {
-        self.peers.get(usize::from(peer)).is_some_and(|peer| !peer.batch.items.is_empty())
+        self.peers
+            .get(usize::from(peer))
+            .is_some_and(|peer| !peer.batch.items.is_empty())
     }
 
     /// Sends a connection to the shard it belongs to.
     pub(crate) fn send_connection(&mut self, handover: Handover, fd: i32, listener: u32) {
         if let Some(peer) = self.peers.get_mut(usize::from(handover.target)) {
             let input = handover.input;
-            peer.push(Item::Connection(ArrivedConnection { fd, listener, input }));
+            peer.push(Item::Connection(ArrivedConnection {
+                fd,
+                listener,
+                input,
+            }));
         }
     }
 
@@ -154,16 +160,35 @@ impl Shard {
             }
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
             Item::Deliver { to, delivery } => self.deliver_to_member(to, &delivery),
-            Item::Join { name, member, online, ticket } => {
+            Item::Join {
+                name,
+                member,
+                online,
+                ticket,
+            } => {
                 self.join_for(from, &name, member, online, ticket);
             }
             Item::Joined { ticket } => self.ticket_done(ticket),
             Item::Leave { name, session } => self.leave_group(&name, session),
-            Item::Presence { name, session, online } => self.set_presence(&name, session, online),
-            Item::Replay { to, replay, filter, after } => {
+            Item::Presence {
+                name,
+                session,
+                online,
+            } => self.set_presence(&name, session, online),
+            Item::Replay {
+                to,
+                replay,
+                filter,
+                after,
+            } => {
                 self.answer_replay(from, to, replay, &filter, after);
             }
-            Item::Replayed { to, replay, found, next } => {
+            Item::Replayed {
+                to,
+                replay,
+                found,
+                next,
+            } => {
                 self.replay_found(to, replay, found, next);
             }
         }
@@ -176,7 +201,9 @@ impl Shard {
     }
 
     fn accepted_by(&mut self, from: u16, publishes: u64) {
-        let Some(peer) = self.peers.get_mut(usize::from(from)) else { return };
+        let Some(peer) = self.peers.get_mut(usize::from(from)) else {
+            return;
+        };
         peer.accepted = peer.accepted.max(publishes);
         let mut last = (NONE, 0);
         while let Some(peer) = self.peers.get_mut(usize::from(from))
@@ -199,8 +226,11 @@ impl Shard {
         let full = self.peers.iter().any(Peer::is_full);
         let output_max = self.limits.max_output_bytes as usize;
         for key in core::mem::take(&mut self.paused) {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if full || connection.output.len() >= output_max {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            let waits = connection.held_subacks > 0 || connection.output.len() >= output_max;
+            if full || waits {
                 self.paused.push(key);
             } else if connection.paused {
                 connection.paused = false;

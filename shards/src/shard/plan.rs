@@ -73,7 +73,11 @@ pub(crate) struct Plans {
 
 impl Plans {
     pub(crate) fn new(seed: Seed) -> Self {
-        Self { slots: (0..SLOTS).map(|_| Slot::default()).collect(), seed, found: Found::default() }
+        Self {
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            seed,
+            found: Found::default(),
+        }
     }
 
     /// The plan for a topic. `peers` says which other shards have subscribers, given the
@@ -95,10 +99,20 @@ impl Plans {
         {
             return Rc::clone(plan);
         }
-        let mut plan = Plan { generation, routes_generation, ..Plan::default() };
+        let mut plan = Plan {
+            generation,
+            routes_generation,
+            ..Plan::default()
+        };
         self.found.subscribers.clear();
         self.found.lists = 0;
-        tree.matches(topic, &mut Matching { found: &mut self.found, groups: &mut plan.groups });
+        tree.matches(
+            topic,
+            &mut Matching {
+                found: &mut self.found,
+                groups: &mut plan.groups,
+            },
+        );
         merge(&mut self.found, &mut plan);
         peers(&mut plan.peers);
         let again = slot.seen == hash;
@@ -140,7 +154,9 @@ impl Visitor for Matching<'_> {
 
 fn merge(found: &mut Found, plan: &mut Plan) {
     if found.lists > 1 {
-        found.subscribers.sort_by_key(|subscriber| subscriber.session);
+        found
+            .subscribers
+            .sort_by_key(|subscriber| subscriber.session);
     }
     plan.targets.reserve_exact(found.subscribers.len());
     for subscriber in &found.subscribers {
@@ -161,7 +177,9 @@ fn merge(found: &mut Found, plan: &mut Plan) {
                     identifiers_len: 0,
                     identifiers: plan.identifiers.len() as u32,
                 });
-                let Some(target) = plan.targets.last_mut() else { continue };
+                let Some(target) = plan.targets.last_mut() else {
+                    continue;
+                };
                 target
             }
         };

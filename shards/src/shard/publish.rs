@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use protocol::message::MessageRef;
 use protocol::topic::TopicName;
-use protocol::wire::{PacketId, PublishProperties, Publish, QoS, ReasonCode, Version};
+use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Version};
 
 use super::connection::Aliases;
 use super::input::Flow;
@@ -51,7 +51,10 @@ impl Shard {
         if topic.as_str().starts_with("$SYS/") {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
-        let session = self.connections.get(key).map_or(NONE, |connection| connection.session);
+        let session = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
         if publish.qos == QoS::ExactlyOnce && self.is_repeated(session, publish.packet_id) {
             return self.repeat_pubrec(key, publish);
         }
@@ -100,7 +103,9 @@ impl Shard {
 
     /// A message that another shard has routed here.
     pub(super) fn route_arrived(&mut self, message: &MessageRef<'_>) {
-        let Ok(topic) = TopicName::parse(message.topic, u16::MAX) else { return };
+        let Ok(topic) = TopicName::parse(message.topic, u16::MAX) else {
+            return;
+        };
         let plan = self.plan(topic);
         self.deliver_plan(&plan, message);
     }
@@ -110,16 +115,24 @@ impl Shard {
         let own = self.id;
         let (routes, destinations) = (self.routes.as_mut(), &mut self.destinations);
         let generation = routes.as_ref().map_or(0, |routes| routes.generation());
-        self.plans.find(topic, &self.subscriptions, generation, |peers| {
-            let Some(routes) = routes else { return };
-            destinations.clear();
-            routes.matches(topic.as_str(), destinations);
-            peers.extend(destinations.shards().map(u16::from).filter(|shard| *shard != own));
-        })
+        self.plans
+            .find(topic, &self.subscriptions, generation, |peers| {
+                let Some(routes) = routes else { return };
+                destinations.clear();
+                routes.matches(topic.as_str(), destinations);
+                peers.extend(
+                    destinations
+                        .shards()
+                        .map(u16::from)
+                        .filter(|shard| *shard != own),
+                );
+            })
     }
 
     fn send_publish(&mut self, peer: u16, message: &MessageRef<'_>, waits: &mut Vec<(u16, u64)>) {
-        let Some(target) = self.peers.get_mut(usize::from(peer)) else { return };
+        let Some(target) = self.peers.get_mut(usize::from(peer)) else {
+            return;
+        };
         if message.qos == QoS::AtMostOnce && target.is_full() {
             self.stats.dropped.add(1);
             return;
@@ -148,17 +161,21 @@ impl Shard {
 
     /// The topic of a PUBLISH with a topic alias, and the alias remembered
     /// [MQTT-3.3.2-7], [MQTT-3.3.2-9].
-    fn resolve_alias(
-        &mut self,
-        key: u32,
-        publish: &Publish<'_>,
-    ) -> Result<Rc<str>, ReasonCode> {
-        let alias = publish.properties.topic_alias().ok_or(ReasonCode::TOPIC_ALIAS_INVALID)?;
+    fn resolve_alias(&mut self, key: u32, publish: &Publish<'_>) -> Result<Rc<str>, ReasonCode> {
+        let alias = publish
+            .properties
+            .topic_alias()
+            .ok_or(ReasonCode::TOPIC_ALIAS_INVALID)?;
         if alias.get() > self.limits.topic_alias_maximum {
             return Err(ReasonCode::TOPIC_ALIAS_INVALID);
         }
-        let connection = self.connections.get_mut(key).ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
-        let aliases = connection.aliases.get_or_insert_with(|| Box::new(Aliases::default()));
+        let connection = self
+            .connections
+            .get_mut(key)
+            .ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
+        let aliases = connection
+            .aliases
+            .get_or_insert_with(|| Box::new(Aliases::default()));
         if !publish.topic.is_empty() {
             aliases.set(alias, publish.topic);
         }
@@ -177,9 +194,14 @@ impl Shard {
         if version != Version::V5 {
             return false;
         }
-        let held = self.sessions.get(session).map_or(0, |session| session.inflow.len());
-        let pending =
-            self.connections.get(key).map_or(0, |connection| connection.pending_acks());
+        let held = self
+            .sessions
+            .get(session)
+            .map_or(0, |session| session.inflow.len());
+        let pending = self
+            .connections
+            .get(key)
+            .map_or(0, |connection| connection.pending_acks());
         held + pending >= usize::from(self.limits.receive_maximum)
     }
 }

@@ -42,7 +42,9 @@ impl Shard {
     /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
     /// the store is full.
     pub(super) fn store_retained(&mut self, message: Arc<Message>) -> bool {
-        let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else { return false };
+        let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else {
+            return false;
+        };
         if Message::as_ref(&message).payload.is_empty() {
             if let Some(old) = self.retained.remove(topic) {
                 self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
@@ -64,8 +66,12 @@ impl Shard {
 
     /// Begins to send the retained messages that a new subscription matches.
     pub(super) fn start_replay(&mut self, session_key: u32, start: ReplayStart) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let Ok(filter) = Filter::parse(&start.filter, u16::MAX) else { return };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let Ok(filter) = Filter::parse(&start.filter, u16::MAX) else {
+            return;
+        };
         let serial = session.serial;
         let sources = if filter.has_wildcard() {
             (0..self.count).collect()
@@ -91,7 +97,9 @@ impl Shard {
     /// sent.
     fn advance_replay(&mut self, key: u32) {
         loop {
-            let Some(replay) = self.replays.get_mut(key) else { return };
+            let Some(replay) = self.replays.get_mut(key) else {
+                return;
+            };
             let current = self.sessions.get(replay.session);
             if current.is_none_or(|session| session.serial != replay.serial) {
                 self.replays.remove(key);
@@ -116,8 +124,12 @@ impl Shard {
 
     /// Sends one message of a replay; false when the subscriber has enough for now.
     fn send_replayed(&mut self, key: u32) -> bool {
-        let Some(replay) = self.replays.get_mut(key) else { return false };
-        let Some(session) = self.sessions.get(replay.session) else { return false };
+        let Some(replay) = self.replays.get_mut(key) else {
+            return false;
+        };
+        let Some(session) = self.sessions.get(replay.session) else {
+            return false;
+        };
         let connection = self.connections.get(session.connection);
         let room = connection.is_some_and(|connection| connection.output.len() < OUTPUT_HIGH)
             && (replay.qos == QoS::AtMostOnce || session.outflow.is_open());
@@ -128,13 +140,19 @@ impl Shard {
             }
             return false;
         }
-        let Some(message) = replay.found.pop_front() else { return false };
+        let Some(message) = replay.found.pop_front() else {
+            return false;
+        };
         let identifier = [replay.identifier];
         let receiver = Receiver {
             session: replay.session,
             qos: replay.qos.min(message.qos),
             retain: true,
-            identifiers: if replay.identifier == 0 { &[] } else { &identifier },
+            identifiers: if replay.identifier == 0 {
+                &[]
+            } else {
+                &identifier
+            },
         };
         if message.expires_ms > self.now_ms {
             self.deliver_kept(&message, receiver);
@@ -143,16 +161,27 @@ impl Shard {
     }
 
     fn ask_replay(&mut self, key: u32, source: u16) {
-        let Some(replay) = self.replays.get_mut(key) else { return };
+        let Some(replay) = self.replays.get_mut(key) else {
+            return;
+        };
         let after = replay.after.take();
-        let to = SessionRef { shard: self.id, session: replay.session, serial: replay.serial };
+        let to = SessionRef {
+            shard: self.id,
+            session: replay.session,
+            serial: replay.serial,
+        };
         replay.asked = true;
         let filter = replay.filter.clone();
         if source == self.id {
             let (found, next) = self.find_retained(&filter, after);
             self.take_found(to, key, found, next);
         } else if let Some(peer) = self.peers.get_mut(usize::from(source)) {
-            peer.push(Item::Replay { to, replay: key, filter, after });
+            peer.push(Item::Replay {
+                to,
+                replay: key,
+                filter,
+                after,
+            });
         }
     }
 
@@ -167,7 +196,12 @@ impl Shard {
     ) {
         let (found, next) = self.find_retained(filter, after);
         if let Some(peer) = self.peers.get_mut(usize::from(from)) {
-            peer.push(Item::Replayed { to, replay, found, next });
+            peer.push(Item::Replayed {
+                to,
+                replay,
+                found,
+                next,
+            });
         }
     }
 
@@ -191,7 +225,9 @@ impl Shard {
         found: Vec<Arc<Message>>,
         next: Option<ReplayCursor>,
     ) -> bool {
-        let Some(replay) = self.replays.get_mut(key) else { return false };
+        let Some(replay) = self.replays.get_mut(key) else {
+            return false;
+        };
         if (replay.session, replay.serial) != (to.session, to.serial) {
             return false;
         }
@@ -209,16 +245,20 @@ impl Shard {
         filter: &str,
         after: Option<ReplayCursor>,
     ) -> (Vec<Arc<Message>>, Option<ReplayCursor>) {
-        let Ok(filter) = Filter::parse(filter, u16::MAX) else { return (Vec::new(), None) };
+        let Ok(filter) = Filter::parse(filter, u16::MAX) else {
+            return (Vec::new(), None);
+        };
         let (mut found, mut expired) = (Vec::new(), Vec::new());
         let now_ms = self.now_ms;
-        let next = self.retained.matches(filter, after, CHUNK, &mut |message: &Arc<Message>| {
-            if message.expires_ms > now_ms {
-                found.push(Arc::clone(message));
-            } else {
-                expired.push(Arc::clone(message));
-            }
-        });
+        let next = self
+            .retained
+            .matches(filter, after, CHUNK, &mut |message: &Arc<Message>| {
+                if message.expires_ms > now_ms {
+                    found.push(Arc::clone(message));
+                } else {
+                    expired.push(Arc::clone(message));
+                }
+            });
         for message in expired {
             if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX)
                 && let Some(old) = self.retained.remove(topic)
@@ -235,7 +275,9 @@ impl Shard {
             return;
         }
         for key in core::mem::take(&mut self.stalled_replays) {
-            let Some(replay) = self.replays.get_mut(key) else { continue };
+            let Some(replay) = self.replays.get_mut(key) else {
+                continue;
+            };
             replay.stalled = false;
             let session = self.sessions.get(replay.session);
             // Without a client the rest is not sent: a subscription made again brings it.

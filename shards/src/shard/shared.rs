@@ -18,8 +18,7 @@ use super::{NONE, Shard};
 
 impl Shard {
     fn group_owner(&self, name: &SharedName) -> u16 {
-        let hash = self.seed.hash(&name.filter)
-            ^ self.seed.hash(&name.group).rotate_left(32);
+        let hash = self.seed.hash(&name.filter) ^ self.seed.hash(&name.group).rotate_left(32);
         (hash % u64::from(self.count)) as u16
     }
 
@@ -30,7 +29,9 @@ impl Shard {
         let online = session.connection != NONE;
         let held = |held: &Held| matches!(held, Held::Shared(other) if **other == name);
         if !session.subscriptions.iter().any(held) {
-            session.subscriptions.push(Held::Shared(Box::new(name.clone())));
+            session
+                .subscriptions
+                .push(Held::Shared(Box::new(name.clone())));
         }
         let owner = self.group_owner(&name);
         if owner == self.id {
@@ -38,7 +39,12 @@ impl Shard {
             return None;
         }
         let peer = self.peers.get_mut(usize::from(owner))?;
-        peer.push(Item::Join { name, member, online, ticket });
+        peer.push(Item::Join {
+            name,
+            member,
+            online,
+            ticket,
+        });
         Some(owner)
     }
 
@@ -56,7 +62,9 @@ impl Shard {
     }
 
     fn enter_group(&mut self, name: &SharedName, member: Member, online: bool) {
-        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else { return };
+        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else {
+            return;
+        };
         let member = TableMember {
             shard: member.session.shard,
             session: member.session.session,
@@ -65,7 +73,9 @@ impl Shard {
             identifier: member.identifier,
             online,
         };
-        let inserted = self.subscriptions.insert_shared(&name.group, filter, member);
+        let inserted = self
+            .subscriptions
+            .insert_shared(&name.group, filter, member);
         if inserted.first {
             self.change_route(RouteChange::Add(name.filter.clone()));
         }
@@ -83,9 +93,13 @@ impl Shard {
 
     /// Removes a member from a group of this shard.
     pub(super) fn leave_group(&mut self, name: &SharedName, session: SessionRef) {
-        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else { return };
+        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else {
+            return;
+        };
         let (shard, key) = (session.shard, session.session);
-        let removed = self.subscriptions.remove_shared(&name.group, filter, shard, key);
+        let removed = self
+            .subscriptions
+            .remove_shared(&name.group, filter, shard, key);
         if removed.is_some_and(|removed| removed.last) {
             self.change_route(RouteChange::Remove(name.filter.clone()));
         }
@@ -93,9 +107,14 @@ impl Shard {
 
     /// Tells the owners of its groups that the client of a session went or came back.
     pub(super) fn announce_presence(&mut self, session_key: u32, online: bool) {
-        let Some(session) = self.sessions.get(session_key) else { return };
-        let session_ref =
-            SessionRef { shard: self.id, session: session_key, serial: session.serial };
+        let Some(session) = self.sessions.get(session_key) else {
+            return;
+        };
+        let session_ref = SessionRef {
+            shard: self.id,
+            session: session_key,
+            serial: session.serial,
+        };
         let names: Vec<SharedName> = session
             .subscriptions
             .iter()
@@ -109,13 +128,19 @@ impl Shard {
             if owner == self.id {
                 self.set_presence(&name, session_ref, online);
             } else if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
-                peer.push(Item::Presence { name, session: session_ref, online });
+                peer.push(Item::Presence {
+                    name,
+                    session: session_ref,
+                    online,
+                });
             }
         }
     }
 
     pub(super) fn set_presence(&mut self, name: &SharedName, session: SessionRef, online: bool) {
-        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else { return };
+        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else {
+            return;
+        };
         let (shard, key) = (session.shard, session.session);
         if let Some(group) = self.subscriptions.find_group(&name.group, filter) {
             self.subscriptions.set_online(group, shard, key, online);
@@ -152,7 +177,12 @@ impl Shard {
                 0 => &[],
                 identifier => core::slice::from_ref(identifier),
             };
-            let to = Receiver { session: member.session, qos, retain, identifiers };
+            let to = Receiver {
+                session: member.session,
+                qos,
+                retain,
+                identifiers,
+            };
             self.deliver(frames, outgoing, to);
             return;
         }
@@ -161,20 +191,29 @@ impl Shard {
             session: member.session,
             serial: member.serial,
         };
-        let Some(peer) = self.peers.get_mut(usize::from(member.shard)) else { return };
+        let Some(peer) = self.peers.get_mut(usize::from(member.shard)) else {
+            return;
+        };
         if qos == QoS::AtMostOnce && peer.is_full() {
             self.stats.dropped.add(1);
             return;
         }
         let message = outgoing.keep();
-        let delivery = SharedDelivery { message, qos, retain, identifier: member.identifier };
+        let delivery = SharedDelivery {
+            message,
+            qos,
+            retain,
+            identifier: member.identifier,
+        };
         peer.push(Item::Deliver { to, delivery });
     }
 
     /// A message from the owner of a group for a session of this shard.
     pub(super) fn deliver_to_member(&mut self, to: SessionRef, delivery: &SharedDelivery) {
-        let current =
-            self.sessions.get(to.session).is_some_and(|session| session.serial == to.serial);
+        let current = self
+            .sessions
+            .get(to.session)
+            .is_some_and(|session| session.serial == to.serial);
         if !current {
             self.stats.dropped.add(1);
             return;
@@ -184,7 +223,11 @@ impl Shard {
             session: to.session,
             qos: delivery.qos,
             retain: delivery.retain,
-            identifiers: if delivery.identifier == 0 { &[] } else { &identifiers },
+            identifiers: if delivery.identifier == 0 {
+                &[]
+            } else {
+                &identifiers
+            },
         };
         self.deliver_kept(&delivery.message, receiver);
     }

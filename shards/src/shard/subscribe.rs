@@ -4,8 +4,7 @@ use protocol::subscriptions::Subscriber;
 use protocol::topic::{Filter, FilterError, Subscription};
 use protocol::wire::encode;
 use protocol::wire::{
-    PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe,
-    Version,
+    PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
 use super::input::Flow;
@@ -25,7 +24,12 @@ pub(super) struct Ticket {
 #[derive(Debug)]
 enum Then {
     /// Send a SUBACK, then the retained messages.
-    SubAck { connection: u32, serial: u32, packet: Vec<u8>, replays: Vec<ReplayStart> },
+    SubAck {
+        connection: u32,
+        serial: u32,
+        packet: Vec<u8>,
+        replays: Vec<ReplayStart>,
+    },
     /// Tell another shard that the group is joined.
     Joined { shard: u16, ticket: u32 },
 }
@@ -55,7 +59,11 @@ struct Outcome {
 
 impl Outcome {
     fn refused(code: ReasonCode) -> Self {
-        Self { code, joins: None, replay: None }
+        Self {
+            code,
+            joins: None,
+            replay: None,
+        }
     }
 }
 
@@ -69,12 +77,18 @@ impl Shard {
         if let Some(reason) = self.malformed_filter(subscribe.filters().map(|(text, _)| text)) {
             return self.broke_protocol(key, reason);
         }
-        let session = self.connections.get(key).map_or(NONE, |connection| connection.session);
+        let session = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
         let identifier = subscribe.identifier.map_or(0, core::num::NonZeroU32::get);
         let in_use = self.identifier_in_use(session, subscribe.packet_id);
         let ticket = self.tickets.insert(Ticket {
             missing: 1,
-            then: Then::Joined { shard: self.id, ticket: NONE },
+            then: Then::Joined {
+                shard: self.id,
+                ticket: NONE,
+            },
         });
         let (mut codes, mut replays) = (Vec::new(), Vec::new());
         let mut missing = 1;
@@ -91,9 +105,18 @@ impl Shard {
         missing += u32::from(self.wait_for_routes(ticket));
         let mut packet = Vec::new();
         encode::suback(&mut packet, version, subscribe.packet_id, &codes);
-        let serial = self.connections.get(key).map_or(0, |connection| connection.serial);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        connection.held_subacks += 1;
+        let serial = connection.serial;
         if let Some(held) = self.tickets.get_mut(ticket) {
-            let then = Then::SubAck { connection: key, serial, packet, replays };
+            let then = Then::SubAck {
+                connection: key,
+                serial,
+                packet,
+                replays,
+            };
             *held = Ticket { missing, then };
         }
         self.ticket_done(ticket);
@@ -115,7 +138,9 @@ impl Shard {
 
     /// Whether a QoS 2 message from the client still holds the packet identifier.
     fn identifier_in_use(&self, session: u32, id: PacketId) -> bool {
-        self.sessions.get(session).is_some_and(|session| session.inflow.holds(id))
+        self.sessions
+            .get(session)
+            .is_some_and(|session| session.inflow.holds(id))
     }
 
     fn subscribe(
@@ -145,14 +170,32 @@ impl Shard {
                 qos: options.qos,
                 identifier,
             });
-            return Outcome { code, joins: None, replay };
+            return Outcome {
+                code,
+                joins: None,
+                replay,
+            };
         };
-        let name = SharedName { group: group.into(), filter: subscription.filter.as_str().into() };
-        let session_ref =
-            SessionRef { shard: self.id, session: session_key, serial: session.serial };
-        let member = Member { session: session_ref, options, identifier };
+        let name = SharedName {
+            group: group.into(),
+            filter: subscription.filter.as_str().into(),
+        };
+        let session_ref = SessionRef {
+            shard: self.id,
+            session: session_key,
+            serial: session.serial,
+        };
+        let member = Member {
+            session: session_ref,
+            options,
+            identifier,
+        };
         // Retained messages are not sent to shared subscriptions (5.0 section 4.8.2).
-        Outcome { code, joins: self.join(name, member, ticket), replay: None }
+        Outcome {
+            code,
+            joins: self.join(name, member, ticket),
+            replay: None,
+        }
     }
 
     /// Enters a subscription into this shard's table. True when it is new.
@@ -163,7 +206,11 @@ impl Shard {
         options: SubscriptionOptions,
         identifier: u32,
     ) -> bool {
-        let subscriber = Subscriber { session: session_key, options, identifier };
+        let subscriber = Subscriber {
+            session: session_key,
+            options,
+            identifier,
+        };
         let inserted = self.subscriptions.insert(filter, subscriber);
         if inserted.first {
             self.change_route(RouteChange::Add(filter.as_str().into()));
@@ -184,7 +231,10 @@ impl Shard {
         if let Some(reason) = self.malformed_filter(unsubscribe.filters()) {
             return self.broke_protocol(key, reason);
         }
-        let session = self.connections.get(key).map_or(NONE, |connection| connection.session);
+        let session = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
         let mut codes = Vec::new();
         for text in unsubscribe.filters() {
             let existed = Subscription::parse(text, self.limits.max_topic_levels)
@@ -223,14 +273,20 @@ impl Shard {
     }
 
     fn unsubscribe_shared(&mut self, session_key: u32, group: &str, filter: &str) -> bool {
-        let Some(session) = self.sessions.get_mut(session_key) else { return false };
-        let named = |held: &Held| {
-            matches!(held, Held::Shared(name) if *name.group == *group && *name.filter == *filter)
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return false;
         };
-        let Some(index) = session.subscriptions.iter().position(named) else { return false };
+        let named = |held: &Held| matches!(held, Held::Shared(name) if *name.group == *group && *name.filter == *filter);
+        let Some(index) = session.subscriptions.iter().position(named) else {
+            return false;
+        };
         let serial = session.serial;
         if let Held::Shared(name) = session.subscriptions.swap_remove(index) {
-            let session = SessionRef { shard: self.id, session: session_key, serial };
+            let session = SessionRef {
+                shard: self.id,
+                session: session_key,
+                serial,
+            };
             self.leave(*name, session);
         }
         true
@@ -238,12 +294,17 @@ impl Shard {
 
     /// Removes all subscriptions of a session that ends.
     pub(super) fn drop_subscriptions(&mut self, session_key: u32) {
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         let serial = session.serial;
         for held in core::mem::take(&mut session.subscriptions) {
             match held {
                 Held::Own(filter) => {
-                    let text = self.routes.is_some().then(|| self.subscriptions.text(filter));
+                    let text = self
+                        .routes
+                        .is_some()
+                        .then(|| self.subscriptions.text(filter));
                     let removed = self.subscriptions.remove_by_id(filter, session_key);
                     if removed.is_some_and(|removed| removed.last)
                         && let Some(text) = text
@@ -252,7 +313,11 @@ impl Shard {
                     }
                 }
                 Held::Shared(name) => {
-                    let session = SessionRef { shard: self.id, session: session_key, serial };
+                    let session = SessionRef {
+                        shard: self.id,
+                        session: session_key,
+                        serial,
+                    };
                     self.leave(*name, session);
                 }
             }
@@ -271,7 +336,10 @@ impl Shard {
     pub(super) fn wait_for_routes(&mut self, ticket: u32) -> bool {
         let waits = self.routes_asked > self.routes_applied;
         if waits {
-            self.route_waits.push_back(RouteWait { asked: self.routes_asked, ticket });
+            self.route_waits.push_back(RouteWait {
+                asked: self.routes_asked,
+                ticket,
+            });
         }
         waits
     }
@@ -295,19 +363,28 @@ impl Shard {
 
     /// One of the answers that a ticket waits for is there.
     pub(super) fn ticket_done(&mut self, ticket: u32) {
-        let Some(held) = self.tickets.get_mut(ticket) else { return };
+        let Some(held) = self.tickets.get_mut(ticket) else {
+            return;
+        };
         held.missing = held.missing.saturating_sub(1);
         if held.missing > 0 {
             return;
         }
-        let Some(done) = self.tickets.remove(ticket) else { return };
+        let Some(done) = self.tickets.remove(ticket) else {
+            return;
+        };
         match done.then {
             Then::Joined { shard, ticket } => {
                 if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
                     peer.push(Item::Joined { ticket });
                 }
             }
-            Then::SubAck { connection, serial, packet, replays } => {
+            Then::SubAck {
+                connection,
+                serial,
+                packet,
+                replays,
+            } => {
                 self.send_suback(connection, serial, &packet, replays);
             }
         }
@@ -315,18 +392,24 @@ impl Shard {
 
     /// Takes a ticket for the answer to a join from another shard.
     pub(super) fn ticket_for_join(&mut self, shard: u16, ticket: u32) {
-        let own = self.tickets.insert(Ticket { missing: 1, then: Then::Joined { shard, ticket } });
+        let own = self.tickets.insert(Ticket {
+            missing: 1,
+            then: Then::Joined { shard, ticket },
+        });
         if !self.wait_for_routes(own) {
             self.ticket_done(own);
         }
     }
 
     fn send_suback(&mut self, key: u32, serial: u32, packet: &[u8], replays: Vec<ReplayStart>) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.serial != serial || connection.session == NONE {
             return;
         }
         let session = connection.session;
+        connection.held_subacks = connection.held_subacks.saturating_sub(1);
         self.outbox.mark(connection, key);
         connection.output.extend_from_slice(packet);
         for replay in replays {

@@ -22,7 +22,8 @@ impl Shard {
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
         let mut due = Vec::new();
-        self.wheel.advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));
+        self.wheel
+            .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));
         for timer in due {
             match timer {
                 Timer::Connection { key, serial } => self.connection_due(key, serial),
@@ -34,7 +35,9 @@ impl Shard {
     /// Arms the keep alive of a connection. Packets do not move the timer: when it fires,
     /// it looks at when the last one came and is armed again for the rest.
     pub(super) fn watch_silence(&mut self, key: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
         }
@@ -42,12 +45,17 @@ impl Shard {
             return;
         }
         let due = connection.heard_ms + u64::from(connection.silence_ms_max);
-        let timer = Timer::Connection { key, serial: connection.serial };
+        let timer = Timer::Connection {
+            key,
+            serial: connection.serial,
+        };
         connection.timer = Some(self.wheel.insert(due, timer));
     }
 
     fn connection_due(&mut self, key: u32, serial: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.serial != serial {
             return;
         }
@@ -71,7 +79,9 @@ impl Shard {
     }
 
     fn session_due(&mut self, key: u32, serial: u32) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
         if session.serial != serial || session.connection != NONE {
             return;
         }

@@ -18,6 +18,7 @@ pub use self::search::Cursor;
 use self::search::Search;
 use self::topics::Topics;
 use crate::topic::tree::NONE;
+use crate::topic::tree::hash::Hash;
 use crate::topic::tree::slab::Slab;
 use crate::topic::{Filter, TopicName};
 
@@ -30,8 +31,12 @@ pub struct RetainedTree<M> {
 impl<M> RetainedTree<M> {
     /// An empty tree. `seed` makes its hashes unpredictable from outside.
     pub fn new(seed: u64) -> Self {
+        Self::with_hash(Hash::new(seed))
+    }
+
+    fn with_hash(hash: Hash) -> Self {
         Self {
-            topics: Topics::new(seed),
+            topics: Topics::new(hash),
             messages: Slab::new(),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::collections::btree_set::Range;
 
 use crate::topic::tree::NONE;
+use crate::topic::tree::hash::Hash;
 use crate::topic::tree::trie::{Key, ROOT, Trie};
 
 /// What a child costs in the ordered set, about: 8 bytes in leaves that are two thirds
@@ -36,9 +37,9 @@ pub(super) enum Children<'t> {
 }
 
 impl Topics {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
-            tree: Trie::new(seed),
+            tree: Trie::new(hash),
             siblings: BTreeSet::new(),
         }
     }

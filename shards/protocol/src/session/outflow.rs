@@ -123,8 +123,11 @@ pub struct Outflow {
     queue_bytes: usize,
     /// The identifier of `states[0]`, or the next to give when there is none.
     first: NonZeroU16,
-    /// How many entries are not acknowledged.
+    /// How many entries sent on this connection are not acknowledged.
     in_flight: u16,
+    /// Where in `states` sending again goes on, after a session was resumed. What lies
+    /// before has been sent on this connection.
+    unsent: Option<usize>,
     window: u16,
     keep: bool,
 }
@@ -141,14 +144,18 @@ impl Outflow {
             queue_bytes: 0,
             first: NonZeroU16::MIN,
             in_flight: 0,
+            unsent: None,
             window: window.get(),
             keep,
         }
     }
 
-    /// Sets the window of the connection that has resumed the session.
-    pub fn set_window(&mut self, window: NonZeroU16) {
+    /// Begins a connection with its window: what was in flight is to be sent again, no more
+    /// at a time than the window allows [MQTT-3.3.4-9].
+    pub fn resume(&mut self, window: NonZeroU16) {
         self.window = window.get();
+        self.in_flight = 0;
+        self.unsent = (!self.states.is_empty()).then_some(0);
     }
 
     /// Whether messages are kept to be sent again.
@@ -174,7 +181,14 @@ impl Outflow {
     #[must_use]
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.queue.is_empty() && self.has_room()
+        self.queue.is_empty() && self.unsent.is_none() && self.has_room()
+    }
+
+    /// Whether something waits for room in the window.
+    #[must_use]
+    #[inline]
+    pub fn has_waiting(&self) -> bool {
+        !self.queue.is_empty() || self.unsent.is_some()
     }
 
     #[inline]
@@ -215,6 +229,9 @@ impl Outflow {
     /// The next message of the queue for which the window has room; it leaves the queue.
     /// QoS 0 messages need no room.
     pub fn next_queued(&mut self) -> Option<Delivery> {
+        if self.unsent.is_some() {
+            return None;
+        }
         let next = self.queue.front()?;
         if next.qos != QoS::AtMostOnce && !self.has_room() {
             return None;
@@ -266,34 +283,52 @@ impl Outflow {
         let state = self.states.get_mut(index).ok_or(Unknown::Identifier)?;
         if *state != expected {
             let gone = *state == State::Acknowledged;
-            return Err(if gone { Unknown::Identifier } else { Unknown::Kind });
+            return Err(if gone {
+                Unknown::Identifier
+            } else {
+                Unknown::Kind
+            });
         }
         *state = State::Acknowledged;
         if let Some(kept) = self.kept.get_mut(index) {
             *kept = None;
         }
-        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.unsent.is_none_or(|unsent| index < unsent) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
         while self.states.front() == Some(&State::Acknowledged) {
             self.states.pop_front();
             self.kept.pop_front();
             self.first = nth_id(self.first, 1);
+            self.unsent = self.unsent.map(|unsent| unsent.saturating_sub(1));
         }
+        self.unsent = self.unsent.filter(|unsent| *unsent < self.states.len());
         Ok(AckOutcome::Done)
     }
 
-    /// What to send again on a new connection, in order.
-    pub fn resend(&self) -> impl Iterator<Item = Resend<'_>> {
-        let kept = self.kept.iter().map(Some).chain(core::iter::repeat(None));
-        self.states.iter().zip(kept).enumerate().filter_map(|(index, (state, kept))| {
-            let id = PacketId(nth_id(self.first, index));
-            match state {
-                State::Acknowledged => None,
-                State::AwaitsPubComp => Some(Resend::PubRel(id)),
-                State::AwaitsPubAck | State::AwaitsPubRec => {
-                    kept?.as_ref().map(|delivery| Resend::Publish(id, delivery))
-                }
-            }
-        })
+    /// The next packet to send again after [`Outflow::resume`], in the original order and
+    /// with the original identifier [MQTT-4.4.0-1], [MQTT-4.6.0-1], if the window has room
+    /// for it.
+    pub fn next_resend(&mut self) -> Option<Resend<'_>> {
+        let from = self.unsent?;
+        if self.in_flight >= self.window {
+            return None;
+        }
+        let waiting = self
+            .states
+            .range(from..)
+            .position(|state| *state != State::Acknowledged);
+        let Some(index) = waiting.map(|skipped| from + skipped) else {
+            self.unsent = None;
+            return None;
+        };
+        self.unsent = Some(index + 1).filter(|next| *next < self.states.len());
+        self.in_flight = self.in_flight.saturating_add(1);
+        let id = PacketId(nth_id(self.first, index));
+        match self.states.get(index)? {
+            State::AwaitsPubComp => Some(Resend::PubRel(id)),
+            _ => Some(Resend::Publish(id, self.kept.get(index)?.as_ref()?)),
+        }
     }
 
     fn index(&self, id: PacketId) -> Option<usize> {

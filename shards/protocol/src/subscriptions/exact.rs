@@ -23,9 +23,9 @@ struct ExactFilter {
 }
 
 impl ExactFilters {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
-            hash: Hash::new(seed),
+            hash,
             filters: Slab::new(),
             numbers: Table::default(),
             text_bytes: 0,

@@ -6,6 +6,7 @@ use super::exact::ExactFilters;
 use super::receivers::Receivers;
 use super::wildcards::{Walk, WildcardFilters};
 use super::{FilterId, Visitor};
+use crate::topic::tree::hash::Hash;
 use crate::topic::{Filter, TopicName};
 
 /// The filters of one shard.
@@ -25,10 +26,10 @@ enum Place {
 const WILDCARD: u32 = 1 << 31;
 
 impl Filters {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
-            exact: ExactFilters::new(seed),
-            wildcards: WildcardFilters::new(seed),
+            exact: ExactFilters::new(hash),
+            wildcards: WildcardFilters::new(hash),
             walk: Cell::default(),
         }
     }

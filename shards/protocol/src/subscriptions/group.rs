@@ -49,14 +49,7 @@ impl Group {
 
     /// Adds a member, and returns what the same session was before.
     pub(super) fn insert(&mut self, member: Member) -> Option<Member> {
-        let replaced = match self.place(member.shard, member.session) {
-            Some(place) => {
-                self.set_online_at(place, member.online);
-                let place = self.place(member.shard, member.session)?;
-                return Some(core::mem::replace(&mut self.members[place], member));
-            }
-            None => None,
-        };
+        let replaced = self.remove(member.shard, member.session);
         self.members.push(Member {
             online: false,
             ..member

@@ -15,9 +15,9 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
-            hash: Hash::new(seed),
+            hash,
             groups: Slab::new(),
             numbers: Table::default(),
             members: 0,

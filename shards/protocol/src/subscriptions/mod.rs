@@ -23,6 +23,7 @@ use self::filters::Filters;
 pub use self::group::Member;
 use self::groups::Groups;
 use self::receivers::Receivers;
+use crate::topic::tree::hash::Hash;
 use crate::topic::{Filter, TopicName};
 use crate::wire::SubscriptionOptions;
 
@@ -108,9 +109,13 @@ pub struct SubscriptionTree {
 impl SubscriptionTree {
     /// An empty table. `seed` makes its hashes unpredictable from outside.
     pub fn new(seed: u64) -> Self {
+        Self::with_hash(Hash::new(seed))
+    }
+
+    fn with_hash(hash: Hash) -> Self {
         Self {
-            filters: Filters::new(seed),
-            groups: Groups::new(seed),
+            filters: Filters::new(hash),
+            groups: Groups::new(hash),
             subscribers: 0,
             generation: 0,
         }
@@ -304,7 +309,8 @@ impl SubscriptionTree {
 
     /// Bytes of memory it holds, about.
     pub fn bytes(&self) -> usize {
-        let subscribers = self.subscribers * size_of::<Subscriber>();
+        let beside_the_first = self.subscribers.saturating_sub(self.filters.len());
+        let subscribers = beside_the_first * size_of::<Subscriber>();
         self.filters.bytes() + self.groups.bytes() + subscribers
     }
 

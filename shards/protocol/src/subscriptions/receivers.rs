@@ -1,5 +1,7 @@
 //! Who gets what a filter matches.
 
+use core::mem;
+
 use super::{GroupId, SessionKey, Subscriber};
 use crate::topic::tree::table::Part;
 
@@ -57,9 +59,9 @@ impl Receivers {
                 None
             }
             Self::One(one) if one.session == subscriber.session => {
-                Some(core::mem::replace(one, subscriber))
+                Some(mem::replace(one, subscriber))
             }
-            Self::One(_) | Self::Many(_) => self.many().insert(subscriber),
+            Self::One(_) | Self::Many(_) => self.as_many(|many| many.insert(subscriber)),
         }
     }
 
@@ -82,7 +84,7 @@ impl Receivers {
 
     /// Adds a group that is not there.
     pub(super) fn add_group(&mut self, group: GroupId) {
-        self.many().groups.push(group);
+        self.as_many(|many| many.groups.push(group));
     }
 
     /// Removes a group.
@@ -93,18 +95,19 @@ impl Receivers {
         }
     }
 
-    fn many(&mut self) -> &mut Many {
-        if !matches!(self, Self::Many(_)) {
-            let list = self.subscribers().to_vec();
-            *self = Self::Many(Box::new(Many {
-                list,
+    /// Changes it in the form that allows everything.
+    fn as_many<T>(&mut self, change: impl FnOnce(&mut Many) -> T) -> T {
+        let mut many = match mem::take(self) {
+            Self::None => Box::default(),
+            Self::One(one) => Box::new(Many {
+                list: vec![one],
                 ..Many::default()
-            }));
-        }
-        match self {
+            }),
             Self::Many(many) => many,
-            Self::None | Self::One(_) => unreachable!("it was just made so"),
-        }
+        };
+        let result = change(&mut many);
+        *self = Self::Many(many);
+        result
     }
 
     /// Gives the memory of [`Many`] back where it is not needed any more.
@@ -123,7 +126,7 @@ impl Receivers {
 impl Many {
     fn insert(&mut self, subscriber: Subscriber) -> Option<Subscriber> {
         if let Some(place) = self.place(subscriber.session) {
-            return Some(core::mem::replace(&mut self.list[place], subscriber));
+            return Some(mem::replace(&mut self.list[place], subscriber));
         }
         self.list.push(subscriber);
         if !self.places.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::receivers::Receivers;
 use crate::topic::tree::NONE;
+use crate::topic::tree::hash::Hash;
 use crate::topic::tree::slab::Slab;
 use crate::topic::tree::trie::{ROOT, Trie};
 use crate::topic::{Filter, TopicName};
@@ -41,9 +42,9 @@ pub(super) struct Walk {
 }
 
 impl WildcardFilters {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: Hash) -> Self {
         Self {
-            tree: Trie::new(seed),
+            tree: Trie::new(hash),
             filters: Slab::new(),
         }
     }

@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use super::levels::{Levels, within};
-use super::{TEXT_BYTES_MAX, TopicName};
+use super::{Levels, TEXT_BYTES_MAX, TopicName, bytes};
 
 /// A topic filter without the prefix of a shared subscription: not empty
 /// [MQTT-4.7.3-1], without U+0000 [MQTT-4.7.3-2], at most [`TEXT_BYTES_MAX`] long,
@@ -46,13 +45,22 @@ impl<'a> Filter<'a> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(FilterError::TooLong);
         }
-        if text.bytes().any(|byte| byte == 0) {
+        let (mut separators, mut wildcards, mut nulls) = (0, 0, 0);
+        for eight in bytes::eights(text.as_bytes()) {
+            separators += bytes::equal(eight, b'/').count_ones();
+            wildcards |= bytes::equal(eight, b'+') | bytes::equal(eight, b'#');
+            nulls |= bytes::equal(eight, 0);
+        }
+        if nulls != 0 {
             return Err(FilterError::Null);
         }
-        if !within(text, levels_max) {
+        if separators >= levels_max.into() {
             return Err(FilterError::TooManyLevels);
         }
-        let has_wildcard = check_wildcards(text)?;
+        let has_wildcard = wildcards != 0;
+        if has_wildcard {
+            check_wildcards(text)?;
+        }
         Ok(Self { text, has_wildcard })
     }
 
@@ -94,10 +102,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn check_wildcards(text: &str) -> Result<bool, FilterError> {
-    if !text.contains(['+', '#']) {
-        return Ok(false);
-    }
+fn check_wildcards(text: &str) -> Result<(), FilterError> {
     let mut levels = Levels::of(text).peekable();
     while let Some(level) = levels.next() {
         if level.contains('#') && (level != "#" || levels.peek().is_some()) {
@@ -107,7 +112,7 @@ fn check_wildcards(text: &str) -> Result<bool, FilterError> {
             return Err(FilterError::SingleLevelWildcard);
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 impl fmt::Display for FilterError {

@@ -4,10 +4,13 @@
 //! may ask for, with the share group of `$share/{group}/{filter}` split off.
 //! Code behind this module never sees an unchecked string.
 
+mod bytes;
 mod filter;
 mod levels;
 mod name;
 mod subscription;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tree;
 
 pub use filter::{Filter, FilterError};

@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use super::TEXT_BYTES_MAX;
-use super::levels::{Levels, within};
+use super::{Levels, TEXT_BYTES_MAX, bytes};
 
 /// A topic name: not empty [MQTT-4.7.3-1], without wildcard characters
 /// [MQTT-4.7.0-1] and U+0000 [MQTT-4.7.3-2], at most [`TEXT_BYTES_MAX`] long.
@@ -34,10 +33,21 @@ impl<'a> TopicName<'a> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(TopicError::TooLong);
         }
-        if let Some(error) = text.bytes().find_map(refused) {
-            return Err(error);
+        let (mut separators, mut refused) = (0, 0);
+        for eight in bytes::eights(text.as_bytes()) {
+            separators += bytes::equal(eight, b'/').count_ones();
+            let wildcards = bytes::equal(eight, b'+') | bytes::equal(eight, b'#');
+            refused |= wildcards | bytes::equal(eight, 0);
         }
-        if !within(text, levels_max) {
+        if refused != 0 {
+            let is_null = text.contains('\0');
+            return Err(if is_null {
+                TopicError::Null
+            } else {
+                TopicError::Wildcard
+            });
+        }
+        if separators >= levels_max.into() {
             return Err(TopicError::TooManyLevels);
         }
         Ok(Self(text))
@@ -60,14 +70,6 @@ impl<'a> TopicName<'a> {
     #[inline]
     pub fn is_dollar(self) -> bool {
         self.0.starts_with('$')
-    }
-}
-
-fn refused(byte: u8) -> Option<TopicError> {
-    match byte {
-        0 => Some(TopicError::Null),
-        b'+' | b'#' => Some(TopicError::Wildcard),
-        _ => None,
     }
 }
 

@@ -6,6 +6,14 @@
 //! nothing is allocated and nothing is copied. Every check that the
 //! specification asks of a single packet is made here, so that what comes out
 //! is well formed; rules about the order of packets belong to the session.
+//!
+//! One check stands between the steps, because bytes do not say their version:
+//! once it is known, and for CONNECT as well, [`check_length`].
+//!
+//! Not checked here, as they depend on a limit or on the session: the wildcards of
+//! topic filters and of a will's topic, a topic alias above the maximum, the number
+//! of user properties, whether the client identifier is acceptable, whether a
+//! payload is the UTF-8 it claims to be, and DISCONNECT's session expiry.
 
 #![cfg_attr(
     not(test),

@@ -24,7 +24,7 @@ pub(super) fn topic_name(bytes: &[u8]) -> Result<&str, DecodeError> {
     }
 }
 
-/// Whether the text is a Topic Filter rather than a Topic Name.
+/// Whether there is a `+` or a `#`, as in no Topic Name.
 pub(super) fn has_wildcard(text: &str) -> bool {
     text.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }

@@ -8,10 +8,10 @@ use super::*;
 const OURS: Destination = Destination::Node(1);
 const OTHER: Destination = Destination::Node(2);
 
-/// All executions in which threads are interrupted at most twice.
+/// All executions in which threads are interrupted at most six times.
 fn check(test: impl Fn() + Send + Sync + 'static) {
     let mut model = Builder::new();
-    model.preemption_bound = Some(2);
+    model.preemption_bound = Some(6);
     model.max_branches = 10_000;
     model.check(test);
 }
@@ -109,6 +109,36 @@ fn loom_a_record_that_is_used_again_leads_no_message_astray() {
                 assert!(writer.add("c/+", OTHER).is_ok());
             },
             "a/x",
+        );
+        assert!(!found.contains(OTHER));
+    });
+}
+
+#[test]
+fn loom_an_exact_record_that_is_used_again_has_forgotten_its_destinations() {
+    check(|| {
+        let found = match_beside(
+            &[("b", OTHER)],
+            |writer| {
+                assert!(writer.remove("b", OTHER));
+                assert!(writer.add("c", OURS).is_ok());
+            },
+            "c",
+        );
+        assert!(!found.contains(OTHER));
+    });
+}
+
+#[test]
+fn loom_a_node_that_is_used_again_has_forgotten_its_destinations() {
+    check(|| {
+        let found = match_beside(
+            &[("a/+", OTHER)],
+            |writer| {
+                assert!(writer.remove("a/+", OTHER));
+                assert!(writer.add("+", OURS).is_ok());
+            },
+            "a",
         );
         assert!(!found.contains(OTHER));
     });

@@ -15,6 +15,8 @@ use std::ptr;
 use super::grace::{Grace, Limbo, Pin};
 use crate::shim::{Arc, AtomicPtr, AtomicU64, Ordering};
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

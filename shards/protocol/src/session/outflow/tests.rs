@@ -1,7 +1,10 @@
 use super::*;
 use crate::message::MessageRef;
 
-const LIMITS: QueueLimits = QueueLimits { messages: 1000, bytes: 1 << 20 };
+const LIMITS: QueueLimits = QueueLimits {
+    messages: 1000,
+    bytes: 1 << 20,
+};
 
 fn window(size: u16) -> NonZeroU16 {
     NonZeroU16::new(size).unwrap()
@@ -32,6 +35,44 @@ fn delivery(qos: QoS, payload: &[u8]) -> Delivery {
 fn send(flow: &mut Outflow, qos: QoS) -> u16 {
     assert!(flow.is_open());
     flow.send(qos, || delivery(qos, b"x")).0.get()
+}
+
+/// What a new connection with a window of 10 sends again.
+fn resent(flow: &mut Outflow) -> Vec<String> {
+    flow.resume(window(10));
+    resend_now(flow)
+}
+
+fn resend_now(flow: &mut Outflow) -> Vec<String> {
+    let mut again = Vec::new();
+    while let Some(resend) = flow.next_resend() {
+        again.push(match resend {
+            Resend::Publish(id, delivery) => format!("{} {:?}", id.0, delivery.qos),
+            Resend::PubRel(id) => format!("{} release", id.0),
+        });
+    }
+    again
+}
+
+#[test]
+fn sending_again_keeps_to_the_window_of_the_new_connection() {
+    let mut flow = Outflow::new(window(10), true);
+    for _ in 0..5 {
+        send(&mut flow, QoS::AtLeastOnce);
+    }
+    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"queued"), LIMITS));
+    flow.resume(window(2));
+    assert_eq!(resend_now(&mut flow), ["1 AtLeastOnce", "2 AtLeastOnce"]);
+    assert!(!flow.is_open());
+    flow.puback(id(2)).unwrap();
+    assert_eq!(resend_now(&mut flow), ["3 AtLeastOnce"]);
+    flow.puback(id(1)).unwrap();
+    flow.puback(id(3)).unwrap();
+    assert!(flow.next_queued().is_none());
+    assert_eq!(resend_now(&mut flow), ["4 AtLeastOnce", "5 AtLeastOnce"]);
+    assert!(flow.next_queued().is_none());
+    flow.puback(id(4)).unwrap();
+    assert!(flow.next_queued().is_some());
 }
 
 #[test]
@@ -86,24 +127,23 @@ fn a_refused_qos_2_message_is_over() {
     send(&mut flow, QoS::ExactlyOnce);
     assert_eq!(flow.pubrec(id(1), true), Ok(AckOutcome::Done));
     assert!(flow.is_open());
-    assert_eq!(flow.resend().count(), 0);
+    assert_eq!(resent(&mut flow), Vec::<String>::new());
 }
 
 #[test]
 fn what_is_unacknowledged_is_sent_again_in_order() {
     let mut flow = Outflow::new(window(10), true);
-    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+    for qos in [
+        QoS::AtLeastOnce,
+        QoS::ExactlyOnce,
+        QoS::AtLeastOnce,
+        QoS::ExactlyOnce,
+    ] {
         send(&mut flow, qos);
     }
     flow.puback(id(3)).unwrap();
     flow.pubrec(id(2), false).unwrap();
-    let again: Vec<String> = flow
-        .resend()
-        .map(|resend| match resend {
-            Resend::Publish(id, delivery) => format!("{} {:?}", id.0, delivery.qos),
-            Resend::PubRel(id) => format!("{} release", id.0),
-        })
-        .collect();
+    let again = resent(&mut flow);
     assert_eq!(again, ["1 AtLeastOnce", "2 release", "4 ExactlyOnce"]);
 }
 
@@ -111,17 +151,23 @@ fn what_is_unacknowledged_is_sent_again_in_order() {
 fn a_session_that_cannot_be_resumed_keeps_no_messages() {
     let mut flow = Outflow::new(window(10), false);
     flow.send(QoS::AtLeastOnce, || panic!("nothing is to be kept"));
-    assert_eq!(flow.resend().count(), 0);
+    assert!(!flow.keeps());
 }
 
 #[test]
 fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
     let mut flow = Outflow::new(window(1), true);
-    let limits = QueueLimits { messages: 2, ..LIMITS };
+    let limits = QueueLimits {
+        messages: 2,
+        ..LIMITS
+    };
     assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"1"), limits));
     assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"2"), limits));
     assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), limits));
-    let tiny = QueueLimits { bytes: 100, ..LIMITS };
+    let tiny = QueueLimits {
+        bytes: 100,
+        ..LIMITS
+    };
     assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), tiny));
     assert!(!flow.is_open());
     let first = flow.next_queued().unwrap();

@@ -28,6 +28,14 @@ impl Hash {
         }
     }
 
+    /// A hash of which nearly all values are equal, to test that keys are compared.
+    #[cfg(test)]
+    pub(crate) const COLLIDING: Self = Self {
+        start: 0,
+        odd: 0,
+        edge: 0,
+    };
+
     /// The hash of a text.
     #[inline]
     pub(crate) fn text(&self, text: &str) -> u64 {

@@ -11,6 +11,8 @@
 pub(crate) mod hash;
 pub(crate) mod slab;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod trie;
 pub(crate) mod word;
 

@@ -5,6 +5,9 @@ use core::mem;
 /// Values in a block. Growing costs one block, never a copy of all values.
 const BLOCK: usize = 512;
 
+/// Numbers that there are, so that the highest bit of one is free.
+const NUMBERS: u32 = 1 << 31;
+
 /// Values by number. A number is taken again after its value was removed; until then
 /// the vacant place holds the default value.
 #[derive(Debug)]
@@ -31,7 +34,8 @@ impl<T: Default> Slab<T> {
             return number;
         }
         let number = self.used;
-        if number as usize % BLOCK == 0 {
+        assert!(number < NUMBERS, "memory ends before numbers do");
+        if (number as usize).is_multiple_of(BLOCK) {
             self.blocks.push((0..BLOCK).map(|_| T::default()).collect());
         }
         self.used += 1;

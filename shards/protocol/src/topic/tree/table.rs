@@ -128,7 +128,7 @@ impl Part {
         self.places.copy_within(place + 1..end, place);
         self.places[end - 1] = VACANT;
         self.len -= 1;
-        if self.len < self.spread / 4 {
+        if self.len <= self.spread / 4 {
             self.spread_over(self.len * 2);
         }
     }

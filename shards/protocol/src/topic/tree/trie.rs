@@ -4,6 +4,8 @@
 //! numbers costs about 8, because a node itself says who its parent is and what
 //! word leads to it.
 
+use core::mem;
+
 use super::NONE;
 use super::hash::Hash;
 use super::slab::Slab;
@@ -38,18 +40,18 @@ pub(crate) struct Key {
 }
 
 impl<V: Default> Trie<V> {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(hash: Hash) -> Self {
         Self {
-            hash: Hash::new(seed),
-            nodes: Self::root_only(),
+            hash,
+            nodes: Self::only(Node::default()),
             edges: Table::default(),
             long_words: LongWords::new(),
         }
     }
 
-    fn root_only() -> Slab<Node<V>> {
+    fn only(root: Node<V>) -> Slab<Node<V>> {
         let mut nodes = Slab::new();
-        nodes.insert(Node::default());
+        nodes.insert(root);
         nodes
     }
 
@@ -113,7 +115,8 @@ impl<V: Default> Trie<V> {
         let node = self.nodes.remove(number);
         self.long_words.release(&self.hash, node.word);
         if self.nodes.len() == 1 {
-            self.nodes = Self::root_only();
+            let root = mem::take(self.nodes.get_mut(ROOT));
+            self.nodes = Self::only(root);
         }
     }
 
@@ -161,10 +164,6 @@ impl<V: Default> Trie<V> {
             self.long_words.append(word, &mut text);
         }
         text
-    }
-
-    pub(crate) fn hash(&self) -> &Hash {
-        &self.hash
     }
 
     /// Nodes beside the root, edges, and long words.

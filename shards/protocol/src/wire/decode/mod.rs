@@ -13,7 +13,7 @@ pub use subscribe::{SubscribeFilters, UnsubscribeFilters};
 
 use super::{DecodeError, Malformed, Packet, ProtocolError, Version};
 
-/// Decodes a packet that follows CONNECT. `first` and `body` are [`super::split`]'s.
+/// Decodes a packet that follows CONNECT. `first` and `body` are [`split`](crate::wire::split)'s.
 pub fn decode(version: Version, first: u8, body: &[u8]) -> Result<Packet<'_>, DecodeError> {
     let kind = first >> 4;
     check_flags(version, first)?;

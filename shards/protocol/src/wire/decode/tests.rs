@@ -183,4 +183,9 @@ fn an_auth_has_a_method_and_a_reason_of_a_client() {
         error(Version::V5, 0xF0, &[0x18]),
         Malformed::Truncated.into()
     );
+    let trailing = [&with_method(0x18)[..], &[0]].concat();
+    assert_eq!(
+        error(Version::V5, 0xF0, &trailing),
+        Malformed::TrailingBytes.into()
+    );
 }
