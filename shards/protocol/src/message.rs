@@ -96,6 +96,13 @@ impl Message {
         core::str::from_utf8(topic).unwrap_or_default()
     }
 
+    /// Payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let start = usize::from(self.topic_len) + self.properties_len as usize;
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
     /// The message by reference.
     #[must_use]
     pub fn as_ref(&self) -> MessageRef<'_> {
@@ -138,6 +145,7 @@ mod tests {
         assert_eq!(back.topic, "a/b");
         assert_eq!(back.properties, [1, 1]);
         assert_eq!(back.payload, b"payload");
+        assert_eq!(kept.payload(), b"payload");
         assert_eq!((back.qos, back.retain), (QoS::AtLeastOnce, true));
         assert_eq!((back.expires_ms, back.publisher), (10_000, 7));
         assert_eq!(kept.topic(), "a/b");

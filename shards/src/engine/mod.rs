@@ -22,6 +22,7 @@ mod output;
 mod peers;
 mod socket;
 mod uring;
+mod vectors;
 
 use std::collections::VecDeque;
 use std::io;

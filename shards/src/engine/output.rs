@@ -2,6 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::socket::Socket;
+use super::uring::Uring;
+use super::vectors::Vectors;
 use super::{CUT_OFF_MS, Engine};
 
 impl Engine {
@@ -27,8 +30,7 @@ impl Engine {
         if !socket.in_send && !flush.output.is_empty() && !socket.shut {
             std::mem::swap(&mut socket.sending, flush.output);
             socket.sent = 0;
-            socket.in_send = true;
-            self.ring.send(socket.fd, key, &socket.sending);
+            send_rest(&mut self.ring, socket, key);
         }
         if socket.closing {
             self.begin_close(key);
@@ -52,9 +54,7 @@ impl Engine {
         }
         socket.sent += result as usize;
         if socket.sent < socket.sending.len() {
-            socket.in_send = true;
-            self.ring
-                .send(socket.fd, key, &socket.sending[socket.sent..]);
+            send_rest(&mut self.ring, socket, key);
             return;
         }
         self.recycle(key);
@@ -63,6 +63,7 @@ impl Engine {
 
     fn recycle(&mut self, key: u32) {
         if let Some(socket) = self.sockets.get_mut(key) {
+            socket.vectors = None;
             self.shard.recycle(std::mem::take(&mut socket.sending));
         }
     }
@@ -130,6 +131,19 @@ impl Engine {
             self.rested.pop_front();
             self.accept(index);
         }
+    }
+}
+
+/// Gives the kernel what it has not taken yet of a socket's output.
+#[inline]
+fn send_rest(ring: &mut Uring, socket: &mut Socket, key: u32) {
+    socket.in_send = true;
+    if socket.sending.is_plain() {
+        let rest = socket.sending.bytes.get(socket.sent..).unwrap_or_default();
+        ring.send(socket.fd, key, rest);
+    } else {
+        let vectors = Vectors::of(&socket.sending, socket.sent);
+        ring.send_vectors(socket.fd, key, socket.vectors.insert(vectors));
     }
 }
 

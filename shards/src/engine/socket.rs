@@ -2,6 +2,10 @@
 
 use std::os::fd::RawFd;
 
+use crate::shard::Output;
+
+use super::vectors::Vectors;
+
 /// What the engine knows of a connection. The descriptor is closed when no operation uses
 /// it any more. Owned by the shard's engine.
 #[derive(Debug, Default)]
@@ -25,10 +29,12 @@ pub(super) struct Socket {
     pub(super) ended: bool,
     /// The listener it came from, to count its connections.
     pub(super) listener: u32,
-    /// Bytes given to the kernel.
-    pub(super) sending: Vec<u8>,
-    /// How many of them it has taken.
+    /// Given to the kernel.
+    pub(super) sending: Output,
+    /// How many bytes of it the kernel has taken.
     pub(super) sent: usize,
+    /// What a vectored send points with, while one is under way.
+    pub(super) vectors: Option<Box<Vectors>>,
 }
 
 const CHUNK: usize = 256;

@@ -9,6 +9,8 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 use crate::settings::Engine as Settings;
 
+use super::vectors::Vectors;
+
 /// What a completion is about: the operation in the upper half of the user data, the
 /// connection or listener in the lower.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,6 +130,16 @@ impl Uring {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build()
+            .user_data(user_data(Operation::Send, key));
+        self.push(&entry);
+    }
+
+    /// Sends all pieces. They and what they point to must stay where they are, unchanged,
+    /// until the completion is there, as with [`Uring::send`].
+    pub(super) fn send_vectors(&mut self, fd: RawFd, key: u32, vectors: &Vectors) {
+        let entry = opcode::SendMsg::new(types::Fd(fd), vectors.header())
+            .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
             .build()
             .user_data(user_data(Operation::Send, key));
         self.push(&entry);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use protocol::wire::{PacketId, ReasonCode, Version};
 
+use super::outbox::Output;
 use crate::wheel::TimerKey;
 
 /// Where a connection is in its life.
@@ -25,7 +26,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Output that has not been given to the kernel. Empty, without memory, while idle.
-    pub(crate) output: Vec<u8>,
+    pub(crate) output: Output,
     /// The start of a packet whose end has not arrived, or input of a paused connection.
     pub(crate) tail: Vec<u8>,
     /// The session, or [`super::NONE`].
@@ -58,7 +59,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(serial: u32, now_ms: u64) -> Self {
         Self {
-            output: Vec::new(),
+            output: Output::default(),
             tail: Vec::new(),
             session: super::NONE,
             serial,

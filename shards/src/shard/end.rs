@@ -6,6 +6,7 @@ use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
 use super::connection::Phase;
 use super::input::Flow;
+use super::outbox::Output;
 use super::session::Will;
 use super::timers::Timer;
 use super::{NONE, Shard};
@@ -42,7 +43,7 @@ impl Shard {
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
             encode::disconnect(
-                &mut connection.output,
+                &mut connection.output.bytes,
                 connection.version,
                 reason,
                 None,
@@ -75,7 +76,7 @@ impl Shard {
             return;
         }
         connection.phase = Phase::Gone;
-        connection.output = Vec::new();
+        connection.output = Output::default();
         self.detach(key);
     }
 

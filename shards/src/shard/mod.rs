@@ -56,6 +56,7 @@ use connection::{Connection, Phase};
 use frames::Frames;
 pub(crate) use items::Batch;
 use outbox::Outbox;
+pub(crate) use outbox::Output;
 use peers::Peer;
 pub(crate) use peers::RouteChange;
 use plan::Plans;
@@ -146,7 +147,7 @@ pub(crate) struct Handover {
 /// What a connection needs from the engine at the end of a turn.
 pub(crate) struct Flush<'a> {
     /// Bytes to send.
-    pub(crate) output: &'a mut Vec<u8>,
+    pub(crate) output: &'a mut Output,
     /// Close the socket when all of the output is sent.
     pub(crate) close: bool,
 }
@@ -279,9 +280,9 @@ impl Shard {
         held >= input::PAUSED_INPUT_MAX
     }
 
-    /// Takes back a buffer whose bytes are sent.
-    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
-        self.outbox.recycle(buffer);
+    /// Takes back output that is sent.
+    pub(crate) fn recycle(&mut self, output: Output) {
+        self.outbox.recycle(output);
     }
 
     /// Connections that are leaving for another shard.
