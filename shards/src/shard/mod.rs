@@ -280,6 +280,12 @@ impl Shard {
         held >= input::PAUSED_INPUT_MAX
     }
 
+    /// Whether somebody may go on when output has been sent.
+    #[inline]
+    pub(crate) fn waits_for_output(&self) -> bool {
+        !self.paused.is_empty() || !self.stalled_replays.is_empty()
+    }
+
     /// Takes back output that is sent.
     pub(crate) fn recycle(&mut self, output: Output) {
         self.outbox.recycle(output);
