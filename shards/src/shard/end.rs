@@ -154,7 +154,7 @@ impl Shard {
         let expires_ms = self.expiry_deadline(expiry_s);
         let message = MessageRef {
             expires_ms,
-            ..Message::as_ref(&message)
+            ..Message::by_ref(&message)
         };
         if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
             self.route(topic, &message);

@@ -98,6 +98,10 @@ pub(crate) struct Shard {
     outbox: Outbox,
     handovers: Vec<Handover>,
     peers: Vec<Peer>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels through the rings in its box"
+    )]
     spare_batches: Vec<Box<Batch>>,
     routes: Option<RouteReader>,
     destinations: DestinationSet,
