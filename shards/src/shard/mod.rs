@@ -36,6 +36,8 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
@@ -307,9 +309,8 @@ impl Shard {
 
     /// Whether work is left that needs no input: another turn is due at once.
     pub(crate) fn has_work(&self) -> bool {
-        self.wheel
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= self.now_ms)
+        let due = |deadline| deadline <= self.now_ms;
+        self.wheel.next_deadline().is_some_and(due) || self.may_resume()
     }
 
     fn next_serial(&mut self) -> u32 {

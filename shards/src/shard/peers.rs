@@ -224,18 +224,28 @@ impl Shard {
             return;
         }
         let full = self.peers.iter().any(Peer::is_full);
-        let output_max = self.limits.max_output_bytes as usize;
         for key in core::mem::take(&mut self.paused) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            let waits = connection.held_subacks > 0 || connection.output.len() >= output_max;
-            if full || waits {
+            if full || connection.waits(&self.limits) {
                 self.paused.push(key);
             } else if connection.paused {
                 connection.paused = false;
                 self.continue_input(key);
             }
         }
+    }
+
+    /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch
+    /// or its output may have gone since the last one.
+    pub(super) fn may_resume(&self) -> bool {
+        let waits = |key: &u32| {
+            let connection = self.connections.get(*key);
+            connection.is_some_and(|connection| connection.waits(&self.limits))
+        };
+        !self.paused.is_empty()
+            && !self.peers.iter().any(Peer::is_full)
+            && !self.paused.iter().all(waits)
     }
 }

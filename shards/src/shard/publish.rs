@@ -197,11 +197,11 @@ impl Shard {
             .sessions
             .get(session)
             .map_or(0, |session| session.inflow.len());
-        let pending = self
-            .connections
-            .get(key)
-            .map_or(0, |connection| connection.pending_acks());
-        held + pending >= usize::from(self.limits.receive_maximum)
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let maximum = usize::from(self.limits.receive_maximum);
+        held + connection.pending_acks() >= maximum && held + connection.pending_unheld() >= maximum
     }
 }
 
