@@ -13,6 +13,8 @@
 )]
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::packet::{self, PUBREL, property_block};
 use common::{Broker, Client, Publish, Setup, Version, Will, property, scenarios};
 
@@ -38,8 +40,8 @@ fn every_prefix_of_a_conversation_may_be_the_end(setup: Setup) {
 
 fn one_byte_at_a_time_is_heard_like_packets(setup: Setup) {
     let broker = setup.broker();
-    let expected = answers_to(&broker, &conversation(&broker));
-    let bytes: Vec<_> = conversation(&broker)
+    let expected = answers_to(&broker, &open_conversation(&broker));
+    let bytes: Vec<_> = open_conversation(&broker)
         .concat()
         .iter()
         .map(|byte| vec![*byte])
@@ -49,8 +51,8 @@ fn one_byte_at_a_time_is_heard_like_packets(setup: Setup) {
 
 fn all_packets_in_one_segment_are_heard_like_packets(setup: Setup) {
     let broker = setup.broker();
-    let expected = answers_to(&broker, &conversation(&broker));
-    let bytes = conversation(&broker).concat();
+    let expected = answers_to(&broker, &open_conversation(&broker));
+    let bytes = open_conversation(&broker).concat();
     assert_eq!(answers_to(&broker, std::slice::from_ref(&bytes)), expected);
     for middle in (1..bytes.len()).step_by(7) {
         let halves = [bytes[..middle].to_vec(), bytes[middle..].to_vec()];
@@ -94,8 +96,18 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// The packets of a client that uses most of what there is.
+/// The packets of a client that uses most of what there is, and says good-bye.
 fn conversation(broker: &Broker) -> Vec<Vec<u8>> {
+    let mut packets = open_conversation(broker);
+    packets.push(match broker.version() {
+        Version::V5 => packet::packet(0xe0, &[&[0], &property_block(Version::V5, &[])]),
+        _ => packet::DISCONNECT.to_vec(),
+    });
+    packets
+}
+
+/// The same without its end.
+fn open_conversation(broker: &Broker) -> Vec<Vec<u8>> {
     let version = broker.version();
     let will = Will::new("conversation/will", "gone").qos(1);
     let mut connect = broker
@@ -143,37 +155,27 @@ fn conversation(broker: &Broker) -> Vec<Vec<u8>> {
             .encode(version),
         packet::unsubscribe(version, 6, &["conversation/+", "nothing"]),
         packet::PINGREQ.to_vec(),
-        if version == Version::V5 {
-            packet::packet(0xe0, &[&[0], &property_block(version, &[])])
-        } else {
-            packet::DISCONNECT.to_vec()
-        },
     ]
 }
 
-/// Sends a conversation in parts and gives what came back: messages and other
-/// packets, each in their order. How the two interleave is the broker's affair.
-fn answers_to(broker: &Broker, parts: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+/// What [`conversation`] is answered with: CONNACK, SUBACK, three PUBACK, PUBREC, PUBCOMP,
+/// UNSUBACK, PINGRESP, and the client's own five messages.
+const ANSWERS: usize = 14;
+
+/// Sends a conversation in parts, but for its end, and gives what came back: the packets
+/// of each type, in their order. How types interleave is the broker's affair.
+fn answers_to(broker: &Broker, parts: &[Vec<u8>]) -> BTreeMap<u8, Vec<Vec<u8>>> {
     let mut client: Client = broker.open();
     for part in parts {
         client.send(part);
     }
-    let rest = client.rest();
-    let mut rest = &rest[..];
-    let mut messages = Vec::new();
-    let mut others = Vec::new();
-    while let [first, length, ..] = rest {
-        assert!(*length < 0x80, "only short packets were to come");
-        let (packet, after) = rest.split_at(2 + usize::from(*length));
-        if first & 0xf0 == 0x30 {
-            &mut messages
-        } else {
-            &mut others
-        }
-        .push(packet.to_vec());
-        rest = after;
+    let mut answers = BTreeMap::<_, Vec<_>>::new();
+    for _ in 0..ANSWERS {
+        let packet = client.expect_packet();
+        answers.entry(packet.first).or_default().push(packet.body);
     }
-    (messages, others)
+    client.disconnect();
+    answers
 }
 
 /// Two well-behaved clients exchange a message.

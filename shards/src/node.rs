@@ -136,7 +136,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
     let started = Instant::now();
     let limits = Arc::new(settings.mqtt.clone());
-    let (ready, readiness) = mpsc::channel();
+    let (ready, readiness) = mpsc::sync_channel(count);
     let mut links = routes::start(count, settings.hash_seed, &doorbells)
         .map_err(|source| shard_error(0, source))?;
     let (mut threads, mut stats) = (Vec::new(), Vec::new());
@@ -186,7 +186,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     Ok(running)
 }
 
-type Ready = mpsc::Sender<(usize, io::Result<()>)>;
+type Ready = mpsc::SyncSender<(usize, io::Result<()>)>;
 
 /// The life of a shard's thread.
 fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) -> io::Result<()> {

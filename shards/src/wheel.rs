@@ -38,7 +38,7 @@ const FREE: u16 = u16::MAX;
 /// It belongs to the thread of its shard. An entry costs 32 bytes with a token of eight;
 /// memory follows the largest number of timers that were pending at once.
 #[derive(Debug)]
-pub struct TimerWheel<T> {
+pub(crate) struct TimerWheel<T> {
     /// The last time that [`Self::advance`] reached, in milliseconds. Nothing due at or
     /// before it is pending, except what was inserted too late or is left over by a limit.
     now_ms: u64,
@@ -58,7 +58,7 @@ pub struct TimerWheel<T> {
 
 /// Names one timer, and no other one that later takes its place.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct TimerKey {
+pub(crate) struct TimerKey {
     index: u32,
     generation: NonZeroU32,
 }
@@ -79,7 +79,7 @@ struct Entry<T> {
 
 impl<T: Copy> TimerWheel<T> {
     /// A wheel without timers whose time starts at `now_ms`.
-    pub fn new(now_ms: u64) -> Self {
+    pub(crate) fn new(now_ms: u64) -> Self {
         Self {
             now_ms,
             len: 0,
@@ -92,7 +92,7 @@ impl<T: Copy> TimerWheel<T> {
     }
 
     /// Sets a timer. One whose deadline has passed fires with the next [`Self::advance`].
-    pub fn insert(&mut self, deadline_ms: u64, token: T) -> TimerKey {
+    pub(crate) fn insert(&mut self, deadline_ms: u64, token: T) -> TimerKey {
         let index = self.allocate(deadline_ms, token);
         self.place(index);
         self.len += 1;
@@ -103,7 +103,7 @@ impl<T: Copy> TimerWheel<T> {
     }
 
     /// Takes a timer back and returns its token; `None` if it has fired or was cancelled.
-    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+    pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {
         let entry = self.entries.get(key.index as usize)?;
         if entry.slot == FREE || entry.generation != key.generation {
             return None;
@@ -116,7 +116,7 @@ impl<T: Copy> TimerWheel<T> {
     ///
     /// Never later than the earliest deadline. It is earlier while that deadline is still
     /// on an upper level; each such call brings it at least one level closer.
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
         if self.cascading.is_some() {
             return Some(self.now_ms);
         }
@@ -125,14 +125,19 @@ impl<T: Copy> TimerWheel<T> {
 
     /// Moves time to `now_ms` and hands the token of each timer due by then to `fire`, in
     /// the order of their deadlines. A time before an earlier one is ignored.
-    pub fn advance(&mut self, now_ms: u64, fire: &mut impl FnMut(T)) {
+    pub(crate) fn advance(&mut self, now_ms: u64, fire: &mut impl FnMut(T)) {
         self.advance_at_most(now_ms, usize::MAX, fire);
     }
 
     /// [`Self::advance`], but touches at most `limit` timers, those that fire and those that
     /// only cascade. Returns whether work is left: then call again, with this time or a
     /// later one.
-    pub fn advance_at_most(&mut self, now_ms: u64, limit: usize, fire: &mut impl FnMut(T)) -> bool {
+    pub(crate) fn advance_at_most(
+        &mut self,
+        now_ms: u64,
+        limit: usize,
+        fire: &mut impl FnMut(T),
+    ) -> bool {
         let target_ms = now_ms.max(self.now_ms);
         let mut left = limit;
         while let Some(slot) = self.reach_slot(target_ms) {
@@ -147,12 +152,12 @@ impl<T: Copy> TimerWheel<T> {
     }
 
     /// Pending timers.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether no timer is pending.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 

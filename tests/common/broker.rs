@@ -6,6 +6,7 @@
 //! `tests/mosquitto-deviations.txt`.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,7 +40,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker on an address of its own and waits until it accepts.
+    /// Starts a broker on an address of its own and waits until it serves.
     pub(crate) fn start(setup: Setup, settings: &[(&str, &str)]) -> Self {
         let address = unused_address();
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
@@ -60,7 +61,7 @@ impl Broker {
             directory,
             expected_to_end: false,
         };
-        broker.wait_until_it_accepts();
+        broker.wait_until_it_serves();
         broker
     }
 
@@ -110,7 +111,7 @@ impl Broker {
     pub(crate) fn start_again(&mut self) {
         self.process = spawn(self.setup, self.address, &self.settings, &self.directory);
         self.expected_to_end = false;
-        self.wait_until_it_accepts();
+        self.wait_until_it_serves();
     }
 
     /// Sends a signal that ends it, as `TERM`.
@@ -176,9 +177,11 @@ impl Broker {
             .sum()
     }
 
-    fn wait_until_it_accepts(&mut self) {
+    /// Waits for a CONNACK: of a broker that was killed the kernel may keep accepting for a
+    /// while, and resets what it has accepted.
+    fn wait_until_it_serves(&mut self) {
         let deadline = Instant::now() + patience();
-        while TcpStream::connect(self.address).is_err() {
+        while exchange_connect(self.address).is_err() {
             if let Some(status) = self.process.try_wait().expect("ask for the broker's end") {
                 self.expected_to_end = true;
                 panic!(
@@ -188,12 +191,25 @@ impl Broker {
             }
             assert!(
                 Instant::now() < deadline,
-                "the broker does not accept:\n{}",
+                "the broker does not serve:\n{}",
                 self.output()
             );
             thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+/// Connects, says good-bye, and sees the connection closed.
+fn exchange_connect(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(patience()))?;
+    stream.write_all(b"\x10\x11\0\x04MQTT\x04\x02\0\0\0\x05probe")?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer)?;
+    assert_eq!(answer, [0x20, 2, 0, 0], "the answer to the first CONNECT");
+    stream.write_all(&[0xe0, 0])?;
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 impl Drop for Broker {

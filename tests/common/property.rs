@@ -17,6 +17,7 @@ pub(crate) const AUTHENTICATION_METHOD: u8 = 0x15;
 pub(crate) const AUTHENTICATION_DATA: u8 = 0x16;
 pub(crate) const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
 pub(crate) const WILL_DELAY: u8 = 0x18;
+pub(crate) const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
 pub(crate) const REASON_STRING: u8 = 0x1f;
 pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
 pub(crate) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;

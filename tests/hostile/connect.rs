@@ -4,7 +4,8 @@ use super::common::Version;
 use super::common::packet::{binary_data, packet, property_block, variable_byte_integer};
 use super::common::property::{
     self, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM,
-    REQUEST_PROBLEM_INFORMATION, SESSION_EXPIRY, TOPIC_ALIAS_MAXIMUM, WILL_DELAY,
+    REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, SESSION_EXPIRY, TOPIC_ALIAS_MAXIMUM,
+    WILL_DELAY,
 };
 use super::{Reaction, Row, fresh};
 
@@ -18,97 +19,119 @@ const PASSWORD: u8 = 0x40;
 const USER: u8 = 0x80;
 
 pub(super) fn rows(version: Version) -> Vec<Row> {
-    let mut rows = flags_and_payload(version);
+    let mut rows = payloads(version);
+    rows.extend(wills(version));
     rows.extend(client_identifiers(version));
     if version == Version::V5 {
-        rows.extend(properties());
+        rows.extend(repeated_properties());
+        rows.extend(forbidden_values());
+        rows.extend(foreign_properties());
         rows.extend(property_blocks());
         rows.extend(will_properties());
     }
     rows
 }
 
-fn flags_and_payload(version: Version) -> Vec<Row> {
-    let id = || binary_data(b"hostile");
-    let none = || property_block(version, &[]);
-    let will = |topic: &[u8]| [id(), none(), binary_data(topic), binary_data(b"x")].concat();
-    let row = |name: &str, flags: u8, payload: Vec<u8>| {
-        fresh(name, connect(version, flags, &[], &payload), MALFORMED)
+/// Flags that announce something else than what follows.
+fn payloads(version: Version) -> Vec<Row> {
+    let id = binary_data(b"hostile");
+    let name = binary_data(b"user");
+    let row = |text: &str, flags: u8, fields: &[&[u8]]| {
+        let payload = [&[&id[..]], fields].concat().concat();
+        fresh(
+            text,
+            connect(version, CLEAN | flags, &[], &payload),
+            MALFORMED,
+        )
     };
     let mut rows = vec![
-        row("a will of QoS 3", CLEAN | WILL | 0x18, will(b"hostile/a")),
-        row("a will flag without a will", CLEAN | WILL, id()),
-        row(
-            "a will without a payload",
-            CLEAN | WILL,
-            [id(), none(), binary_data(b"a")].concat(),
-        ),
-        row("a user flag without a user name", CLEAN | USER, id()),
-        row(
-            "a user name that runs over",
-            CLEAN | USER,
-            [id(), vec![0, 9, b'a']].concat(),
-        ),
+        row("a user flag without a user name", USER, &[]),
+        row("a user name that runs over", USER, &[&[0, 9, b'a']]),
         row(
             "a password flag without a password",
-            CLEAN | USER | PASSWORD,
-            [id(), binary_data(b"user")].concat(),
+            USER | PASSWORD,
+            &[&name],
         ),
+        row("bytes after the last field", 0, &[&[0]]),
+        row("a user name that is not announced", 0, &[&name]),
         row(
-            "bytes after the last field",
-            CLEAN,
-            [id(), vec![0]].concat(),
+            "a user name that is not UTF-8",
+            USER,
+            &[&binary_data(&[0xc3, 0x28])],
         ),
+    ];
+    for (text, payload) in [
+        ("no payload", &[][..]),
+        ("a client identifier that runs over", &[0, 9, b'a']),
+    ] {
+        rows.push(fresh(
+            text,
+            connect(version, CLEAN, &[], payload),
+            MALFORMED,
+        ));
+    }
+    if version == Version::V311 {
+        rows.push(row("a password without a user name", PASSWORD, &[&name]));
+    }
+    rows
+}
+
+fn wills(version: Version) -> Vec<Row> {
+    let none = property_block(version, &[]);
+    let id = binary_data(b"hostile");
+    let row = |text: &str, flags: u8, will: &[u8], reaction: Reaction| {
+        let payload = [&id[..], will].concat();
+        fresh(
+            text,
+            connect(version, CLEAN | flags, &[], &payload),
+            reaction,
+        )
+    };
+    let will = |topic: &[u8]| [&none[..], &binary_data(topic), &binary_data(b"x")].concat();
+    let mut rows = vec![
         row(
-            "a user name that is not announced",
-            CLEAN,
-            [id(), binary_data(b"user")].concat(),
+            "a will of QoS 3",
+            WILL | 0x18,
+            &will(b"hostile/a"),
+            MALFORMED,
         ),
+        row("a will flag without a will", WILL, &[], MALFORMED),
         row(
-            "a client identifier that runs over",
-            CLEAN,
-            vec![0, 9, b'a'],
+            "a will without a payload",
+            WILL,
+            &[&none[..], b"\0\x01a"].concat(),
+            MALFORMED,
         ),
-        row("no payload", CLEAN, Vec::new()),
         row(
             "a will topic that is not UTF-8",
-            CLEAN | WILL,
-            will(b"hostile/\xff"),
+            WILL,
+            &will(b"hostile/\xff"),
+            MALFORMED,
         ),
         row(
             "a will topic with U+0000",
-            CLEAN | WILL,
-            will(b"hostile/\0"),
+            WILL,
+            &will(b"hostile/\0"),
+            MALFORMED,
         ),
         row(
-            "a user name that is not UTF-8",
-            CLEAN | USER,
-            [id(), binary_data(&[0xc3, 0x28])].concat(),
+            "a will topic of no characters",
+            WILL,
+            &will(b""),
+            Reaction::Ended,
+        ),
+        row(
+            "a will topic with a wildcard",
+            WILL,
+            &will(b"hostile/+"),
+            Reaction::Ended,
         ),
     ];
-    rows.push(fresh(
-        "a will topic of no characters",
-        connect(version, CLEAN | WILL, &[], &will(b"")),
-        Reaction::Ended,
-    ));
-    rows.push(fresh(
-        "a will topic with a wildcard",
-        connect(version, CLEAN | WILL, &[], &will(b"hostile/+")),
-        Reaction::Ended,
-    ));
     if version != Version::V31 {
         // 3.1 says nothing about these.
-        rows.push(row("the reserved flag", CLEAN | 1, id()));
-        rows.push(row("a will QoS without a will", CLEAN | 0x08, id()));
-        rows.push(row("a retained will without a will", CLEAN | 0x20, id()));
-    }
-    if version == Version::V311 {
-        let password = [id(), binary_data(b"secret")].concat();
-        rows.push(row(
-            "a password without a user name",
-            CLEAN | PASSWORD,
-            password,
-        ));
+        rows.push(row("the reserved flag", 0x01, &[], MALFORMED));
+        rows.push(row("a will QoS without a will", 0x08, &[], MALFORMED));
+        rows.push(row("a retained will without a will", 0x20, &[], MALFORMED));
     }
     rows
 }
@@ -131,74 +154,67 @@ fn client_identifiers(version: Version) -> Vec<Row> {
     ]
 }
 
-fn properties() -> Vec<Row> {
-    let row = |name: &str, properties: Vec<u8>, reaction: Reaction| {
-        fresh(
-            name,
-            connect(Version::V5, CLEAN, &properties, &binary_data(b"hostile")),
-            reaction,
-        )
-    };
-    let mut rows = Vec::new();
-    for single in [
+/// CONNECT with a property that is wrong in itself.
+fn with_property(name: &str, properties: Vec<u8>, reaction: Reaction) -> Row {
+    let bytes = connect(Version::V5, CLEAN, &properties, &binary_data(b"hostile"));
+    fresh(name, bytes, reaction)
+}
+
+fn repeated_properties() -> Vec<Row> {
+    [
         property::four_bytes(SESSION_EXPIRY, 10),
         property::two_bytes(RECEIVE_MAXIMUM, 10),
         property::four_bytes(MAXIMUM_PACKET_SIZE, 1000),
         property::two_bytes(TOPIC_ALIAS_MAXIMUM, 10),
-        property::byte(0x19, 1),
+        property::byte(REQUEST_RESPONSE_INFORMATION, 1),
         property::byte(REQUEST_PROBLEM_INFORMATION, 1),
-    ] {
-        rows.push(row(
-            &format!("property {:02x} twice", single[0]),
-            single.repeat(2),
-            PROTOCOL_ERROR,
-        ));
-    }
+        property::text(AUTHENTICATION_METHOD, "method"),
+    ]
+    .into_iter()
+    .map(|single| {
+        let name = format!("property {:02x} twice", single[0]);
+        with_property(&name, single.repeat(2), PROTOCOL_ERROR)
+    })
+    .collect()
+}
+
+fn forbidden_values() -> Vec<Row> {
+    let row = |name: &str, property: Vec<u8>| with_property(name, property, PROTOCOL_ERROR);
     let method = property::text(AUTHENTICATION_METHOD, "does not exist");
     let many = property::user("a", "b").repeat(5_000);
-    rows.extend([
-        row(
-            "two authentication methods",
-            method.repeat(2),
-            PROTOCOL_ERROR,
-        ),
+    let size = property::four_bytes(MAXIMUM_PACKET_SIZE, 0);
+    let data = property::binary(AUTHENTICATION_DATA, b"x");
+    vec![
         row(
             "a Receive Maximum of 0",
             property::two_bytes(RECEIVE_MAXIMUM, 0),
-            PROTOCOL_ERROR,
         ),
+        row("a Maximum Packet Size of 0", size),
         row(
-            "a Maximum Packet Size of 0",
-            property::four_bytes(MAXIMUM_PACKET_SIZE, 0),
-            PROTOCOL_ERROR,
-        ),
-        row(
-            "Request Problem Information of 2",
+            "problem information 2",
             property::byte(REQUEST_PROBLEM_INFORMATION, 2),
-            PROTOCOL_ERROR,
         ),
         row(
-            "Request Response Information of 2",
-            property::byte(0x19, 2),
-            PROTOCOL_ERROR,
+            "response information 2",
+            property::byte(REQUEST_RESPONSE_INFORMATION, 2),
         ),
-        row(
-            "authentication data without a method",
-            property::binary(AUTHENTICATION_DATA, b"x"),
-            PROTOCOL_ERROR,
-        ),
-        row(
-            "an authentication method that does not exist",
+        row("authentication data without a method", data),
+        with_property(
+            "an unknown authentication method",
             method,
             Reaction::Rejected(&[0x8c]),
         ),
-        row(
+        with_property(
             "5,000 user properties",
             many,
             Reaction::Rejected(&[0x95, 0x97]),
         ),
-    ]);
-    for (name, foreign) in [
+    ]
+}
+
+/// 2.2.2.2: an identifier that is not valid for its packet type is malformed.
+fn foreign_properties() -> Vec<Row> {
+    [
         (
             "a topic alias",
             property::two_bytes(property::TOPIC_ALIAS, 1),
@@ -218,10 +234,10 @@ fn properties() -> Vec<Row> {
         ("property 00", vec![0, 0]),
         ("property 7f", vec![0x7f, 0]),
         ("property ff", vec![0xff, 0x01, 0]),
-    ] {
-        rows.push(row(name, foreign, MALFORMED));
-    }
-    rows
+    ]
+    .into_iter()
+    .map(|(name, property)| with_property(name, property, MALFORMED))
+    .collect()
 }
 
 /// Property blocks that do not add up.

@@ -2,6 +2,10 @@
 //! where they can, which the witnesses watch.
 
 use super::common::packet::{self, PUBACK, PUBREC, packet};
+use super::common::property::{
+    CONTENT_TYPE, CORRELATION_DATA, MESSAGE_EXPIRY, PAYLOAD_FORMAT, RESPONSE_TOPIC,
+    SUBSCRIPTION_IDENTIFIER, TOPIC_ALIAS,
+};
 use super::common::{Publish, Version, property};
 use super::{MALFORMED, MALFORMED_OR_PROTOCOL_ERROR, PROTOCOL_ERROR, Reaction, Row, connected};
 
@@ -9,7 +13,10 @@ pub(super) fn rows(version: Version) -> Vec<Row> {
     let mut rows = headers(version);
     rows.extend(topics(version));
     if version == Version::V5 {
-        rows.extend(properties());
+        rows.extend(repeated_properties());
+        rows.extend(forbidden_values());
+        rows.extend(malformed_properties());
+        rows.extend(texts_that_are_not_utf8());
     }
     rows
 }
@@ -99,118 +106,108 @@ pub(super) const NOT_UTF8: [(&str, &[u8]); 9] = [
     ("byte ff", b"hostile/\xff"),
 ];
 
-fn properties() -> Vec<Row> {
-    let row = |name: &str, properties: Vec<u8>, reaction: Reaction| {
-        let message = Publish::new("hostile/a", "x").property(properties);
-        connected(name, message.encode(Version::V5), reaction)
-    };
-    let alias = |alias| property::two_bytes(property::TOPIC_ALIAS, alias);
-    let identifier = property::variable(property::SUBSCRIPTION_IDENTIFIER, 1);
-    let text = |identifier, bytes: &[u8]| property::binary(identifier, bytes);
-    let mut rows = vec![
-        row("topic alias 0", alias(0), Reaction::Refused(&[0x94])),
-        row(
+/// PUBLISH with a property.
+fn with_property(name: &str, properties: Vec<u8>, reaction: Reaction) -> Row {
+    let message = Publish::new("hostile/a", "x").property(properties);
+    connected(name, message.encode(Version::V5), reaction)
+}
+
+fn repeated_properties() -> Vec<Row> {
+    [
+        property::byte(PAYLOAD_FORMAT, 1),
+        property::four_bytes(MESSAGE_EXPIRY, 1),
+        property::text(CONTENT_TYPE, "a"),
+        property::text(RESPONSE_TOPIC, "a"),
+        property::text(CORRELATION_DATA, "a"),
+        property::two_bytes(TOPIC_ALIAS, 1),
+    ]
+    .into_iter()
+    .map(|single| {
+        let name = format!("property {:02x} twice", single[0]);
+        with_property(&name, single.repeat(2), MALFORMED_OR_PROTOCOL_ERROR)
+    })
+    .collect()
+}
+
+fn forbidden_values() -> Vec<Row> {
+    let invalid_alias = Reaction::Refused(&[0x94]);
+    let row =
+        |name: &str, property: Vec<u8>| with_property(name, property, MALFORMED_OR_PROTOCOL_ERROR);
+    let unset = Publish::new("", "x").property(property::two_bytes(TOPIC_ALIAS, 1));
+    vec![
+        with_property(
+            "topic alias 0",
+            property::two_bytes(TOPIC_ALIAS, 0),
+            invalid_alias.clone(),
+        ),
+        with_property(
             "topic alias 65,535",
-            alias(65_535),
-            Reaction::Refused(&[0x94]),
-        ),
-        row(
-            "two topic aliases",
-            alias(1).repeat(2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "a subscription identifier",
-            identifier,
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "a wildcard to answer to",
-            text(property::RESPONSE_TOPIC, b"a/+"),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "payload format 2",
-            property::byte(property::PAYLOAD_FORMAT, 2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "two payload formats",
-            property::byte(property::PAYLOAD_FORMAT, 1).repeat(2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "two message expiries",
-            property::four_bytes(property::MESSAGE_EXPIRY, 1).repeat(2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "two content types",
-            text(property::CONTENT_TYPE, b"a").repeat(2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "two response topics",
-            text(property::RESPONSE_TOPIC, b"a").repeat(2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "two correlations",
-            text(property::CORRELATION_DATA, b"a").repeat(2),
-            MALFORMED_OR_PROTOCOL_ERROR,
-        ),
-        row(
-            "a session expiry",
-            property::four_bytes(property::SESSION_EXPIRY, 1),
-            MALFORMED,
-        ),
-        row(
-            "a reason string",
-            text(property::REASON_STRING, b"a"),
-            MALFORMED,
-        ),
-        row("property 7f", vec![0x7f, 0], MALFORMED),
-        row(
-            "a content type that runs over",
-            vec![property::CONTENT_TYPE, 0, 9, b'a'],
-            MALFORMED,
-        ),
-        row(
-            "a property that is cut off",
-            vec![property::MESSAGE_EXPIRY, 0, 0],
-            MALFORMED,
+            property::two_bytes(TOPIC_ALIAS, 65_535),
+            invalid_alias,
         ),
         connected(
             "an alias that was not set",
-            Publish::new("", "x").property(alias(1)).encode(Version::V5),
+            unset.encode(Version::V5),
             PROTOCOL_ERROR,
         ),
-        connected(
-            "properties that run over the packet",
-            packet(0x30, &[b"\0\x09hostile/a", &[200, 1]]),
-            MALFORMED,
+        row(
+            "a subscription identifier",
+            property::variable(SUBSCRIPTION_IDENTIFIER, 1),
         ),
-        connected(
-            "no property length",
-            packet(0x30, &[b"\0\x09hostile/a"]),
-            MALFORMED,
+        row(
+            "a wildcard to answer to",
+            property::text(RESPONSE_TOPIC, "a/+"),
         ),
-        connected(
+        row("payload format 2", property::byte(PAYLOAD_FORMAT, 2)),
+    ]
+}
+
+fn malformed_properties() -> Vec<Row> {
+    let row = |name: &str, property: Vec<u8>| with_property(name, property, MALFORMED);
+    let block = |name: &str, block: &[u8]| {
+        connected(name, packet(0x30, &[b"\0\x09hostile/a", block]), MALFORMED)
+    };
+    vec![
+        row(
+            "a session expiry",
+            property::four_bytes(property::SESSION_EXPIRY, 1),
+        ),
+        row(
+            "a reason string",
+            property::text(property::REASON_STRING, "a"),
+        ),
+        row("property 7f", vec![0x7f, 0]),
+        row(
+            "a content type that runs over",
+            vec![CONTENT_TYPE, 0, 9, b'a'],
+        ),
+        row("a property that is cut off", vec![MESSAGE_EXPIRY, 0, 0]),
+        block("properties that run over the packet", &[200, 1]),
+        block("no property length", &[]),
+        block(
             "a property length of five bytes",
-            packet(0x30, &[b"\0\x09hostile/a", &[0x80, 0x80, 0x80, 0x80, 1]]),
-            MALFORMED,
+            &[0x80, 0x80, 0x80, 0x80, 1],
         ),
-    ];
+    ]
+}
+
+fn texts_that_are_not_utf8() -> Vec<Row> {
+    let mut rows = Vec::new();
     for (name, bytes) in NOT_UTF8 {
-        for identifier in [property::CONTENT_TYPE, property::RESPONSE_TOPIC] {
-            rows.push(row(
-                &format!("{name} in property {identifier:02x}"),
-                text(identifier, bytes),
+        for identifier in [CONTENT_TYPE, RESPONSE_TOPIC] {
+            let name = format!("{name} in property {identifier:02x}");
+            rows.push(with_property(
+                &name,
+                property::binary(identifier, bytes),
                 MALFORMED,
             ));
         }
-        let pair = [text(property::USER_PROPERTY, bytes), vec![0, 0]].concat();
-        rows.push(row(&format!("{name} in a user property"), pair, MALFORMED));
+        let pair = [property::binary(property::USER_PROPERTY, bytes), vec![0, 0]].concat();
+        rows.push(with_property(
+            &format!("{name} in a user property"),
+            pair,
+            MALFORMED,
+        ));
     }
     rows
 }

@@ -62,8 +62,45 @@ impl TopicNames {
     }
 }
 
+/// What a flow does in each stage of its script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Clients connect and subscribe.
+    Connect,
+    /// Nothing happens, so that subscriptions take effect everywhere.
+    Settle,
+    /// Messages flow and are not measured.
+    WarmUp,
+    /// Messages flow and are measured.
+    Measure,
+    /// Publishers stop; what they have sent becomes known.
+    Stop,
+    /// What is still on its way arrives.
+    Drain,
+    /// Clients disconnect.
+    Leave,
+}
+
+impl Phase {
+    /// All of them, in order.
+    const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Settle,
+        Self::WarmUp,
+        Self::Measure,
+        Self::Stop,
+        Self::Drain,
+        Self::Leave,
+    ];
+
+    /// The phase of a stage, by its number.
+    pub(super) fn of_stage(stage: usize) -> Self {
+        Self::ALL.get(stage).copied().unwrap_or(Self::Leave)
+    }
+}
+
 /// The filters of a subscriber.
-pub type Filters = Box<dyn Fn(u32) -> Vec<String> + Send + Sync>;
+pub(super) type Filters = Box<dyn Fn(u32) -> Vec<String> + Send + Sync>;
 
 /// A flow of messages. Numbers are those of the whole run, over all threads and workers.
 pub struct Plan {
@@ -102,22 +139,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The stages of a flow; their numbers are in [`stage`](super::stage).
+    /// The stages of a flow.
     pub fn script(&self) -> Vec<Stage> {
-        let stage = |name, until, is_final| Stage {
-            name,
-            until,
-            is_final,
-        };
-        vec![
-            stage("connect", Until::Done(self.patience), false),
-            stage("settle", Until::Elapsed(self.settle), false),
-            stage("warm-up", Until::Elapsed(self.warm_up), false),
-            stage("measure", Until::Elapsed(self.duration), false),
-            stage("stop", Until::Done(self.patience), true),
-            stage("drain", Until::Done(self.patience), true),
-            stage("leave", Until::Done(self.patience), true),
-        ]
+        Phase::ALL
+            .iter()
+            .map(|phase| {
+                let (name, until) = match phase {
+                    Phase::Connect => ("connect", Until::Done(self.patience)),
+                    Phase::Settle => ("settle", Until::Elapsed(self.settle)),
+                    Phase::WarmUp => ("warm-up", Until::Elapsed(self.warm_up)),
+                    Phase::Measure => ("measure", Until::Elapsed(self.duration)),
+                    Phase::Stop => ("stop", Until::Done(self.patience)),
+                    Phase::Drain => ("drain", Until::Done(self.patience)),
+                    Phase::Leave => ("leave", Until::Done(self.patience)),
+                };
+                let is_final = matches!(phase, Phase::Stop | Phase::Drain | Phase::Leave);
+                Stage {
+                    name,
+                    until,
+                    is_final,
+                }
+            })
+            .collect()
     }
 
     /// Clients of the whole run.

@@ -96,9 +96,16 @@ impl Message {
         core::str::from_utf8(topic).unwrap_or_default()
     }
 
+    /// Payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        let start = usize::from(self.topic_len) + self.properties_len as usize;
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
     /// The message by reference.
     #[must_use]
-    pub fn as_ref(&self) -> MessageRef<'_> {
+    pub fn by_ref(&self) -> MessageRef<'_> {
         let (topic, rest) = self
             .bytes
             .split_at(usize::from(self.topic_len).min(self.bytes.len()));
@@ -134,10 +141,11 @@ mod tests {
     #[test]
     fn a_kept_message_gives_back_what_it_was_made_of() {
         let kept = sample().to_message();
-        let back = kept.as_ref();
+        let back = kept.by_ref();
         assert_eq!(back.topic, "a/b");
         assert_eq!(back.properties, [1, 1]);
         assert_eq!(back.payload, b"payload");
+        assert_eq!(kept.payload(), b"payload");
         assert_eq!((back.qos, back.retain), (QoS::AtLeastOnce, true));
         assert_eq!((back.expires_ms, back.publisher), (10_000, 7));
         assert_eq!(kept.topic(), "a/b");

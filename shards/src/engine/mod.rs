@@ -22,6 +22,7 @@ mod output;
 mod peers;
 mod socket;
 mod uring;
+mod vectors;
 
 use std::collections::VecDeque;
 use std::io;
@@ -88,7 +89,13 @@ pub(crate) struct Engine {
     cut_offs: VecDeque<(u64, u32)>,
     /// Listeners that accept again at this time.
     rested: VecDeque<(u64, u32)>,
-    completions: Vec<Completion>,
+    /// Taken from the ring, not handled yet.
+    completions: VecDeque<Completion>,
+    stopped_sends: Vec<Completion>,
+    /// Sends of the last turn: done, unless the ring says otherwise.
+    unconfirmed: Vec<u32>,
+    /// Somebody waits for a send of the last turn to be done.
+    confirm_soon: bool,
     dirty: Vec<u32>,
 }
 
@@ -116,7 +123,10 @@ impl Engine {
             now_ms: 0,
             cut_offs: VecDeque::new(),
             rested: VecDeque::new(),
-            completions: Vec::new(),
+            completions: VecDeque::new(),
+            stopped_sends: Vec::new(),
+            unconfirmed: Vec::new(),
+            confirm_soon: false,
             dirty: Vec::new(),
         })
     }
@@ -159,7 +169,11 @@ impl Engine {
 
     /// Whether another turn is due without anything new from outside.
     fn has_work(&mut self) -> bool {
-        self.ring.has_completions() || self.shard.has_work() || !self.neighbours.is_empty()
+        self.confirm_soon
+            || !self.completions.is_empty()
+            || self.ring.has_completions()
+            || self.shard.has_work()
+            || !self.neighbours.is_empty()
     }
 
     /// Sleeps until something happens or a timer is due.

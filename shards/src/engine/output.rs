@@ -2,6 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use super::socket::Socket;
+use super::uring::Uring;
+use super::vectors::Vectors;
 use super::{CUT_OFF_MS, Engine};
 
 impl Engine {
@@ -20,15 +23,21 @@ impl Engine {
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
+        let waiting = self.shard.waits_for_output();
         let Some(flush) = self.shard.flush(key) else {
             return;
         };
         socket.closing |= flush.close;
-        if !socket.in_send && !flush.output.is_empty() && !socket.shut {
-            std::mem::swap(&mut socket.sending, flush.output);
-            socket.sent = 0;
-            socket.in_send = true;
-            self.ring.send(socket.fd, key, &socket.sending);
+        if !flush.output.is_empty() && !socket.shut {
+            if socket.in_send {
+                socket.more = true;
+            } else {
+                std::mem::swap(&mut socket.sending, flush.output);
+                socket.sent = 0;
+                self.confirm_soon |= socket.closing || waiting;
+                self.unconfirmed.push(key);
+                send_rest(&mut self.ring, socket, key);
+            }
         }
         if socket.closing {
             self.begin_close(key);
@@ -37,32 +46,64 @@ impl Engine {
         }
     }
 
-    #[inline]
-    pub(super) fn sent(&mut self, key: u32, result: i32) {
+    /// A send took less than all, or failed.
+    pub(super) fn send_stopped(&mut self, key: u32, result: i32) {
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
+        if result >= 0 || result == -libc::EAGAIN {
+            socket.sent += usize::try_from(result).unwrap_or(0);
+            socket.awaits_writable = true;
+            self.ring.await_writable(socket.fd, key);
+            return;
+        }
         socket.in_send = false;
-        if result < 0 {
-            socket.ended = true;
-            self.recycle(key);
-            self.shard.closed_by_peer(key);
-            self.begin_close(key);
-            return;
-        }
-        socket.sent += result as usize;
-        if socket.sent < socket.sending.len() {
-            socket.in_send = true;
-            self.ring
-                .send(socket.fd, key, &socket.sending[socket.sent..]);
-            return;
-        }
+        socket.ended = true;
         self.recycle(key);
-        self.dirty.push(key);
+        self.shard.closed_by_peer(key);
+        self.begin_close(key);
+    }
+
+    /// The socket takes output again.
+    pub(super) fn send_on(&mut self, key: u32) {
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        if !std::mem::take(&mut socket.awaits_writable) {
+            return;
+        }
+        self.unconfirmed.push(key);
+        self.confirm_soon |= socket.closing || socket.more || self.shard.waits_for_output();
+        send_rest(&mut self.ring, socket, key);
+    }
+
+    /// Sends of the last turn that did not stop short are done.
+    pub(super) fn confirm_sends(&mut self) {
+        if self.ring.has_overflowed() {
+            self.confirm_soon = true;
+            return;
+        }
+        self.confirm_soon = false;
+        let mut unconfirmed = std::mem::take(&mut self.unconfirmed);
+        for key in unconfirmed.drain(..) {
+            let Some(socket) = self.sockets.get_mut(key) else {
+                continue;
+            };
+            if !socket.in_send || socket.awaits_writable {
+                continue;
+            }
+            socket.in_send = false;
+            if std::mem::take(&mut socket.more) || socket.closing {
+                self.dirty.push(key);
+            }
+            self.recycle(key);
+        }
+        self.unconfirmed = unconfirmed;
     }
 
     fn recycle(&mut self, key: u32) {
         if let Some(socket) = self.sockets.get_mut(key) {
+            socket.vectors = None;
             self.shard.recycle(std::mem::take(&mut socket.sending));
         }
     }
@@ -130,6 +171,19 @@ impl Engine {
             self.rested.pop_front();
             self.accept(index);
         }
+    }
+}
+
+/// Gives the kernel what it has not taken yet of a socket's output.
+#[inline]
+fn send_rest(ring: &mut Uring, socket: &mut Socket, key: u32) {
+    socket.in_send = true;
+    if socket.sending.is_plain() {
+        let rest = socket.sending.bytes.get(socket.sent..).unwrap_or_default();
+        ring.send(socket.fd, key, rest);
+    } else {
+        let vectors = Vectors::of(&socket.sending, socket.sent);
+        ring.send_vectors(socket.fd, key, socket.vectors.insert(vectors));
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::os::fd::RawFd;
 
+use crate::shard::Output;
+
+use super::vectors::Vectors;
+
 /// What the engine knows of a connection. The descriptor is closed when no operation uses
 /// it any more. Owned by the shard's engine.
 #[derive(Debug, Default)]
@@ -13,8 +17,12 @@ pub(super) struct Socket {
     pub(super) receiving: bool,
     /// It is being cancelled.
     pub(super) cancelling: bool,
-    /// A send operation is under way: `sending` must not be touched.
+    /// A send is under way: `sending` must not be touched.
     pub(super) in_send: bool,
+    /// It goes on when the socket is writable.
+    pub(super) awaits_writable: bool,
+    /// The shard has more output for it meanwhile.
+    pub(super) more: bool,
     /// The connection is to end once its output is sent.
     pub(super) closing: bool,
     /// When a closing connection is cut off, in milliseconds of the shard's clock.
@@ -25,10 +33,12 @@ pub(super) struct Socket {
     pub(super) ended: bool,
     /// The listener it came from, to count its connections.
     pub(super) listener: u32,
-    /// Bytes given to the kernel.
-    pub(super) sending: Vec<u8>,
-    /// How many of them it has taken.
+    /// Given to the kernel.
+    pub(super) sending: Output,
+    /// How many bytes of it the kernel has taken.
     pub(super) sent: usize,
+    /// What a vectored send points with, while one is under way.
+    pub(super) vectors: Option<Box<Vectors>>,
 }
 
 const CHUNK: usize = 256;

@@ -202,7 +202,7 @@ impl Shard {
         match session.outflow.pubrec(ack.packet_id, ack.reason.is_error()) {
             Ok(AckOutcome::Release) => {
                 self.outbox.mark(connection, key);
-                let output = &mut connection.output;
+                let output = &mut connection.output.bytes;
                 encode::pubrel(output, version, ack.packet_id, ReasonCode::SUCCESS);
                 Flow::Continue
             }
@@ -215,7 +215,7 @@ impl Shard {
                 let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 if !ack.reason.is_error() {
                     self.outbox.mark(connection, key);
-                    encode::pubrel(&mut connection.output, version, ack.packet_id, reason);
+                    encode::pubrel(&mut connection.output.bytes, version, ack.packet_id, reason);
                 }
                 Flow::Continue
             }
@@ -265,7 +265,7 @@ fn write_ack(connection: &mut Connection, ack: &PendingAck) {
         AckKind::PubComp => encode::pubcomp,
     };
     write(
-        &mut connection.output,
+        &mut connection.output.bytes,
         connection.version,
         ack.packet_id,
         ack.reason,

@@ -104,7 +104,7 @@ impl Shard {
                 reason,
                 ..ConnAck::default()
             };
-            encode::connack(&mut connection.output, version, &connack);
+            encode::connack(&mut connection.output.bytes, version, &connack);
         }
         self.close_silently(key);
         Flow::Stop
@@ -280,7 +280,7 @@ impl Shard {
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
         self.stats.connections.add(1);
         self.outbox.mark(connection, key);
-        encode::connack(&mut connection.output, connect.version, &connack);
+        encode::connack(&mut connection.output.bytes, connect.version, &connack);
         if connection.output.len() > connection.maximum_packet_size as usize {
             connection.output.clear();
             self.disconnect(key, ReasonCode::PACKET_TOO_LARGE);

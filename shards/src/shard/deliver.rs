@@ -8,7 +8,7 @@ use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
-use super::frames::{self, Frames, Variant};
+use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
 
@@ -20,36 +20,6 @@ pub(super) struct Receiver<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
-}
-
-/// A message and, once one receiver has to keep it, the copy that all of them share.
-pub(super) struct Outgoing<'a> {
-    message: MessageRef<'a>,
-    kept: Option<Arc<Message>>,
-}
-
-impl<'a> Outgoing<'a> {
-    pub(super) fn new(message: MessageRef<'a>) -> Self {
-        Self {
-            message,
-            kept: None,
-        }
-    }
-
-    pub(super) fn of(kept: &'a Arc<Message>) -> Self {
-        Self {
-            message: Message::as_ref(kept),
-            kept: Some(Arc::clone(kept)),
-        }
-    }
-
-    pub(super) fn message(&self) -> &MessageRef<'a> {
-        &self.message
-    }
-
-    pub(super) fn keep(&mut self) -> Arc<Message> {
-        Arc::clone(self.kept.get_or_insert_with(|| self.message.to_message()))
-    }
 }
 
 impl Shard {
@@ -108,14 +78,7 @@ impl Shard {
                 return;
             }
             self.outbox.mark(connection, key);
-            write(
-                frames,
-                connection,
-                &outgoing.message,
-                &to,
-                None,
-                self.now_ms,
-            );
+            write(frames, connection, outgoing, &to, None, self.now_ms);
             self.stats.sent.add(1);
             return;
         }
@@ -166,20 +129,20 @@ impl Shard {
                 continue;
             }
             frames.clear();
-            let message = Message::as_ref(&delivery.message);
+            let mut outgoing = Outgoing::of(&delivery.message);
             let to = Receiver {
                 session: session_key,
                 qos: delivery.qos,
                 retain: delivery.retain,
                 identifiers: delivery.identifiers.as_slice(),
             };
-            if too_large(&message, &to, connection, self.now_ms) {
+            if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce)
                 .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
-            write(&mut frames, connection, &message, &to, id, self.now_ms);
+            write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
             self.stats.sent.add(1);
         }
         self.frames = frames;
@@ -196,11 +159,11 @@ fn send(
     to: &Receiver<'_>,
     now_ms: u64,
 ) {
-    if too_large(&outgoing.message, to, connection, now_ms) {
+    if too_large(outgoing.message(), to, connection, now_ms) {
         return;
     }
     let id = outflow.send(to.qos, || delivery(outgoing, to));
-    write(frames, connection, &outgoing.message, to, Some(id), now_ms);
+    write(frames, connection, outgoing, to, Some(id), now_ms);
 }
 
 /// Appends the packet to the connection's output.
@@ -208,7 +171,7 @@ fn send(
 fn write(
     frames: &mut Frames,
     connection: &mut Connection,
-    message: &MessageRef<'_>,
+    outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
     now_ms: u64,
@@ -222,7 +185,7 @@ fn write(
         packet_id,
     };
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, message, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
@@ -243,7 +206,7 @@ fn too_large(
 fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend<'_>, now_ms: u64) {
     match resend {
         Resend::PubRel(id) => {
-            let output = &mut connection.output;
+            let output = &mut connection.output.bytes;
             encode::pubrel(output, connection.version, *id, ReasonCode::SUCCESS);
         }
         Resend::Publish(id, delivery) => {
@@ -255,9 +218,15 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
                 identifiers: delivery.identifiers.as_slice(),
                 packet_id: Some(*id),
             };
-            let message = Message::as_ref(&delivery.message);
+            let mut outgoing = Outgoing::of(&delivery.message);
             let size_max = connection.maximum_packet_size;
-            frames.append(&mut connection.output, &message, variant, size_max, now_ms);
+            frames.append(
+                &mut connection.output,
+                &mut outgoing,
+                variant,
+                size_max,
+                now_ms,
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
 use super::connection::Phase;
 use super::input::Flow;
+use super::outbox::Output;
 use super::session::Will;
 use super::timers::Timer;
 use super::{NONE, Shard};
@@ -42,7 +43,7 @@ impl Shard {
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
             encode::disconnect(
-                &mut connection.output,
+                &mut connection.output.bytes,
                 connection.version,
                 reason,
                 None,
@@ -76,7 +77,7 @@ impl Shard {
             return;
         }
         connection.phase = Phase::Gone;
-        connection.output = Vec::new();
+        connection.output = Output::default();
         self.detach(key);
     }
 
@@ -167,7 +168,7 @@ impl Shard {
         let expires_ms = self.expiry_deadline(expiry_s);
         let message = MessageRef {
             expires_ms,
-            ..Message::as_ref(&message)
+            ..Message::by_ref(&message)
         };
         if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
             self.route(topic, &message);

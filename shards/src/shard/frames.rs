@@ -1,8 +1,42 @@
 //! A PUBLISH encoded once for many receivers.
 
-use protocol::message::MessageRef;
+use std::sync::Arc;
+
+use protocol::message::{Message as Kept, MessageRef};
 use protocol::wire::encode::{self, Message};
 use protocol::wire::{PacketId, QoS, Version};
+
+use super::outbox::{Output, SHARED_BYTES_MIN};
+
+/// A message and, once one receiver has to keep it, the copy that all of them share.
+pub(crate) struct Outgoing<'a> {
+    message: MessageRef<'a>,
+    kept: Option<Arc<Kept>>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(message: MessageRef<'a>) -> Self {
+        Self {
+            message,
+            kept: None,
+        }
+    }
+
+    pub(crate) fn of(kept: &'a Arc<Kept>) -> Self {
+        Self {
+            message: Kept::by_ref(kept),
+            kept: Some(Arc::clone(kept)),
+        }
+    }
+
+    pub(crate) fn message(&self) -> &MessageRef<'a> {
+        &self.message
+    }
+
+    pub(crate) fn keep(&mut self) -> Arc<Kept> {
+        Arc::clone(self.kept.get_or_insert_with(|| self.message.to_message()))
+    }
+}
 
 /// The encodings of one message, made when the first receiver needs them: by protocol
 /// version (5.0 or earlier), RETAIN flag and whether there is a packet identifier.
@@ -46,8 +80,8 @@ impl Frames {
     #[inline]
     pub(crate) fn append(
         &mut self,
-        output: &mut Vec<u8>,
-        message: &MessageRef<'_>,
+        output: &mut Output,
+        outgoing: &mut Outgoing<'_>,
         variant: Variant<'_>,
         size_max: u32,
         now_ms: u64,
@@ -56,19 +90,32 @@ impl Frames {
             let slot = slot(&variant);
             match self.made[slot] {
                 Some(frame) => frame,
-                None => *self.made[slot].insert(encode(&mut self.bytes, message, variant, now_ms)),
+                None => *self.made[slot].insert(encode(
+                    &mut self.bytes,
+                    &outgoing.message,
+                    variant,
+                    now_ms,
+                )),
             }
         } else {
-            encode(&mut self.bytes, message, variant, now_ms)
+            encode(&mut self.bytes, &outgoing.message, variant, now_ms)
         };
         if frame.end - frame.start > size_max as usize {
             return false;
         }
-        let at = output.len();
-        output.extend_from_slice(&self.bytes[frame.start..frame.end]);
+        let at = output.bytes.len();
+        let payload = outgoing.message.payload.len();
+        if payload < SHARED_BYTES_MIN {
+            output
+                .bytes
+                .extend_from_slice(&self.bytes[frame.start..frame.end]);
+        } else {
+            let head = &self.bytes[frame.start..frame.end - payload];
+            output.bytes.extend_from_slice(head);
+            output.share(outgoing.keep());
+        }
         if let Some(id) = variant.packet_id {
-            let at = at + frame.id_offset;
-            output[at..at + 2].copy_from_slice(&id.0.get().to_be_bytes());
+            encode::set_packet_id(&mut output.bytes, at + frame.id_offset, id);
         }
         true
     }

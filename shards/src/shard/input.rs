@@ -187,7 +187,7 @@ impl Shard {
             Packet::PingReq => {
                 if let Some(connection) = self.connections.get_mut(key) {
                     self.outbox.mark(connection, key);
-                    wire::encode::pingresp(&mut connection.output);
+                    wire::encode::pingresp(&mut connection.output.bytes);
                 }
                 Flow::Continue
             }

@@ -58,6 +58,7 @@ use connection::{Connection, Phase};
 use frames::Frames;
 pub(crate) use items::Batch;
 use outbox::Outbox;
+pub(crate) use outbox::Output;
 use peers::Peer;
 pub(crate) use peers::RouteChange;
 use plan::Plans;
@@ -99,6 +100,10 @@ pub(crate) struct Shard {
     outbox: Outbox,
     handovers: Vec<Handover>,
     peers: Vec<Peer>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels through the rings in its box"
+    )]
     spare_batches: Vec<Box<Batch>>,
     routes: Option<RouteReader>,
     destinations: DestinationSet,
@@ -148,7 +153,7 @@ pub(crate) struct Handover {
 /// What a connection needs from the engine at the end of a turn.
 pub(crate) struct Flush<'a> {
     /// Bytes to send.
-    pub(crate) output: &'a mut Vec<u8>,
+    pub(crate) output: &'a mut Output,
     /// Close the socket when all of the output is sent.
     pub(crate) close: bool,
 }
@@ -281,9 +286,15 @@ impl Shard {
         held >= input::PAUSED_INPUT_MAX
     }
 
-    /// Takes back a buffer whose bytes are sent.
-    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
-        self.outbox.recycle(buffer);
+    /// Whether somebody may go on when output has been sent.
+    #[inline]
+    pub(crate) fn waits_for_output(&self) -> bool {
+        !self.paused.is_empty() || !self.stalled_replays.is_empty()
+    }
+
+    /// Takes back output that is sent.
+    pub(crate) fn recycle(&mut self, output: Output) {
+        self.outbox.recycle(output);
     }
 
     /// Connections that are leaving for another shard.

@@ -43,9 +43,8 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
-        let topic = match TopicName::parse(topic, self.limits.max_topic_levels) {
-            Ok(topic) => topic,
-            Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
+        let Ok(topic) = TopicName::parse(topic, self.limits.max_topic_levels) else {
+            return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
         if topic.as_str().starts_with("$SYS/") {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);

@@ -9,8 +9,8 @@ use protocol::subscriptions::{GroupId, Member as TableMember};
 use protocol::topic::Filter;
 use protocol::wire::QoS;
 
-use super::deliver::{Outgoing, Receiver};
-use super::frames::Frames;
+use super::deliver::Receiver;
+use super::frames::{Frames, Outgoing};
 use super::items::{Item, Member, SessionRef, SharedDelivery};
 use super::peers::RouteChange;
 use super::session::{Held, SharedName};

@@ -247,7 +247,7 @@ impl Shard {
         }
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);
-            let output = &mut connection.output;
+            let output = &mut connection.output.bytes;
             encode::unsuback(output, version, unsubscribe.packet_id, &codes);
         }
         Flow::Continue
@@ -276,7 +276,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
-        let named = |held: &Held| matches!(held, Held::Shared(name) if *name.group == *group && *name.filter == *filter);
+        let named = |held: &Held| match held {
+            Held::Shared(name) => *name.group == *group && *name.filter == *filter,
+            Held::Own(_) => false,
+        };
         let Some(index) = session.subscriptions.iter().position(named) else {
             return false;
         };
@@ -411,7 +414,7 @@ impl Shard {
         let session = connection.session;
         connection.held_subacks = connection.held_subacks.saturating_sub(1);
         self.outbox.mark(connection, key);
-        connection.output.extend_from_slice(packet);
+        connection.output.bytes.extend_from_slice(packet);
         for replay in replays {
             self.start_replay(session, replay);
         }

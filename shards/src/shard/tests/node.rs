@@ -183,8 +183,8 @@ impl Node {
         client
     }
 
-    /// Connects and takes the CONNACK, which says yes; what comes behind it stays. Also says whether the session was
-    /// present.
+    /// Connects and takes the CONNACK, which says yes; what comes behind it stays. Also
+    /// says whether the session was present.
     pub(super) fn connect_at(&mut self, shard: u16, connect: &Connect) -> (Client, bool) {
         let client = self.open(shard, connect.version);
         self.send(client, &connect.encode());
