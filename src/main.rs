@@ -1,2 +1,112 @@
-//! ShardMQ.
-fn main() {}
+//! ShardMQ, an MQTT broker for Linux: the process around the data plane.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`config`] | the configuration: file, environment, command line |
+//! | [`host`] | what this machine has and allows |
+//! | [`start`] | `shardmq`: checks, start, signals, stop |
+//! | [`tune`] | `shardmq tune`: what to change on this machine |
+//! | [`plane`] | the seam to the data plane |
+//! | [`failure`], [`logger`] | what the operator gets to read |
+#![deny(unsafe_code)]
+
+mod cli;
+mod config;
+mod failure;
+mod host;
+mod logger;
+mod plane;
+mod start;
+mod tune;
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Arguments, Command};
+use config::Config;
+use config::keys::KEYS;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let sources = arguments.options.sources();
+    let result = match arguments.command.unwrap_or(Command::Run) {
+        Command::Check => load(&sources).map(|config| check(&config)),
+        Command::Keys => Ok(print(&keys())),
+        Command::Run => load(&sources).and_then(start::run),
+        Command::Tune { json } => load(&sources).map(|config| {
+            let report = tune::Report::of_this_host(&config);
+            _ = print(&if json {
+                report.json()
+            } else {
+                report.to_string()
+            });
+            report.exit_code()
+        }),
+    };
+    result.unwrap_or_else(|failure| {
+        failure.show();
+        ExitCode::FAILURE
+    })
+}
+
+/// The configuration, or everything that is wrong with it.
+fn load(sources: &config::Sources) -> Result<Config, Failure> {
+    Config::load(sources).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::new(lines.join("\n"))
+    })
+}
+
+/// `shardmq check`: prints the effective configuration. That of a bigger machine is
+/// valid here too, so CPUs that are not here are only pointed out.
+fn check(config: &Config) -> ExitCode {
+    let here = |what: String| format!("not set; here {what}");
+    let mut unset = vec![(
+        "allow_anonymous",
+        "not set: everybody, but no address is opened that others could reach".to_owned(),
+    )];
+    match start::placement::place(config, &host::cpus::Cpus::of_this_host()) {
+        Ok(placement) => unset.extend([
+            ("shards.cpus", here(placement.shards.to_string())),
+            ("shards.count", here(placement.shards.len().to_string())),
+            (
+                "shards.control_cpus",
+                here(format!("\"{}\"", placement.control)),
+            ),
+        ]),
+        Err(failure) => failure.warn(),
+    }
+    print(&config::print::effective(config, &unset))
+}
+
+/// `shardmq keys`: the table of all keys.
+fn keys() -> String {
+    let mut out = String::new();
+    for key in KEYS {
+        _ = writeln!(
+            out,
+            "{}\n    {}\n    {}",
+            key.path,
+            key.about,
+            key.kind.allowed()
+        );
+    }
+    out
+}
+
+/// Writes to standard output. Somebody who stops reading half-way (`| head`) is no error.
+fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Failure::new(format!("cannot write to standard output: {error}")).show();
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}

@@ -1,4 +1,23 @@
 //! The data plane of ShardMQ: pinned shards that share nothing but the route
 //! index.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`] | every bound and tunable, with unit and default |
+//! | `node` | starting and stopping the shards |
+//! | `engine` | a shard's sockets: one ring, one task, bounded turns |
+//! | `shard` | a shard's logic: bytes in, bytes out, no socket and no clock |
+//! | `routes` | between the shards and the writer of the route index |
+//! | `wheel` | the timers of a shard |
+//! | `slots` | values under small keys, in memory that never moves |
 
+mod engine;
+mod node;
+mod routes;
 pub mod settings;
+mod shard;
+mod slots;
+mod wheel;
+
+pub use node::{Running, StartError, Stopper, start};
+pub use shard::{Counter, Stats};

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 
+use protocol::session::QueueLimits;
 use serde::{Deserialize, Serialize};
 
 /// What the data plane is started with.
@@ -146,6 +147,16 @@ impl Default for Mqtt {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,
+        }
+    }
+}
+
+impl Mqtt {
+    /// The bounds of one session's queue.
+    pub(crate) fn queue(&self) -> QueueLimits {
+        QueueLimits {
+            messages: self.max_mqueue_len as usize,
+            bytes: self.max_mqueue_bytes as usize,
         }
     }
 }

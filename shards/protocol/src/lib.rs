@@ -8,11 +8,17 @@
 //! |---|---|
 //! | [`wire`] | packets to and from bytes, for MQTT 3.1, 3.1.1 and 5.0 |
 //! | [`topic`] | topic names, topic filters, shared subscriptions' names |
+//! | [`hash`] | the seeded hash that all tables use |
+//! | [`message`] | a message that is kept: queued, in flight, retained, a will |
+//! | [`session`] | the delivery state of a session: inflight window, queue, QoS 2 identifiers |
 //! | [`subscriptions`] | filter → sessions: the table that each shard keeps for itself |
 //! | [`retained`] | topic → retained message, found by filter without a scan |
 #![forbid(unsafe_code)]
 
+pub mod hash;
+pub mod message;
 pub mod retained;
+pub mod session;
 pub mod subscriptions;
 pub mod topic;
 pub mod wire;

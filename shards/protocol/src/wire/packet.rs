@@ -33,7 +33,7 @@ pub enum QoS {
 pub struct PacketId(pub NonZeroU16);
 
 /// CONNECT.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Connect<'a> {
     /// The protocol level asked for.
     pub version: Version,
@@ -71,7 +71,7 @@ pub struct Connect<'a> {
 }
 
 /// The will in CONNECT.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Will<'a> {
     /// Quality of service to publish it with.
     pub qos: QoS,
@@ -89,7 +89,7 @@ pub struct Will<'a> {
 }
 
 /// PUBLISH.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Publish<'a> {
     /// A re-delivery.
     pub dup: bool,
@@ -109,7 +109,7 @@ pub struct Publish<'a> {
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ack<'a> {
     /// Packet identifier.
     pub packet_id: PacketId,
@@ -148,7 +148,7 @@ pub enum RetainHandling {
 }
 
 /// SUBSCRIBE. Holds at least one filter [MQTT-3.8.3-2].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Subscribe<'a> {
     /// Packet identifier.
     pub packet_id: PacketId,
@@ -157,21 +157,27 @@ pub struct Subscribe<'a> {
     /// User properties.
     pub user_properties: UserProperties<'a>,
     pub(super) version: Version,
+    /// The filters and their options, checked.
     pub(super) payload: &'a [u8],
+    /// How many filters there are.
+    pub(super) count: usize,
 }
 
 /// UNSUBSCRIBE. Holds at least one filter [MQTT-3.10.3-2].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unsubscribe<'a> {
     /// Packet identifier.
     pub packet_id: PacketId,
     /// User properties.
     pub user_properties: UserProperties<'a>,
+    /// The filters, checked.
     pub(super) payload: &'a [u8],
+    /// How many filters there are.
+    pub(super) count: usize,
 }
 
 /// DISCONNECT from a client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Disconnect<'a> {
     /// Reason code; [`ReasonCode::SUCCESS`] (normal disconnection) in 3.x.
     pub reason: ReasonCode,
@@ -184,7 +190,7 @@ pub struct Disconnect<'a> {
 }
 
 /// AUTH (5.0).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Auth<'a> {
     /// Reason code.
     pub reason: ReasonCode,
@@ -200,7 +206,7 @@ pub struct Auth<'a> {
 
 /// A packet that a client may send after its CONNECT. What only a server may send
 /// is a protocol error already in [`super::decode`], and so is a second CONNECT.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Packet<'a> {
     /// AUTH.
     Auth(Auth<'a>),

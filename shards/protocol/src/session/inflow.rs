@@ -1,0 +1,92 @@
+//! QoS 2 messages that the client has sent and not released yet.
+
+use std::collections::VecDeque;
+
+use crate::wire::PacketId;
+
+/// The packet identifiers of QoS 2 messages between PUBLISH and PUBREL.
+///
+/// Clients release in the order they sent, so the identifier asked for is nearly
+/// always the first. Two bytes an identifier; 65,535 of them at most, and for a 5.0
+/// client no more than the Receive Maximum it was given.
+#[derive(Debug, Default)]
+pub struct Inflow {
+    held: VecDeque<u16>,
+}
+
+impl Inflow {
+    /// Records the identifier of a QoS 2 PUBLISH. False when it is held already: then
+    /// the packet is a re-delivery and must not be routed again [MQTT-4.3.3-10].
+    pub fn hold(&mut self, id: PacketId) -> bool {
+        let id = id.0.get();
+        if self.held.contains(&id) {
+            return false;
+        }
+        self.held.push_back(id);
+        true
+    }
+
+    /// Releases an identifier at PUBREL [MQTT-4.3.3-11]. False when it was not held.
+    pub fn release(&mut self, id: PacketId) -> bool {
+        let id = id.0.get();
+        if self.held.front() == Some(&id) {
+            self.held.pop_front();
+            return true;
+        }
+        let Some(index) = self.held.iter().position(|held| *held == id) else {
+            return false;
+        };
+        self.held.remove(index).is_some()
+    }
+
+    /// Whether the identifier is held.
+    #[must_use]
+    pub fn holds(&self, id: PacketId) -> bool {
+        self.held.contains(&id.0.get())
+    }
+
+    /// How many identifiers are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::num::NonZeroU16;
+
+    fn id(value: u16) -> PacketId {
+        PacketId(NonZeroU16::new(value).unwrap())
+    }
+
+    #[test]
+    fn an_identifier_is_held_once_until_it_is_released() {
+        let mut inflow = Inflow::default();
+        assert!(inflow.hold(id(7)));
+        assert!(!inflow.hold(id(7)));
+        assert!(inflow.holds(id(7)));
+        assert!(inflow.release(id(7)));
+        assert!(!inflow.release(id(7)));
+        assert!(inflow.hold(id(7)));
+    }
+
+    #[test]
+    fn identifiers_are_released_in_any_order() {
+        let mut inflow = Inflow::default();
+        for value in 1..=5 {
+            assert!(inflow.hold(id(value)));
+        }
+        for value in [3, 1, 5, 4, 2] {
+            assert!(inflow.release(id(value)));
+        }
+        assert!(inflow.is_empty());
+    }
+}

@@ -1,0 +1,358 @@
+//! QoS 1 and 2 messages on their way to the client: the inflight window and the queue
+//! behind it.
+
+use core::num::NonZeroU16;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::message::Message;
+use crate::wire::{PacketId, QoS};
+
+/// How many packet identifiers may lie between the oldest unacknowledged message and
+/// the newest, beyond the window: room for a client that acknowledges out of order.
+const SPAN_BEYOND_WINDOW: usize = 4096;
+
+/// Subscription identifiers of one delivery.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Identifiers {
+    /// No matching subscription has one.
+    #[default]
+    None,
+    /// One.
+    One(u32),
+    /// Several subscriptions of the session match.
+    Many(Arc<[u32]>),
+}
+
+impl Identifiers {
+    /// The identifiers as a slice.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => core::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+impl From<&[u32]> for Identifiers {
+    fn from(ids: &[u32]) -> Self {
+        match ids {
+            [] => Self::None,
+            [id] => Self::One(*id),
+            ids => Self::Many(ids.into()),
+        }
+    }
+}
+
+/// One message for one session, as it is queued or may have to be sent again.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Subscription identifiers to send with it.
+    pub identifiers: Identifiers,
+    /// The QoS of this delivery.
+    pub qos: QoS,
+    /// The RETAIN flag of this delivery.
+    pub retain: bool,
+}
+
+/// Bounds of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// What an acknowledgement led to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AckOutcome {
+    /// The exchange is over; the window has room again.
+    Done,
+    /// Send PUBREL.
+    Release,
+}
+
+/// The identifier acknowledged is not in use, or waits for something else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unknown {
+    /// No message in flight has this identifier.
+    Identifier,
+    /// The message in flight expects another kind of acknowledgement.
+    Kind,
+}
+
+/// What to send again after a session was resumed, in the original order
+/// [MQTT-4.4.0-1], [MQTT-4.6.0-1].
+#[derive(Debug)]
+pub enum Resend<'a> {
+    /// PUBLISH with DUP set.
+    Publish(PacketId, &'a Delivery),
+    /// PUBREL.
+    PubRel(PacketId),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Acknowledged, but an older one is not.
+    Acknowledged,
+    /// QoS 1 sent: expects PUBACK.
+    AwaitsPubAck,
+    /// QoS 2 sent: expects PUBREC.
+    AwaitsPubRec,
+    /// PUBREL sent: expects PUBCOMP.
+    AwaitsPubComp,
+}
+
+/// Messages in flight to one client, and those that wait for room.
+///
+/// Packet identifiers are given in sequence, so `states[i]` belongs to the identifier
+/// `first + i` and an acknowledgement finds its entry without a search. A session that
+/// cannot be resumed keeps one byte a message in flight; a session that can keeps the
+/// message as well.
+#[derive(Debug)]
+pub struct Outflow {
+    states: VecDeque<State>,
+    /// Parallel to `states` in a session that can be resumed, else empty.
+    kept: VecDeque<Option<Delivery>>,
+    queue: VecDeque<Delivery>,
+    queue_bytes: usize,
+    /// The identifier of `states[0]`, or the next to give when there is none.
+    first: NonZeroU16,
+    /// How many entries sent on this connection are not acknowledged.
+    in_flight: u16,
+    /// Where in `states` sending again goes on, after a session was resumed. What lies
+    /// before has been sent on this connection.
+    unsent: Option<usize>,
+    window: u16,
+    keep: bool,
+}
+
+impl Outflow {
+    /// An empty flow. `window`: messages in flight at most. `keep`: whether the session
+    /// can outlive its connection, so that messages must be kept to be sent again.
+    #[must_use]
+    pub fn new(window: NonZeroU16, keep: bool) -> Self {
+        Self {
+            states: VecDeque::new(),
+            kept: VecDeque::new(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            first: NonZeroU16::MIN,
+            in_flight: 0,
+            unsent: None,
+            window: window.get(),
+            keep,
+        }
+    }
+
+    /// Begins a connection with its window: what was in flight is to be sent again, no more
+    /// at a time than the window allows [MQTT-3.3.4-9].
+    pub fn resume(&mut self, window: NonZeroU16) {
+        self.window = window.get();
+        self.in_flight = 0;
+        self.unsent = (!self.states.is_empty()).then_some(0);
+    }
+
+    /// Whether messages are kept to be sent again.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.keep
+    }
+
+    /// Messages in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u16 {
+        self.in_flight
+    }
+
+    /// Messages queued.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a message can be sent at once: there is room in the window and nothing is
+    /// queued before it.
+    #[must_use]
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.queue.is_empty() && self.unsent.is_none() && self.has_room()
+    }
+
+    /// Whether something waits for room in the window.
+    #[must_use]
+    #[inline]
+    pub fn has_waiting(&self) -> bool {
+        !self.queue.is_empty() || self.unsent.is_some()
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.in_flight < self.window
+            && self.states.len()
+                < (usize::from(self.window) + SPAN_BEYOND_WINDOW).min(usize::from(u16::MAX))
+    }
+
+    /// Takes the identifier for a message that is sent now. Only when [`Self::is_open`], or
+    /// for what [`Self::next_queued`] gave. `delivery` makes what to keep, and is called
+    /// only if the session keeps messages.
+    #[inline]
+    pub fn send(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery) -> PacketId {
+        let id = nth_id(self.first, self.states.len());
+        self.states.push_back(match qos {
+            QoS::ExactlyOnce => State::AwaitsPubRec,
+            QoS::AtLeastOnce | QoS::AtMostOnce => State::AwaitsPubAck,
+        });
+        if self.keep {
+            self.kept.push_back(Some(delivery()));
+        }
+        self.in_flight = self.in_flight.saturating_add(1);
+        PacketId(id)
+    }
+
+    /// Puts a message at the end of the queue. False when the queue is full.
+    pub fn enqueue(&mut self, delivery: Delivery, limits: QueueLimits) -> bool {
+        let bytes = self.queue_bytes + delivery.message.size();
+        if self.queue.len() >= limits.messages || bytes > limits.bytes {
+            return false;
+        }
+        self.queue_bytes = bytes;
+        self.queue.push_back(delivery);
+        true
+    }
+
+    /// The next message of the queue for which the window has room; it leaves the queue.
+    /// QoS 0 messages need no room.
+    pub fn next_queued(&mut self) -> Option<Delivery> {
+        if self.unsent.is_some() {
+            return None;
+        }
+        let next = self.queue.front()?;
+        if next.qos != QoS::AtMostOnce && !self.has_room() {
+            return None;
+        }
+        let next = self.queue.pop_front()?;
+        self.queue_bytes = self.queue_bytes.saturating_sub(next.message.size());
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(next)
+    }
+
+    /// PUBACK.
+    #[inline]
+    pub fn puback(&mut self, id: PacketId) -> Result<AckOutcome, Unknown> {
+        self.finish(id, State::AwaitsPubAck)
+    }
+
+    /// PUBREC. With `refused`, the client does not want the message: the exchange is over
+    /// [MQTT-4.3.3-5].
+    pub fn pubrec(&mut self, id: PacketId, refused: bool) -> Result<AckOutcome, Unknown> {
+        if refused {
+            return self.finish(id, State::AwaitsPubRec);
+        }
+        let index = self.index(id).ok_or(Unknown::Identifier)?;
+        let state = self.states.get_mut(index).ok_or(Unknown::Identifier)?;
+        match *state {
+            State::AwaitsPubRec => *state = State::AwaitsPubComp,
+            // A PUBREC that was sent again: PUBREL is the answer to it as well.
+            State::AwaitsPubComp => {}
+            State::AwaitsPubAck => return Err(Unknown::Kind),
+            State::Acknowledged => return Err(Unknown::Identifier),
+        }
+        if let Some(kept) = self.kept.get_mut(index) {
+            // From here on only PUBREL is sent again [MQTT-4.3.3-6].
+            *kept = None;
+        }
+        Ok(AckOutcome::Release)
+    }
+
+    /// PUBCOMP.
+    pub fn pubcomp(&mut self, id: PacketId) -> Result<AckOutcome, Unknown> {
+        self.finish(id, State::AwaitsPubComp)
+    }
+
+    #[inline]
+    fn finish(&mut self, id: PacketId, expected: State) -> Result<AckOutcome, Unknown> {
+        let index = self.index(id).ok_or(Unknown::Identifier)?;
+        let state = self.states.get_mut(index).ok_or(Unknown::Identifier)?;
+        if *state != expected {
+            let gone = *state == State::Acknowledged;
+            return Err(if gone {
+                Unknown::Identifier
+            } else {
+                Unknown::Kind
+            });
+        }
+        *state = State::Acknowledged;
+        if let Some(kept) = self.kept.get_mut(index) {
+            *kept = None;
+        }
+        if self.unsent.is_none_or(|unsent| index < unsent) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        while self.states.front() == Some(&State::Acknowledged) {
+            self.states.pop_front();
+            self.kept.pop_front();
+            self.first = nth_id(self.first, 1);
+            self.unsent = self.unsent.map(|unsent| unsent.saturating_sub(1));
+        }
+        self.unsent = self.unsent.filter(|unsent| *unsent < self.states.len());
+        Ok(AckOutcome::Done)
+    }
+
+    /// The next packet to send again after [`Outflow::resume`], in the original order and
+    /// with the original identifier [MQTT-4.4.0-1], [MQTT-4.6.0-1], if the window has room
+    /// for it.
+    pub fn next_resend(&mut self) -> Option<Resend<'_>> {
+        let from = self.unsent?;
+        if self.in_flight >= self.window {
+            return None;
+        }
+        let waiting = self
+            .states
+            .range(from..)
+            .position(|state| *state != State::Acknowledged);
+        let Some(index) = waiting.map(|skipped| from + skipped) else {
+            self.unsent = None;
+            return None;
+        };
+        self.unsent = Some(index + 1).filter(|next| *next < self.states.len());
+        self.in_flight = self.in_flight.saturating_add(1);
+        let id = PacketId(nth_id(self.first, index));
+        match self.states.get(index)? {
+            State::AwaitsPubComp => Some(Resend::PubRel(id)),
+            _ => Some(Resend::Publish(id, self.kept.get(index)?.as_ref()?)),
+        }
+    }
+
+    fn index(&self, id: PacketId) -> Option<usize> {
+        let distance = if id.0 >= self.first {
+            id.0.get() - self.first.get()
+        } else {
+            // Identifiers run from 1 to 65,535: 0 is left out.
+            u16::MAX - self.first.get() + id.0.get()
+        };
+        let index = usize::from(distance);
+        (index < self.states.len()).then_some(index)
+    }
+}
+
+/// The identifier `n` places after `first`, in the ring 1, 2, … 65,535, 1, ….
+#[inline]
+fn nth_id(first: NonZeroU16, n: usize) -> NonZeroU16 {
+    let ring = usize::from(u16::MAX);
+    let position = (usize::from(first.get()) - 1 + n % ring) % ring;
+    u16::try_from(position)
+        .ok()
+        .and_then(|position| NonZeroU16::MIN.checked_add(position))
+        .unwrap_or(NonZeroU16::MIN)
+}
+
+#[cfg(test)]
+mod tests;

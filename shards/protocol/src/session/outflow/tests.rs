@@ -1,0 +1,193 @@
+use super::*;
+use crate::message::MessageRef;
+
+const LIMITS: QueueLimits = QueueLimits {
+    messages: 1000,
+    bytes: 1 << 20,
+};
+
+fn window(size: u16) -> NonZeroU16 {
+    NonZeroU16::new(size).unwrap()
+}
+
+fn id(value: u16) -> PacketId {
+    PacketId(NonZeroU16::new(value).unwrap())
+}
+
+fn delivery(qos: QoS, payload: &[u8]) -> Delivery {
+    let message = MessageRef {
+        topic: "t",
+        properties: &[],
+        payload,
+        qos,
+        retain: false,
+        expires_ms: u64::MAX,
+        publisher: u64::MAX,
+    };
+    Delivery {
+        message: message.to_message(),
+        identifiers: Identifiers::None,
+        qos,
+        retain: false,
+    }
+}
+
+fn send(flow: &mut Outflow, qos: QoS) -> u16 {
+    assert!(flow.is_open());
+    flow.send(qos, || delivery(qos, b"x")).0.get()
+}
+
+/// What a new connection with a window of 10 sends again.
+fn resent(flow: &mut Outflow) -> Vec<String> {
+    flow.resume(window(10));
+    resend_now(flow)
+}
+
+fn resend_now(flow: &mut Outflow) -> Vec<String> {
+    let mut again = Vec::new();
+    while let Some(resend) = flow.next_resend() {
+        again.push(match resend {
+            Resend::Publish(id, delivery) => format!("{} {:?}", id.0, delivery.qos),
+            Resend::PubRel(id) => format!("{} release", id.0),
+        });
+    }
+    again
+}
+
+#[test]
+fn sending_again_keeps_to_the_window_of_the_new_connection() {
+    let mut flow = Outflow::new(window(10), true);
+    for _ in 0..5 {
+        send(&mut flow, QoS::AtLeastOnce);
+    }
+    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"queued"), LIMITS));
+    flow.resume(window(2));
+    assert_eq!(resend_now(&mut flow), ["1 AtLeastOnce", "2 AtLeastOnce"]);
+    assert!(!flow.is_open());
+    flow.puback(id(2)).unwrap();
+    assert_eq!(resend_now(&mut flow), ["3 AtLeastOnce"]);
+    flow.puback(id(1)).unwrap();
+    flow.puback(id(3)).unwrap();
+    assert!(flow.next_queued().is_none());
+    assert_eq!(resend_now(&mut flow), ["4 AtLeastOnce", "5 AtLeastOnce"]);
+    assert!(flow.next_queued().is_none());
+    flow.puback(id(4)).unwrap();
+    assert!(flow.next_queued().is_some());
+}
+
+#[test]
+fn identifiers_are_given_in_sequence_and_never_zero() {
+    let mut flow = Outflow::new(window(10), false);
+    for round in 0..70_000_u32 {
+        let given = send(&mut flow, QoS::AtLeastOnce);
+        assert_eq!(u32::from(given), round % 65_535 + 1);
+        assert_eq!(flow.puback(id(given)), Ok(AckOutcome::Done));
+    }
+}
+
+#[test]
+fn the_window_closes_and_an_acknowledgement_opens_it() {
+    let mut flow = Outflow::new(window(2), false);
+    send(&mut flow, QoS::AtLeastOnce);
+    send(&mut flow, QoS::ExactlyOnce);
+    assert!(!flow.is_open());
+    assert_eq!(flow.pubrec(id(2), false), Ok(AckOutcome::Release));
+    // QoS 2 counts until PUBCOMP.
+    assert!(!flow.is_open());
+    assert_eq!(flow.pubcomp(id(2)), Ok(AckOutcome::Done));
+    assert!(flow.is_open());
+}
+
+#[test]
+fn a_message_acknowledged_twice_or_never_sent_is_unknown() {
+    let mut flow = Outflow::new(window(10), false);
+    send(&mut flow, QoS::AtLeastOnce);
+    send(&mut flow, QoS::AtLeastOnce);
+    assert_eq!(flow.puback(id(2)), Ok(AckOutcome::Done));
+    assert_eq!(flow.puback(id(2)), Err(Unknown::Identifier));
+    assert_eq!(flow.puback(id(3)), Err(Unknown::Identifier));
+    assert_eq!(flow.puback(id(65_535)), Err(Unknown::Identifier));
+    assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done));
+    assert_eq!(flow.puback(id(1)), Err(Unknown::Identifier));
+}
+
+#[test]
+fn the_wrong_kind_of_acknowledgement_is_told_apart() {
+    let mut flow = Outflow::new(window(10), false);
+    send(&mut flow, QoS::AtLeastOnce);
+    send(&mut flow, QoS::ExactlyOnce);
+    assert_eq!(flow.pubrec(id(1), false), Err(Unknown::Kind));
+    assert_eq!(flow.puback(id(2)), Err(Unknown::Kind));
+    assert_eq!(flow.pubcomp(id(2)), Err(Unknown::Kind));
+}
+
+#[test]
+fn a_refused_qos_2_message_is_over() {
+    let mut flow = Outflow::new(window(1), true);
+    send(&mut flow, QoS::ExactlyOnce);
+    assert_eq!(flow.pubrec(id(1), true), Ok(AckOutcome::Done));
+    assert!(flow.is_open());
+    assert_eq!(resent(&mut flow), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_unacknowledged_is_sent_again_in_order() {
+    let mut flow = Outflow::new(window(10), true);
+    for qos in [
+        QoS::AtLeastOnce,
+        QoS::ExactlyOnce,
+        QoS::AtLeastOnce,
+        QoS::ExactlyOnce,
+    ] {
+        send(&mut flow, qos);
+    }
+    flow.puback(id(3)).unwrap();
+    flow.pubrec(id(2), false).unwrap();
+    let again = resent(&mut flow);
+    assert_eq!(again, ["1 AtLeastOnce", "2 release", "4 ExactlyOnce"]);
+}
+
+#[test]
+fn a_session_that_cannot_be_resumed_keeps_no_messages() {
+    let mut flow = Outflow::new(window(10), false);
+    flow.send(QoS::AtLeastOnce, || panic!("nothing is to be kept"));
+    assert!(!flow.keeps());
+}
+
+#[test]
+fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
+    let mut flow = Outflow::new(window(1), true);
+    let limits = QueueLimits {
+        messages: 2,
+        ..LIMITS
+    };
+    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"1"), limits));
+    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"2"), limits));
+    assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), limits));
+    let tiny = QueueLimits {
+        bytes: 100,
+        ..LIMITS
+    };
+    assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), tiny));
+    assert!(!flow.is_open());
+    let first = flow.next_queued().unwrap();
+    assert_eq!(first.message.payload(), b"1");
+    let sent = flow.send(first.qos, || first.clone());
+    assert!(flow.next_queued().is_none());
+    flow.puback(sent).unwrap();
+    assert_eq!(flow.next_queued().unwrap().message.payload(), b"2");
+    assert_eq!((flow.queued(), flow.queue_bytes), (0, 0));
+}
+
+#[test]
+fn a_client_that_never_acknowledges_one_message_is_stopped_in_the_end() {
+    let mut flow = Outflow::new(window(10), false);
+    send(&mut flow, QoS::AtLeastOnce);
+    let mut sent = 1;
+    while flow.is_open() {
+        let given = send(&mut flow, QoS::AtLeastOnce);
+        flow.puback(id(given)).unwrap();
+        sent += 1;
+    }
+    assert_eq!(sent, 10 + SPAN_BEYOND_WINDOW);
+}

@@ -1,0 +1,57 @@
+//! Accepting connections.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::Ordering;
+
+use super::uring::Completion;
+use super::{ACCEPT_PAUSE_MS, Engine};
+
+impl Engine {
+    /// Begins to accept on a listener.
+    pub(super) fn accept(&mut self, index: u32) {
+        if let Some(acceptor) = self.acceptors.get(index as usize) {
+            self.ring.accept(acceptor.socket.as_raw_fd(), index);
+        }
+    }
+
+    pub(super) fn accepted(&mut self, completion: Completion) {
+        let index = completion.key;
+        if completion.result >= 0 {
+            self.admit(index, completion.result);
+        }
+        if completion.more || self.stopping {
+            return;
+        }
+        // Out of descriptors or memory: those who wait stay in the backlog meanwhile.
+        if completion.result < 0 {
+            self.rested
+                .push_back((self.now_ms + ACCEPT_PAUSE_MS, index));
+        } else {
+            self.accept(index);
+        }
+    }
+
+    fn admit(&mut self, index: u32, fd: RawFd) {
+        let Some(acceptor) = self.acceptors.get(index as usize) else {
+            return;
+        };
+        let before = acceptor.connections.fetch_add(1, Ordering::Relaxed);
+        let full = acceptor.connections_max > 0 && before >= acceptor.connections_max;
+        if full || self.stopping {
+            acceptor.connections.fetch_sub(1, Ordering::Relaxed);
+            self.ring.close(fd);
+            return;
+        }
+        let key = self.shard.opened();
+        self.sockets.open(key, fd, index);
+        self.receive(key);
+    }
+
+    /// Takes a connection that another shard has accepted, with what it has read.
+    pub(super) fn adopt(&mut self, fd: RawFd, listener: u32, input: &[u8]) {
+        let key = self.shard.opened();
+        self.sockets.open(key, fd, listener);
+        self.shard.received(key, input);
+        self.receive(key);
+    }
+}

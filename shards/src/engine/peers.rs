@@ -1,0 +1,64 @@
+//! What goes to the other shards and comes from them.
+
+use super::Engine;
+
+impl Engine {
+    /// Handles what other shards have sent, one batch of each.
+    pub(super) fn take_batches(&mut self) {
+        for from in 0..self.neighbours.from.len() {
+            let Some(consumer) = &mut self.neighbours.from[from] else {
+                continue;
+            };
+            let Some(batch) = consumer.pop() else {
+                continue;
+            };
+            let mut adopted = Vec::new();
+            self.shard
+                .handle_batch(from as u16, batch, &mut |connection| {
+                    adopted.push(connection)
+                });
+            for connection in adopted {
+                self.adopt(connection.fd, connection.listener, &connection.input);
+            }
+        }
+        if let Some(routes) = &mut self.routes {
+            let applied = routes.applied();
+            self.shard.routes_applied(applied);
+        }
+    }
+
+    /// Sends connections that belong to other shards on their way.
+    pub(super) fn send_handovers(&mut self) {
+        for handover in self.shard.take_handovers() {
+            let Some(socket) = self.sockets.remove(handover.connection) else {
+                continue;
+            };
+            self.shard.release(handover.connection);
+            self.shard
+                .send_connection(handover, socket.fd, socket.listener);
+        }
+    }
+
+    /// Puts what there is for each other shard into its ring, as one batch. What finds no
+    /// room stays, grows with what is added, and goes when there is room.
+    pub(super) fn send_batches(&mut self) {
+        for (peer, outward) in self.neighbours.to.iter_mut().enumerate() {
+            let Some(outward) = outward else { continue };
+            if outward.ring.len() == outward.ring.capacity() {
+                continue;
+            }
+            if let Some(batch) = self.shard.take_batch(peer as u16) {
+                // There was room, and only this shard fills the ring.
+                let pushed = outward.ring.push(batch);
+                debug_assert!(pushed.is_ok());
+                outward.doorbell.ring();
+            }
+        }
+        if let Some(routes) = &mut self.routes {
+            for change in self.shard.take_route_changes() {
+                routes.send(change);
+            }
+            routes.ring();
+        }
+    }
+}

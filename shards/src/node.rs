@@ -1,0 +1,262 @@
+//! Starting and stopping the shards of a node.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use glommio::{LocalExecutorBuilder, Placement};
+use shard_sync::Doorbell;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::engine::neighbours::Neighbours;
+use crate::engine::{Acceptor, Engine, EngineSetup};
+use crate::routes;
+use crate::settings::{Listener, Settings};
+use crate::shard::{Shard, ShardSetup, Stats};
+
+/// Memory that glommio registers for its own I/O, which a shard does not use: the least.
+const GLOMMIO_IO_MEMORY: usize = 64 << 10;
+
+/// Why the data plane did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener could not be opened.
+    Listen {
+        /// Its name in the configuration.
+        name: String,
+        /// Its address.
+        bind: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A shard's thread, executor or ring could not be made.
+    Shard {
+        /// The CPU it was to be pinned to.
+        cpu: usize,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { name, bind, source } => {
+                write!(out, "listener {name}: cannot listen on {bind}: {source}")
+            }
+            Self::Shard { cpu, source } => {
+                write!(out, "the shard on CPU {cpu} cannot start: {source}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } | Self::Shard { source, .. } => Some(source),
+        }
+    }
+}
+
+/// The running shards.
+pub struct Running {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    stopper: Stopper,
+    stats: Vec<Arc<Stats>>,
+}
+
+/// Stops the shards; may be used from any thread.
+#[derive(Clone)]
+pub struct Stopper {
+    stop: Arc<AtomicBool>,
+    doorbells: Arc<[Arc<Doorbell>]>,
+}
+
+impl Stopper {
+    /// Asks the shards to end their connections and stop.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for doorbell in self.doorbells.iter() {
+            doorbell.ring();
+        }
+    }
+}
+
+impl Running {
+    /// A handle to stop the shards with.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The counters of each shard.
+    #[must_use]
+    pub fn stats(&self) -> &[Arc<Stats>] {
+        &self.stats
+    }
+
+    /// Waits until all shards have stopped. If one fails the others are stopped too.
+    pub fn wait(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for thread in self.threads {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a shard's thread panicked")));
+            if ended.is_err() {
+                self.stopper.stop();
+                result = result.and(ended);
+            }
+        }
+        result
+    }
+}
+
+/// Starts one shard on each CPU of the settings. When this returns, all of them accept
+/// connections.
+pub fn start(settings: &Settings) -> Result<Running, StartError> {
+    let count = settings.cpus.len();
+    let shard_error = |cpu, source| StartError::Shard { cpu, source };
+    let doorbells = (0..count)
+        .map(|_| Doorbell::new().map(Arc::new))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|source| shard_error(settings.cpus.first().copied().unwrap_or(0), source))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopper = Stopper {
+        stop: Arc::clone(&stop),
+        doorbells: doorbells.clone().into(),
+    };
+    let mut acceptors = open_acceptors(settings)?;
+    let ring_batches = settings.engine.ring_batches as usize;
+    let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
+    let started = Instant::now();
+    let limits = Arc::new(settings.mqtt.clone());
+    let (ready, readiness) = mpsc::sync_channel(count);
+    let mut links = routes::start(count, settings.hash_seed, &doorbells)
+        .map_err(|source| shard_error(0, source))?;
+    let (mut threads, mut stats) = (Vec::new(), Vec::new());
+    for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
+        let shard_stats = Arc::new(Stats::default());
+        stats.push(Arc::clone(&shard_stats));
+        let (reader, link) = links.pop().unzip();
+        let setup = ShardSetup {
+            id: index as u16,
+            count: count as u16,
+            limits: Arc::clone(&limits),
+            hash_seed: settings.hash_seed,
+            id_secret: secret().map_err(|source| shard_error(cpu, source))?,
+            peer_bytes_max: settings.engine.ring_batch_bytes as usize,
+            routes: reader,
+            stats: shard_stats,
+            now_ms: 0,
+        };
+        let engine = EngineSetup {
+            settings: settings.engine.clone(),
+            acceptors: acceptors.pop().unwrap_or_default(),
+            neighbours: neighbours.pop().ok_or_else(|| {
+                shard_error(cpu, io::Error::other("no rings were made for the shard"))
+            })?,
+            stop: Arc::clone(&stop),
+            started,
+            routes: link,
+        };
+        let ready = ready.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || run_shard(cpu, setup, engine, &ready))
+            .map_err(|source| shard_error(cpu, source))?;
+        threads.push(thread);
+    }
+    let running = Running {
+        threads,
+        stopper,
+        stats,
+    };
+    for (cpu, result) in readiness.iter().take(count) {
+        if let Err(source) = result {
+            running.stopper.stop();
+            return Err(shard_error(cpu, source));
+        }
+    }
+    Ok(running)
+}
+
+type Ready = mpsc::SyncSender<(usize, io::Result<()>)>;
+
+/// The life of a shard's thread.
+fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) -> io::Result<()> {
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .io_memory(GLOMMIO_IO_MEMORY)
+        .make()
+        .map_err(|error| io::Error::other(error.to_string()));
+    let executor = match executor {
+        Ok(executor) => executor,
+        Err(error) => {
+            let _ = ready.send((cpu, Err(error)));
+            return Ok(());
+        }
+    };
+    let ready = ready.clone();
+    executor.run(async move {
+        let engine = match Engine::new(engine, Shard::new(shard)) {
+            Ok(engine) => engine,
+            Err(error) => {
+                let _ = ready.send((cpu, Err(error)));
+                return Ok(());
+            }
+        };
+        let _ = ready.send((cpu, Ok(())));
+        engine.run().await
+    })
+}
+
+/// Opens the sockets of every listener, one for each shard, by shard.
+fn open_acceptors(settings: &Settings) -> Result<Vec<Vec<Acceptor>>, StartError> {
+    let mut by_shard: Vec<Vec<Acceptor>> = settings.cpus.iter().map(|_| Vec::new()).collect();
+    for listener in &settings.listeners {
+        let connections = Arc::new(AtomicU32::new(0));
+        for acceptors in &mut by_shard {
+            let socket = listen(listener).map_err(|source| StartError::Listen {
+                name: listener.name.clone(),
+                bind: listener.bind,
+                source,
+            })?;
+            acceptors.push(Acceptor {
+                socket,
+                connections: Arc::clone(&connections),
+                connections_max: listener.max_connections,
+            });
+        }
+    }
+    Ok(by_shard)
+}
+
+fn listen(listener: &Listener) -> io::Result<TcpListener> {
+    let domain = Domain::for_address(listener.bind);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit it: a shard sends once a turn, so Nagle's algorithm would
+    // only delay.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&listener.bind.into())?;
+    socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// 128 bits that nobody outside knows.
+fn secret() -> io::Result<[u64; 2]> {
+    let mut bytes = [0_u8; 16];
+    // SAFETY: the kernel writes at most the 16 bytes it is given.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if got != bytes.len() as isize {
+        return Err(io::Error::last_os_error());
+    }
+    let number = u128::from_ne_bytes(bytes);
+    Ok([number as u64, (number >> 64) as u64])
+}

@@ -1,0 +1,305 @@
+//! CONNECT: from a connection to a session.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::num::NonZeroU16;
+
+use protocol::message::MessageRef;
+use protocol::session::{Inflow, Outflow};
+use protocol::topic::TopicName;
+use protocol::wire::encode::{self, ConnAck};
+use protocol::wire::{self, Connect, ConnectError, ReasonCode, Version};
+
+use super::connection::Phase;
+use super::input::Flow;
+use super::session::{Session, Will};
+use super::{Handover, NONE, Shard};
+
+/// What assigned client identifiers begin with.
+const ASSIGNED_PREFIX: &str = "auto-";
+
+impl Shard {
+    /// Handles CONNECT. `input` is everything read so far, CONNECT first: it goes along
+    /// when the session belongs to another shard.
+    pub(super) fn handle_connect(
+        &mut self,
+        key: u32,
+        first: u8,
+        body: &[u8],
+        input: &[u8],
+    ) -> Flow {
+        let connect = match wire::decode_connect(first, body) {
+            Ok(connect) => connect,
+            Err(error) => return self.refuse_undecoded(key, &error),
+        };
+        if let Err(reason) = self.check_connect(&connect) {
+            return self.refuse_connect(key, connect.version, reason);
+        }
+        let assigned;
+        let client_id = if connect.client_id.is_empty() {
+            assigned = self.assign_client_id();
+            assigned.as_str()
+        } else {
+            connect.client_id
+        };
+        let target = self.shard_of(client_id);
+        if target != self.id {
+            return self.hand_over(key, target, input);
+        }
+        let (session, present) = self.attach(key, &connect, client_id);
+        self.accept_connect(key, &connect, client_id, present);
+        let connected = |session: &Session| session.connection == key;
+        if present && self.sessions.get(session).is_some_and(connected) {
+            self.send_queued(session);
+            self.announce_presence(session, true);
+        }
+        Flow::Continue
+    }
+
+    fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        if connect.authentication_method.is_some() {
+            return Err(ReasonCode::BAD_AUTHENTICATION_METHOD);
+        }
+        if connect.client_id.len() > usize::from(self.limits.max_clientid_len) {
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
+        // 3.1 asks for a name; 3.1.1 has no way to tell the client which one it got, so
+        // without it no session can be kept [MQTT-3.1.3-8] (3.1.1).
+        let must_have_name = match connect.version {
+            Version::V31 => true,
+            Version::V311 => !connect.clean_start,
+            Version::V5 => false,
+        };
+        if must_have_name && connect.client_id.is_empty() {
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
+        if connect.user_properties.len() > usize::from(self.limits.max_user_properties) {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        if let Some(will) = &connect.will {
+            let topic = TopicName::parse(will.topic, self.limits.max_topic_levels)
+                .map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
+            if topic.as_str().starts_with("$SYS/") {
+                return Err(ReasonCode::NOT_AUTHORIZED);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_undecoded(&mut self, key: u32, error: &ConnectError) -> Flow {
+        self.stats.protocol_errors.add(1);
+        match error.answer() {
+            Some((version, reason)) => self.refuse_connect(key, version, reason),
+            None => {
+                self.close_silently(key);
+                Flow::Stop
+            }
+        }
+    }
+
+    /// Answers CONNACK with a reason and closes [MQTT-3.2.2-7].
+    fn refuse_connect(&mut self, key: u32, version: Version, reason: ReasonCode) -> Flow {
+        if let Some(connection) = self.connections.get_mut(key) {
+            self.outbox.mark(connection, key);
+            let connack = ConnAck {
+                reason,
+                ..ConnAck::default()
+            };
+            encode::connack(&mut connection.output.bytes, version, &connack);
+        }
+        self.close_silently(key);
+        Flow::Stop
+    }
+
+    fn hand_over(&mut self, key: u32, target: u16, input: &[u8]) -> Flow {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.phase = Phase::Gone;
+        }
+        self.handovers.push(Handover {
+            connection: key,
+            target,
+            input: input.to_vec(),
+        });
+        Flow::Stop
+    }
+
+    /// A client identifier that belongs to this shard and that nobody can guess.
+    fn assign_client_id(&mut self) -> String {
+        loop {
+            let number = self.next_serial();
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u64(self.id_secret[0]);
+            hasher.write_u64(self.id_secret[1]);
+            hasher.write_u32(number);
+            hasher.write_u16(self.id);
+            let id = format!("{ASSIGNED_PREFIX}{:016x}{number:08x}", hasher.finish());
+            if self.shard_of(&id) == self.id {
+                return id;
+            }
+        }
+    }
+
+    /// Finds or makes the session and ties the connection to it. Also says whether the
+    /// session was there before.
+    fn attach(&mut self, key: u32, connect: &Connect<'_>, client_id: &str) -> (u32, bool) {
+        let old = self.find_session(client_id);
+        if let Some(old) = old {
+            self.take_over(old, connect.clean_start);
+        }
+        let resumed = old
+            .filter(|_| !connect.clean_start)
+            .filter(|old| self.is_alive(*old));
+        let session_key = match resumed {
+            Some(session) => session,
+            None => self.open_session(connect, client_id),
+        };
+        let window = self.window(connect);
+        let will = self.will(session_key, connect);
+        let expiry_s = connect.session_expiry.min(self.limits.session_expiry_max_s);
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.connection = key;
+            session.outflow.resume(window);
+            session.expiry_s = expiry_s;
+            session.will = will;
+            if let Some(timer) = session.timer.take() {
+                self.wheel.cancel(timer);
+            }
+        }
+        (session_key, resumed.is_some())
+    }
+
+    /// Ends the connection that a session has [MQTT-3.1.4-3], and, for a clean start, the
+    /// session itself [MQTT-3.1.2-4].
+    fn take_over(&mut self, session_key: u32, clean_start: bool) {
+        let connection = self
+            .sessions
+            .get(session_key)
+            .map_or(NONE, |session| session.connection);
+        if connection != NONE {
+            self.disconnect(connection, ReasonCode::SESSION_TAKEN_OVER);
+        }
+        if clean_start && self.is_alive(session_key) {
+            self.end_session(session_key);
+        }
+    }
+
+    fn open_session(&mut self, connect: &Connect<'_>, client_id: &str) -> u32 {
+        let serial = self.next_serial();
+        let expiry_s = connect.session_expiry.min(self.limits.session_expiry_max_s);
+        let session = Session {
+            client_id: client_id.into(),
+            connection: NONE,
+            serial,
+            expiry_s,
+            will: None,
+            subscriptions: Vec::new(),
+            outflow: Outflow::new(self.window(connect), expiry_s > 0),
+            inflow: Inflow::default(),
+            timer: None,
+            ends_ms: u64::MAX,
+            dropped: 0,
+        };
+        let key = self.sessions.insert(session);
+        let hash = self.seed.hash(client_id);
+        let (sessions, seed) = (&self.sessions, self.seed);
+        self.clients.insert_unique(hash, key, |key| {
+            sessions
+                .get(*key)
+                .map_or(0, |session| seed.hash(&session.client_id))
+        });
+        self.stats.sessions.set(self.sessions.len() as u64);
+        key
+    }
+
+    fn find_session(&self, client_id: &str) -> Option<u32> {
+        let hash = self.seed.hash(client_id);
+        let named = |key: &u32| {
+            self.sessions
+                .get(*key)
+                .is_some_and(|session| *session.client_id == *client_id)
+        };
+        self.clients.find(hash, named).copied()
+    }
+
+    fn window(&self, connect: &Connect<'_>) -> NonZeroU16 {
+        let own = NonZeroU16::new(self.limits.max_inflight).unwrap_or(NonZeroU16::MIN);
+        connect.receive_maximum.min(own)
+    }
+
+    fn will(&self, session: u32, connect: &Connect<'_>) -> Option<Box<Will>> {
+        let will = connect.will.as_ref()?;
+        let mut properties = Vec::new();
+        will.properties.forwarded_into(&mut properties);
+        let message = MessageRef {
+            topic: will.topic,
+            properties: &properties,
+            payload: will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            expires_ms: u64::MAX,
+            publisher: self.publisher(session),
+        };
+        Some(Box::new(Will {
+            message: message.to_message(),
+            delay_s: will.delay,
+            expiry_s: will.properties.message_expiry(),
+        }))
+    }
+
+    /// Brings the connection to life and answers CONNACK.
+    fn accept_connect(
+        &mut self,
+        key: u32,
+        connect: &Connect<'_>,
+        client_id: &str,
+        session_present: bool,
+    ) {
+        let session = self.find_session(client_id).unwrap_or(NONE);
+        let keep_alive_s = self.keep_alive(connect);
+        let expiry_s = connect.session_expiry.min(self.limits.session_expiry_max_s);
+        let connack = ConnAck {
+            session_present,
+            session_expiry: (expiry_s != connect.session_expiry).then_some(expiry_s),
+            receive_maximum: Some(self.limits.receive_maximum),
+            maximum_packet_size: Some(self.limits.max_packet_size),
+            topic_alias_maximum: self.limits.topic_alias_maximum,
+            assigned_client_id: connect.client_id.is_empty().then_some(client_id),
+            server_keep_alive: (keep_alive_s != connect.keep_alive).then_some(keep_alive_s),
+            ..ConnAck::default()
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.phase = Phase::Live;
+        connection.session = session;
+        connection.version = connect.version;
+        connection.problem_information = connect.request_problem_information;
+        connection.maximum_packet_size = connect
+            .maximum_packet_size
+            .map_or(u32::MAX, core::num::NonZeroU32::get);
+        // One and a half times the keep alive [MQTT-3.1.2-22].
+        connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
+        self.stats.connections.add(1);
+        self.outbox.mark(connection, key);
+        encode::connack(&mut connection.output.bytes, connect.version, &connack);
+        if connection.output.len() > connection.maximum_packet_size as usize {
+            connection.output.clear();
+            self.disconnect(key, ReasonCode::PACKET_TOO_LARGE);
+            return;
+        }
+        self.watch_silence(key);
+    }
+
+    /// The keep alive in force: a 5.0 client can be told another than it asked for
+    /// [MQTT-3.2.2-21].
+    fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        let max = self.limits.max_keep_alive_s;
+        let unlimited = max == u16::MAX;
+        if connect.version != Version::V5 || unlimited {
+            return connect.keep_alive;
+        }
+        match connect.keep_alive {
+            0 => max,
+            asked => asked.min(max),
+        }
+    }
+}

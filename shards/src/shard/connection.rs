@@ -1,0 +1,151 @@
+//! One network connection, as the shard sees it: bytes in, bytes out.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::rc::Rc;
+
+use protocol::wire::{PacketId, ReasonCode, Version};
+
+use crate::settings::Mqtt;
+use crate::wheel::TimerKey;
+
+use super::outbox::Output;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Accepted; CONNECT has not arrived in full.
+    AwaitsConnect,
+    /// CONNECT was accepted.
+    Live,
+    /// What is in the output is sent, then the socket is closed. Input is ignored.
+    Closing,
+    /// Handed over to another shard, or closed by the peer: nothing more happens here.
+    Gone,
+}
+
+/// A network connection. Lives on the shard that reads its socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Output that has not been given to the kernel. Empty, without memory, while idle.
+    pub(crate) output: Output,
+    /// The start of a packet whose end has not arrived, or input of a paused connection.
+    pub(crate) tail: Vec<u8>,
+    /// The session, or [`super::NONE`].
+    pub(crate) session: u32,
+    /// Tells this connection from earlier ones under the same key.
+    pub(crate) serial: u32,
+    pub(crate) phase: Phase,
+    pub(crate) version: Version,
+    /// On the list of connections whose output is to be flushed.
+    pub(crate) dirty: bool,
+    /// Input waits: see [`super::Shard`]'s `must_wait`.
+    pub(crate) paused: bool,
+    /// The client has closed its side: the rest of its input does not wait any more.
+    pub(crate) ended: bool,
+    /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
+    pub(crate) held_subacks: u16,
+    /// Whether reason strings and user properties may be sent to this client.
+    pub(crate) problem_information: bool,
+    /// Largest packet the client takes, in bytes.
+    pub(crate) maximum_packet_size: u32,
+    /// Keep alive times 1.5, in milliseconds; 0 when it is off.
+    pub(crate) silence_ms_max: u32,
+    /// When the last packet arrived, in milliseconds of the shard's clock.
+    pub(crate) heard_ms: u64,
+    pub(crate) timer: Option<TimerKey>,
+    /// Topic aliases the client has set. `None` until it sets one.
+    pub(crate) aliases: Option<Box<Aliases>>,
+    /// Acknowledgements that wait for other shards, in the order of the packets.
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 32 in idle connections"
+    )]
+    pub(crate) pending: Option<Box<VecDeque<PendingAck>>>,
+}
+
+impl Connection {
+    pub(crate) fn new(serial: u32, now_ms: u64) -> Self {
+        Self {
+            output: Output::default(),
+            tail: Vec::new(),
+            session: super::NONE,
+            serial,
+            phase: Phase::AwaitsConnect,
+            version: Version::V5,
+            dirty: false,
+            paused: false,
+            ended: false,
+            held_subacks: 0,
+            problem_information: true,
+            maximum_packet_size: u32::MAX,
+            silence_ms_max: 0,
+            heard_ms: now_ms,
+            timer: None,
+            aliases: None,
+            pending: None,
+        }
+    }
+
+    /// Whether a paused connection has to stay paused, whatever there is room for.
+    pub(crate) fn waits(&self, limits: &Mqtt) -> bool {
+        self.held_subacks > 0 || self.output.len() >= limits.max_output_bytes as usize
+    }
+
+    /// Acknowledgements that have not been sent.
+    pub(crate) fn pending_acks(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.len())
+    }
+
+    /// Messages whose acknowledgement has not been sent and that the session's inflow does
+    /// not hold.
+    pub(crate) fn pending_unheld(&self) -> usize {
+        let pending = self.pending.iter().flat_map(|pending| pending.iter());
+        pending
+            .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
+            .count()
+    }
+}
+
+/// The topics behind the aliases that one client has set.
+#[derive(Debug, Default)]
+pub(crate) struct Aliases {
+    topics: Vec<Option<Rc<str>>>,
+}
+
+impl Aliases {
+    /// Sets an alias, which the caller has checked against the maximum.
+    pub(crate) fn set(&mut self, alias: NonZeroU16, topic: &str) {
+        let index = usize::from(alias.get()) - 1;
+        if self.topics.len() <= index {
+            self.topics.resize(index + 1, None);
+        }
+        if self.topics[index].as_deref() != Some(topic) {
+            self.topics[index] = Some(topic.into());
+        }
+    }
+
+    pub(crate) fn topic(&self, alias: NonZeroU16) -> Option<Rc<str>> {
+        self.topics.get(usize::from(alias.get()) - 1)?.clone()
+    }
+}
+
+/// What acknowledges a packet of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::enum_variant_names, reason = "the packets' names")]
+pub(crate) enum AckKind {
+    PubAck,
+    PubRec,
+    PubComp,
+}
+
+/// An acknowledgement that waits for other shards to accept its message, or for one that
+/// does.
+#[derive(Debug)]
+pub(crate) struct PendingAck {
+    pub(crate) packet_id: PacketId,
+    pub(crate) kind: AckKind,
+    pub(crate) reason: ReasonCode,
+    /// Shards that have to accept, and up to which message of this shard.
+    pub(crate) waits: Vec<(u16, u64)>,
+}

@@ -1,0 +1,207 @@
+//! How connections and sessions end.
+
+use protocol::message::{Message, MessageRef};
+use protocol::topic::TopicName;
+use protocol::wire::{Disconnect, ReasonCode, Version, encode};
+
+use super::connection::Phase;
+use super::input::Flow;
+use super::outbox::Output;
+use super::session::Will;
+use super::timers::Timer;
+use super::{NONE, Shard};
+
+impl Shard {
+    /// DISCONNECT from the client.
+    pub(super) fn handle_disconnect(&mut self, key: u32, disconnect: &Disconnect<'_>) -> Flow {
+        let session_key = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            if let Some(expiry_s) = disconnect.session_expiry {
+                if session.expiry_s == 0 && expiry_s > 0 {
+                    return self.broke_protocol(key, ReasonCode::PROTOCOL_ERROR);
+                }
+                session.expiry_s = expiry_s.min(self.limits.session_expiry_max_s);
+            }
+            // The will is discarded [MQTT-3.14.4-3]; 0x04 and errors publish it.
+            if disconnect.reason == ReasonCode::NORMAL_DISCONNECTION {
+                session.will = None;
+            }
+        }
+        self.close_silently(key);
+        Flow::Stop
+    }
+
+    /// Ends a connection from this side. A 5.0 client that is connected is told why
+    /// [MQTT-4.13.1-1].
+    pub(super) fn disconnect(&mut self, key: u32, reason: ReasonCode) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.phase == Phase::Live && connection.version == Version::V5 {
+            self.outbox.mark(connection, key);
+            encode::disconnect(
+                &mut connection.output.bytes,
+                connection.version,
+                reason,
+                None,
+                None,
+            );
+        }
+        self.close_silently(key);
+    }
+
+    /// Ends a connection without a packet: what is in its output is still sent.
+    pub(super) fn close_silently(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.phase {
+            Phase::AwaitsConnect | Phase::Live => {}
+            Phase::Closing | Phase::Gone => return,
+        }
+        connection.phase = Phase::Closing;
+        self.outbox.mark(connection, key);
+        self.detach(key);
+    }
+
+    /// The peer has closed the connection, or it broke. The engine releases it next.
+    pub(crate) fn closed_by_peer(&mut self, key: u32) {
+        self.finish_input(key);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.phase == Phase::Gone {
+            return;
+        }
+        connection.phase = Phase::Gone;
+        connection.output = Output::default();
+        self.detach(key);
+    }
+
+    /// Handles what waits in a paused connection: the client has sent it before the end, a
+    /// DISCONNECT perhaps, which discards its will.
+    fn finish_input(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.phase == Phase::Live && connection.paused {
+            connection.paused = false;
+            connection.ended = true;
+            self.continue_input(key);
+        }
+    }
+
+    /// Unties a connection from its session and lets the session run out.
+    fn detach(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let session_key = core::mem::replace(&mut connection.session, NONE);
+        connection.tail = Vec::new();
+        connection.aliases = None;
+        connection.pending = None;
+        if let Some(timer) = connection.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        if session.connection != key {
+            return;
+        }
+        session.connection = NONE;
+        let connected = self.stats.connections.get().saturating_sub(1);
+        self.stats.connections.set(connected);
+        if session.expiry_s == 0 {
+            // The will goes out at the latest when the session ends [MQTT-3.1.2-8].
+            self.end_session(session_key);
+            return;
+        }
+        session.ends_ms = match session.expiry_s {
+            u32::MAX => u64::MAX,
+            seconds => self.now_ms + u64::from(seconds) * 1000,
+        };
+        self.announce_presence(session_key, false);
+        self.watch_absence(session_key);
+    }
+
+    /// Arms the timer of a session whose client is away: for its will, then for its end.
+    pub(super) fn watch_absence(&mut self, session_key: u32) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let will_delay_s = session.will.as_ref().map(|will| will.delay_s);
+        if will_delay_s == Some(0) {
+            self.publish_will(session_key);
+            self.watch_absence(session_key);
+            return;
+        }
+        let will_due = will_delay_s.map(|seconds| self.now_ms + u64::from(seconds) * 1000);
+        let due = will_due.unwrap_or(u64::MAX).min(session.ends_ms);
+        if due == u64::MAX {
+            return;
+        }
+        let timer = Timer::Session {
+            key: session_key,
+            serial: session.serial,
+        };
+        let armed = self.wheel.insert(due, timer);
+        if let Some(earlier) = session.timer.replace(armed) {
+            self.wheel.cancel(earlier);
+        }
+    }
+
+    /// Publishes the will of a session, if it has one, exactly once.
+    pub(super) fn publish_will(&mut self, session_key: u32) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let Some(will) = session.will.take() else {
+            return;
+        };
+        let Will {
+            message, expiry_s, ..
+        } = *will;
+        let expires_ms = self.expiry_deadline(expiry_s);
+        let message = MessageRef {
+            expires_ms,
+            ..Message::by_ref(&message)
+        };
+        if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
+            self.route(topic, &message);
+        }
+    }
+
+    /// Ends a session: its will is published, its subscriptions and messages go.
+    pub(super) fn end_session(&mut self, session_key: u32) {
+        self.publish_will(session_key);
+        self.drop_subscriptions(session_key);
+        let Some(session) = self.sessions.remove(session_key) else {
+            return;
+        };
+        if let Some(timer) = session.timer {
+            self.wheel.cancel(timer);
+        }
+        let hash = self.seed.hash(&session.client_id);
+        if let Ok(entry) = self.clients.find_entry(hash, |key| *key == session_key) {
+            entry.remove();
+        }
+        self.stats.sessions.set(self.sessions.len() as u64);
+    }
+
+    /// Whether there is a session under this key.
+    pub(super) fn is_alive(&self, session: u32) -> bool {
+        self.sessions.get(session).is_some()
+    }
+
+    /// Ends all connections because the broker stops: 5.0 clients get 0x8B.
+    pub(crate) fn shut_down(&mut self) {
+        let keys: Vec<u32> = self.connections.keys().collect();
+        for key in keys {
+            self.disconnect(key, ReasonCode::SERVER_SHUTTING_DOWN);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A PUBLISH encoded once for many receivers.
+
+use std::sync::Arc;
+
+use protocol::message::{Message as Kept, MessageRef};
+use protocol::wire::encode::{self, Message};
+use protocol::wire::{PacketId, QoS, Version};
+
+use super::outbox::{Output, SHARED_BYTES_MIN};
+
+/// A message and, once one receiver has to keep it, the copy that all of them share.
+pub(crate) struct Outgoing<'a> {
+    message: MessageRef<'a>,
+    kept: Option<Arc<Kept>>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(crate) fn new(message: MessageRef<'a>) -> Self {
+        Self {
+            message,
+            kept: None,
+        }
+    }
+
+    pub(crate) fn of(kept: &'a Arc<Kept>) -> Self {
+        Self {
+            message: Kept::by_ref(kept),
+            kept: Some(Arc::clone(kept)),
+        }
+    }
+
+    pub(crate) fn message(&self) -> &MessageRef<'a> {
+        &self.message
+    }
+
+    pub(crate) fn keep(&mut self) -> Arc<Kept> {
+        Arc::clone(self.kept.get_or_insert_with(|| self.message.to_message()))
+    }
+}
+
+/// The encodings of one message, made when the first receiver needs them: by protocol
+/// version (5.0 or earlier), RETAIN flag and whether there is a packet identifier.
+/// Reused from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    bytes: Vec<u8>,
+    made: [Option<Frame>; 16],
+}
+
+/// Where an encoding is.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    start: usize,
+    end: usize,
+    /// Of the packet identifier from `start`.
+    id_offset: usize,
+}
+
+/// What varies between the receivers of one message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant<'a> {
+    pub(crate) version: Version,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) identifiers: &'a [u32],
+    pub(crate) packet_id: Option<PacketId>,
+}
+
+impl Frames {
+    /// Forgets the encodings: the next message is another one.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.made = [None; 16];
+    }
+
+    /// Appends the message to `output` for one receiver. False, and nothing appended, when
+    /// the packet would be larger than `size_max` bytes.
+    #[inline]
+    pub(crate) fn append(
+        &mut self,
+        output: &mut Output,
+        outgoing: &mut Outgoing<'_>,
+        variant: Variant<'_>,
+        size_max: u32,
+        now_ms: u64,
+    ) -> bool {
+        let frame = if variant.identifiers.is_empty() && !variant.dup {
+            let slot = slot(&variant);
+            match self.made[slot] {
+                Some(frame) => frame,
+                None => *self.made[slot].insert(encode(
+                    &mut self.bytes,
+                    &outgoing.message,
+                    variant,
+                    now_ms,
+                )),
+            }
+        } else {
+            encode(&mut self.bytes, &outgoing.message, variant, now_ms)
+        };
+        if frame.end - frame.start > size_max as usize {
+            return false;
+        }
+        let at = output.bytes.len();
+        let payload = outgoing.message.payload.len();
+        if payload < SHARED_BYTES_MIN {
+            output
+                .bytes
+                .extend_from_slice(&self.bytes[frame.start..frame.end]);
+        } else {
+            let head = &self.bytes[frame.start..frame.end - payload];
+            output.bytes.extend_from_slice(head);
+            output.share(outgoing.keep());
+        }
+        if let Some(id) = variant.packet_id {
+            encode::set_packet_id(&mut output.bytes, at + frame.id_offset, id);
+        }
+        true
+    }
+}
+
+fn slot(variant: &Variant<'_>) -> usize {
+    usize::from(variant.version == Version::V5)
+        | usize::from(variant.retain) << 1
+        | (variant.qos as usize) << 2
+}
+
+fn encode(
+    bytes: &mut Vec<u8>,
+    message: &MessageRef<'_>,
+    variant: Variant<'_>,
+    now_ms: u64,
+) -> Frame {
+    let start = bytes.len();
+    let wire = Message {
+        qos: variant.qos,
+        retain: variant.retain,
+        dup: variant.dup,
+        topic: message.topic,
+        message_expiry: message.remaining_expiry_s(now_ms),
+        properties: message.properties,
+        subscription_ids: variant.identifiers,
+        topic_alias: None,
+        payload: message.payload,
+    };
+    let id_offset = encode::publish(bytes, variant.version, &wire, variant.packet_id);
+    Frame {
+        start,
+        end: bytes.len(),
+        id_offset: id_offset.saturating_sub(start),
+    }
+}
+
+/// Bytes of the PUBLISH packet.
+pub(crate) fn size(
+    message: &MessageRef<'_>,
+    qos: QoS,
+    identifiers: &[u32],
+    version: Version,
+    now_ms: u64,
+) -> usize {
+    let wire = Message {
+        qos,
+        retain: false,
+        dup: false,
+        topic: message.topic,
+        message_expiry: message.remaining_expiry_s(now_ms),
+        properties: message.properties,
+        subscription_ids: identifiers,
+        topic_alias: None,
+        payload: message.payload,
+    };
+    encode::publish_size(version, &wire)
+}

@@ -1,0 +1,172 @@
+//! What shards say to each other.
+
+use std::sync::Arc;
+
+use protocol::message::{Message, MessageRef};
+use protocol::wire::{QoS, SubscriptionOptions};
+
+use super::session::SharedName;
+
+/// What one shard has for another at the end of a turn. Travels through the ring as a
+/// whole; the order within it is the order in which things happened.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) items: Vec<Item>,
+    /// The bytes of the messages that [`Item::Publish`] points into.
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of the messages that other items hold by reference.
+    pub(crate) kept_bytes: usize,
+    /// The sender waits to hear that the publishes are accepted.
+    pub(crate) wants_answer: bool,
+}
+
+/// One thing a shard says to another.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A connection whose client identifier belongs to the other shard.
+    Connection(ArrivedConnection),
+    /// A message that the other shard has subscribers for.
+    Publish(Packed),
+    /// All publishes up to this one, in the order they were sent, are with the sessions
+    /// that get them.
+    Accepted { publishes: u64 },
+    /// A message that the other shard is to retain, or, with an empty payload, to forget.
+    /// Counts as a publish for [`Item::Accepted`].
+    Retain(Arc<Message>),
+    /// A message of a shared subscription for one member.
+    Deliver {
+        to: SessionRef,
+        delivery: SharedDelivery,
+    },
+    /// A session joins a group that the other shard owns; answered by `Joined`.
+    Join {
+        name: SharedName,
+        member: Member,
+        online: bool,
+        ticket: u32,
+    },
+    /// The group is joined, and messages for it arrive.
+    Joined { ticket: u32 },
+    /// A session leaves a group.
+    Leave {
+        name: SharedName,
+        session: SessionRef,
+    },
+    /// A member's client went away or came back.
+    Presence {
+        name: SharedName,
+        session: SessionRef,
+        online: bool,
+    },
+    /// Asks for retained messages from `after` on.
+    Replay {
+        to: SessionRef,
+        replay: u32,
+        filter: Box<str>,
+        after: Option<ReplayCursor>,
+    },
+    /// Retained messages asked for, and where to go on; `None` at the end.
+    Replayed {
+        to: SessionRef,
+        replay: u32,
+        found: Vec<Arc<Message>>,
+        next: Option<ReplayCursor>,
+    },
+}
+
+/// A connection that has moved, with what has been read from it.
+#[derive(Debug)]
+pub(crate) struct ArrivedConnection {
+    pub(crate) fd: i32,
+    /// The listener it was accepted on.
+    pub(crate) listener: u32,
+    pub(crate) input: Vec<u8>,
+}
+
+/// Where a search among the retained messages goes on.
+pub(crate) type ReplayCursor = protocol::retained::Cursor;
+
+/// A session of some shard, safe against reuse of its key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct SessionRef {
+    pub(crate) shard: u16,
+    pub(crate) session: u32,
+    pub(crate) serial: u32,
+}
+
+/// A session that joins a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) session: SessionRef,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: u32,
+}
+
+/// What a member of a group gets.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedDelivery {
+    pub(crate) message: Arc<Message>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) identifier: u32,
+}
+
+/// A message copied into [`Batch::bytes`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed {
+    start: u32,
+    topic_len: u16,
+    properties_len: u32,
+    payload_len: u32,
+    qos: QoS,
+    retain: bool,
+    expires_ms: u64,
+    publisher: u64,
+}
+
+impl Batch {
+    /// Copies a message to the end of the batch.
+    pub(crate) fn publish(&mut self, message: &MessageRef<'_>) {
+        let packed = Packed {
+            start: self.bytes.len() as u32,
+            topic_len: message.topic.len() as u16,
+            properties_len: message.properties.len() as u32,
+            payload_len: message.payload.len() as u32,
+            qos: message.qos,
+            retain: message.retain,
+            expires_ms: message.expires_ms,
+            publisher: message.publisher,
+        };
+        self.bytes.extend_from_slice(message.topic.as_bytes());
+        self.bytes.extend_from_slice(message.properties);
+        self.bytes.extend_from_slice(message.payload);
+        self.items.push(Item::Publish(packed));
+    }
+
+    /// Empties the batch and keeps its memory, unless that has grown large.
+    pub(crate) fn clear(&mut self) {
+        const KEPT: usize = 512 << 10;
+        self.items.clear();
+        self.bytes.clear();
+        self.kept_bytes = 0;
+        self.bytes.shrink_to(KEPT);
+    }
+}
+
+impl Packed {
+    /// The message, in the bytes of the batch it came with.
+    pub(crate) fn message<'a>(&self, bytes: &'a [u8]) -> Option<MessageRef<'a>> {
+        let rest = bytes.get(self.start as usize..)?;
+        let (topic, rest) = rest.split_at_checked(usize::from(self.topic_len))?;
+        let (properties, rest) = rest.split_at_checked(self.properties_len as usize)?;
+        Some(MessageRef {
+            topic: core::str::from_utf8(topic).ok()?,
+            properties,
+            payload: rest.get(..self.payload_len as usize)?,
+            qos: self.qos,
+            retain: self.retain,
+            expires_ms: self.expires_ms,
+            publisher: self.publisher,
+        })
+    }
+}

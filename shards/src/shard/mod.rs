@@ -1,0 +1,331 @@
+//! A shard's logic: bytes in, bytes out, messages to other shards. No socket, no clock.
+//!
+//! The engine feeds a [`Shard`] and carries out what it asks for:
+//!
+//! 1. [`Shard::set_now`] at the start of a turn, with a clock that never goes back;
+//! 2. inputs, in any order: [`Shard::opened`], [`Shard::received`],
+//!    [`Shard::closed_by_peer`], [`Shard::handle_batch`], [`Shard::routes_applied`],
+//!    [`Shard::tick`];
+//! 3. at the end of the turn [`Shard::finish_turn`], then the outputs: the connections in
+//!    [`Shard::take_dirty`] have output or want to be closed, [`Shard::handovers`] leave
+//!    for another shard, [`Shard::peers`] hold a batch each, [`Shard::route_changes`] go
+//!    to the route writer;
+//! 4. sleep until [`Shard::next_deadline_ms`] at most.
+//!
+//! ```text
+//!  received → connect.rs ─┐
+//!             publish.rs ─┼→ plan.rs → deliver.rs → Connection::output
+//!           subscribe.rs ─┤      └───→ peers (other shards) → handle_batch → deliver.rs
+//!                acks.rs ─┘
+//! ```
+
+mod acks;
+mod connect;
+mod connection;
+mod deliver;
+mod end;
+mod frames;
+mod input;
+mod items;
+mod outbox;
+mod peers;
+mod plan;
+mod publish;
+mod replay;
+mod session;
+mod shared;
+mod stats;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use protocol::hash::Seed;
+use protocol::message::Message;
+use protocol::retained::RetainedTree;
+use protocol::subscriptions::SubscriptionTree;
+use shard_sync::routes::{DestinationSet, RouteReader};
+
+use crate::settings::Mqtt;
+use crate::slots::Slots;
+use crate::wheel::TimerWheel;
+
+use connection::{Connection, Phase};
+use frames::Frames;
+pub(crate) use items::Batch;
+use outbox::Outbox;
+pub(crate) use outbox::Output;
+use peers::Peer;
+pub(crate) use peers::RouteChange;
+use plan::Plans;
+use session::Session;
+pub use stats::{Counter, Stats};
+use subscribe::Ticket;
+use timers::Timer;
+
+/// No session, no connection.
+const NONE: u32 = u32::MAX;
+
+/// A shard. Lives on one pinned thread, owns its sessions, connections, subscriptions and
+/// its part of the retained messages, and is touched by nobody else.
+pub(crate) struct Shard {
+    id: u16,
+    /// Shards on this node.
+    count: u16,
+    limits: Arc<Mqtt>,
+    seed: Seed,
+    now_ms: u64,
+    /// Counts connections and sessions, to tell them from earlier ones.
+    serial: u32,
+    /// Secret from which client identifiers are made.
+    id_secret: [u64; 2],
+
+    connections: Slots<Connection>,
+    sessions: Slots<Session>,
+    /// Client identifier → session.
+    clients: HashTable<u32>,
+    subscriptions: SubscriptionTree,
+    plans: Plans,
+    retained: RetainedTree<Arc<Message>>,
+    retained_bytes: u64,
+    replays: Slots<replay::Replay>,
+    wheel: TimerWheel<Timer>,
+    frames: Frames,
+
+    // Outputs.
+    outbox: Outbox,
+    handovers: Vec<Handover>,
+    peers: Vec<Peer>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels through the rings in its box"
+    )]
+    spare_batches: Vec<Box<Batch>>,
+    routes: Option<RouteReader>,
+    destinations: DestinationSet,
+    route_changes: Vec<RouteChange>,
+    /// Route changes asked for so far.
+    routes_asked: u64,
+    /// Of these, how many the route writer has applied.
+    routes_applied: u64,
+
+    // What waits.
+    tickets: Slots<Ticket>,
+    /// Who waits for a route change to be applied, in order.
+    route_waits: VecDeque<subscribe::RouteWait>,
+    /// Connections paused because a ring is full.
+    paused: Vec<u32>,
+    /// Replays that wait for room at their subscriber.
+    stalled_replays: Vec<u32>,
+
+    stats: Arc<Stats>,
+}
+
+/// What a shard is made with.
+pub(crate) struct ShardSetup {
+    pub(crate) id: u16,
+    pub(crate) count: u16,
+    pub(crate) limits: Arc<Mqtt>,
+    pub(crate) hash_seed: u64,
+    /// Secret for assigned client identifiers, unknown to clients.
+    pub(crate) id_secret: [u64; 2],
+    /// Bytes that may wait for one other shard.
+    pub(crate) peer_bytes_max: usize,
+    /// The route index; `None` when this shard is the only destination there is.
+    pub(crate) routes: Option<RouteReader>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) now_ms: u64,
+}
+
+/// A connection that leaves for the shard its client identifier belongs to, with what has
+/// been read from it.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    pub(crate) connection: u32,
+    pub(crate) target: u16,
+    pub(crate) input: Vec<u8>,
+}
+
+/// What a connection needs from the engine at the end of a turn.
+pub(crate) struct Flush<'a> {
+    /// Bytes to send.
+    pub(crate) output: &'a mut Output,
+    /// Close the socket when all of the output is sent.
+    pub(crate) close: bool,
+}
+
+/// Whether a connection is to be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Input {
+    /// Until it ends.
+    Wanted,
+    /// One receive only: the connection may have to move to another shard afterwards.
+    WantedOnce,
+    /// Not now.
+    Paused,
+    /// Not any more: it leaves for another shard or is gone.
+    Leaving,
+}
+
+impl Shard {
+    pub(crate) fn new(setup: ShardSetup) -> Self {
+        let seed = Seed::new(setup.hash_seed);
+        Self {
+            id: setup.id,
+            count: setup.count,
+            limits: setup.limits,
+            seed,
+            now_ms: setup.now_ms,
+            serial: 0,
+            id_secret: setup.id_secret,
+            connections: Slots::new(),
+            sessions: Slots::new(),
+            clients: HashTable::new(),
+            subscriptions: SubscriptionTree::new(setup.hash_seed),
+            plans: Plans::new(seed),
+            retained: RetainedTree::new(setup.hash_seed),
+            retained_bytes: 0,
+            replays: Slots::new(),
+            wheel: TimerWheel::new(setup.now_ms),
+            frames: Frames::default(),
+            outbox: Outbox::default(),
+            handovers: Vec::new(),
+            peers: (0..setup.count)
+                .map(|_| Peer::new(setup.peer_bytes_max))
+                .collect(),
+            spare_batches: Vec::new(),
+            routes: setup.routes,
+            destinations: DestinationSet::new(),
+            route_changes: Vec::new(),
+            routes_asked: 0,
+            routes_applied: 0,
+            tickets: Slots::new(),
+            route_waits: VecDeque::new(),
+            paused: Vec::new(),
+            stalled_replays: Vec::new(),
+            stats: setup.stats,
+        }
+    }
+
+    /// Tells the time, in milliseconds of a clock that never goes back.
+    pub(crate) fn set_now(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// A connection was accepted. Its key is free again after [`Shard::release`].
+    pub(crate) fn opened(&mut self) -> u32 {
+        let serial = self.next_serial();
+        let key = self
+            .connections
+            .insert(Connection::new(serial, self.now_ms));
+        let deadline = self.now_ms + u64::from(self.limits.connect_timeout_ms);
+        let timer = self
+            .wheel
+            .insert(deadline, Timer::Connection { key, serial });
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.timer = Some(timer);
+        }
+        key
+    }
+
+    /// The engine has closed the socket and has nothing under way for it.
+    pub(crate) fn release(&mut self, key: u32) {
+        if let Some(connection) = self.connections.remove(key)
+            && let Some(timer) = connection.timer
+        {
+            self.wheel.cancel(timer);
+        }
+    }
+
+    /// Ends a turn: wakes what waited for room.
+    pub(crate) fn finish_turn(&mut self) {
+        self.resume_paused();
+        self.resume_replays();
+    }
+
+    /// Connections with output or an end to be carried out.
+    pub(crate) fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        into.append(&mut self.outbox.dirty);
+    }
+
+    /// What to do for a connection that was dirty.
+    pub(crate) fn flush(&mut self, key: u32) -> Option<Flush<'_>> {
+        let connection = self.connections.get_mut(key)?;
+        connection.dirty = false;
+        let close = matches!(connection.phase, Phase::Closing);
+        Some(Flush {
+            output: &mut connection.output,
+            close,
+        })
+    }
+
+    /// Whether the connection is to be read.
+    #[inline]
+    pub(crate) fn input(&self, key: u32) -> Input {
+        let Some(connection) = self.connections.get(key) else {
+            return Input::Leaving;
+        };
+        match connection.phase {
+            Phase::AwaitsConnect => Input::WantedOnce,
+            Phase::Live if connection.paused => Input::Paused,
+            Phase::Live | Phase::Closing => Input::Wanted,
+            Phase::Gone => Input::Leaving,
+        }
+    }
+
+    /// Whether a paused connection holds as much input as it may.
+    pub(crate) fn is_full(&self, key: u32) -> bool {
+        let held = self
+            .connections
+            .get(key)
+            .map_or(0, |connection| connection.tail.len());
+        held >= input::PAUSED_INPUT_MAX
+    }
+
+    /// Whether somebody may go on when output has been sent.
+    #[inline]
+    pub(crate) fn waits_for_output(&self) -> bool {
+        !self.paused.is_empty() || !self.stalled_replays.is_empty()
+    }
+
+    /// Takes back output that is sent.
+    pub(crate) fn recycle(&mut self, output: Output) {
+        self.outbox.recycle(output);
+    }
+
+    /// Connections that are leaving for another shard.
+    pub(crate) fn take_handovers(&mut self) -> Vec<Handover> {
+        core::mem::take(&mut self.handovers)
+    }
+
+    /// The next moment at which [`Shard::tick`] has something to do.
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.wheel.next_deadline()
+    }
+
+    /// Whether work is left that needs no input: another turn is due at once.
+    pub(crate) fn has_work(&self) -> bool {
+        let due = |deadline| deadline <= self.now_ms;
+        self.wheel.next_deadline().is_some_and(due) || self.may_resume()
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    fn mark_dirty(&mut self, key: u32) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            self.outbox.mark(connection, key);
+        }
+    }
+
+    /// The shard that a client identifier belongs to.
+    fn shard_of(&self, client_id: &str) -> u16 {
+        (self.seed.hash(client_id) % u64::from(self.count)) as u16
+    }
+}

@@ -1,0 +1,260 @@
+//! The other shards of this node.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::message::{Message, MessageRef};
+use protocol::wire::QoS;
+
+use super::items::{ArrivedConnection, Batch, Item, SessionRef, SharedDelivery};
+use super::{Handover, NONE, Shard};
+
+/// Emptied batches kept to be filled again.
+const SPARE_MAX: usize = 8;
+
+/// A change of this shard's routes, for the route writer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum RouteChange {
+    /// The first subscription to a filter on this shard.
+    Add(Box<str>),
+    /// The last one is gone.
+    Remove(Box<str>),
+}
+
+/// What this shard has for another one, and what it waits for from it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    batch: Box<Batch>,
+    bytes_max: usize,
+    /// Publishes sent to it so far.
+    sent: u64,
+    /// Publishes it has accepted, in the order they were sent.
+    accepted: u64,
+    /// Connections that wait for an acceptance: up to which publish, key and serial.
+    waits: VecDeque<(u64, u32, u32)>,
+    /// Publishes that came from it so far.
+    arrived: u64,
+}
+
+impl Peer {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            batch: Box::default(),
+            bytes_max,
+            sent: 0,
+            accepted: 0,
+            waits: VecDeque::new(),
+            arrived: 0,
+        }
+    }
+
+    /// Whether so much waits that no more QoS 0 messages are taken and QoS 1 and 2
+    /// publishers are paused.
+    pub(super) fn is_full(&self) -> bool {
+        self.batch.bytes.len() + self.batch.kept_bytes >= self.bytes_max
+    }
+
+    /// Publishes it has accepted.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    pub(super) fn push(&mut self, item: Item) {
+        self.batch.items.push(item);
+    }
+
+    /// Adds a message; returns its number, counted from 1.
+    pub(super) fn publish(&mut self, message: &MessageRef<'_>) -> u64 {
+        self.batch.publish(message);
+        self.batch.wants_answer |= message.qos != QoS::AtMostOnce;
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Adds a message that the other shard is to retain. Counts as a publish; returns its
+    /// number.
+    pub(super) fn retain(&mut self, message: Arc<Message>) -> u64 {
+        self.batch.kept_bytes += message.size();
+        self.batch.items.push(Item::Retain(message));
+        self.batch.wants_answer = true;
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Adds a message for a member of a group.
+    pub(super) fn deliver(&mut self, to: SessionRef, delivery: SharedDelivery) {
+        self.batch.kept_bytes += delivery.message.size();
+        self.batch.items.push(Item::Deliver { to, delivery });
+    }
+
+    /// A connection waits until publish number `sent` is accepted.
+    pub(super) fn wait(&mut self, sent: u64, key: u32, serial: u32) {
+        self.waits.push_back((sent, key, serial));
+    }
+}
+
+impl Shard {
+    /// What there is for another shard, as one batch. Its place in the ring must be sure.
+    pub(crate) fn take_batch(&mut self, peer: u16) -> Option<Box<Batch>> {
+        let peer = self.peers.get_mut(usize::from(peer))?;
+        if peer.batch.items.is_empty() {
+            return None;
+        }
+        let fresh = self.spare_batches.pop().unwrap_or_default();
+        Some(core::mem::replace(&mut peer.batch, fresh))
+    }
+
+    /// Whether there is something for another shard.
+    pub(crate) fn has_batch(&self, peer: u16) -> bool {
+        self.peers
+            .get(usize::from(peer))
+            .is_some_and(|peer| !peer.batch.items.is_empty())
+    }
+
+    /// Sends a connection to the shard it belongs to.
+    pub(crate) fn send_connection(&mut self, handover: Handover, fd: i32, listener: u32) {
+        if let Some(peer) = self.peers.get_mut(usize::from(handover.target)) {
+            let input = handover.input;
+            peer.push(Item::Connection(ArrivedConnection {
+                fd,
+                listener,
+                input,
+            }));
+        }
+    }
+
+    /// Handles what another shard sent. Connections in it are handed to `adopt`.
+    pub(crate) fn handle_batch(
+        &mut self,
+        from: u16,
+        mut batch: Box<Batch>,
+        adopt: &mut dyn FnMut(ArrivedConnection),
+    ) {
+        let wants_answer = core::mem::take(&mut batch.wants_answer);
+        let mut items = core::mem::take(&mut batch.items);
+        for item in items.drain(..) {
+            self.handle_item(from, item, &batch.bytes, adopt);
+        }
+        batch.items = items;
+        batch.clear();
+        if self.spare_batches.len() < SPARE_MAX {
+            self.spare_batches.push(batch);
+        }
+        if wants_answer && let Some(peer) = self.peers.get_mut(usize::from(from)) {
+            let publishes = peer.arrived;
+            peer.push(Item::Accepted { publishes });
+        }
+    }
+
+    fn handle_item(
+        &mut self,
+        from: u16,
+        item: Item,
+        bytes: &[u8],
+        adopt: &mut dyn FnMut(ArrivedConnection),
+    ) {
+        match item {
+            Item::Connection(connection) => adopt(connection),
+            Item::Publish(packed) => {
+                self.count_arrived(from);
+                if let Some(message) = packed.message(bytes) {
+                    self.route_arrived(&message);
+                }
+            }
+            Item::Retain(message) => {
+                self.count_arrived(from);
+                if !self.store_retained(message) {
+                    self.stats.dropped.add(1);
+                }
+            }
+            Item::Accepted { publishes } => self.accepted_by(from, publishes),
+            Item::Deliver { to, delivery } => self.deliver_to_member(to, &delivery),
+            Item::Join {
+                name,
+                member,
+                online,
+                ticket,
+            } => {
+                self.join_for(from, &name, member, online, ticket);
+            }
+            Item::Joined { ticket } => self.ticket_done(ticket),
+            Item::Leave { name, session } => self.leave_group(&name, session),
+            Item::Presence {
+                name,
+                session,
+                online,
+            } => self.set_presence(&name, session, online),
+            Item::Replay {
+                to,
+                replay,
+                filter,
+                after,
+            } => {
+                self.answer_replay(from, to, replay, &filter, after);
+            }
+            Item::Replayed {
+                to,
+                replay,
+                found,
+                next,
+            } => {
+                self.replay_found(to, replay, found, next);
+            }
+        }
+    }
+
+    fn count_arrived(&mut self, from: u16) {
+        if let Some(peer) = self.peers.get_mut(usize::from(from)) {
+            peer.arrived += 1;
+        }
+    }
+
+    fn accepted_by(&mut self, from: u16, publishes: u64) {
+        let Some(peer) = self.peers.get_mut(usize::from(from)) else {
+            return;
+        };
+        peer.accepted = peer.accepted.max(publishes);
+        let mut last = (NONE, 0);
+        while let Some(peer) = self.peers.get_mut(usize::from(from))
+            && let Some(&(sent, key, serial)) = peer.waits.front()
+            && sent <= peer.accepted
+        {
+            peer.waits.pop_front();
+            if last != (key, serial) {
+                last = (key, serial);
+                self.release_acks(key, serial);
+            }
+        }
+    }
+
+    /// Goes on with paused connections when there is room again.
+    pub(super) fn resume_paused(&mut self) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let full = self.peers.iter().any(Peer::is_full);
+        for key in core::mem::take(&mut self.paused) {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if full || connection.waits(&self.limits) {
+                self.paused.push(key);
+            } else if connection.paused {
+                connection.paused = false;
+                self.continue_input(key);
+            }
+        }
+    }
+
+    /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch
+    /// or its output may have gone since the last one.
+    pub(super) fn may_resume(&self) -> bool {
+        let waits = |key: &u32| {
+            let connection = self.connections.get(*key);
+            connection.is_some_and(|connection| connection.waits(&self.limits))
+        };
+        !self.paused.is_empty()
+            && !self.peers.iter().any(Peer::is_full)
+            && !self.paused.iter().all(waits)
+    }
+}

@@ -1,0 +1,191 @@
+//! Who gets the messages of a topic, worked out once and kept while nothing changes.
+
+use std::rc::Rc;
+
+use protocol::hash::Seed;
+use protocol::subscriptions::{GroupId, Subscriber, SubscriptionTree, Visitor};
+use protocol::topic::TopicName;
+use protocol::wire::QoS;
+
+/// Topics remembered by a shard, a power of two. 16 bytes each, and for a topic that was
+/// published to twice in a row its plan: about 150 bytes and 12 bytes a receiver.
+const SLOTS: usize = 8192;
+
+/// One receiving session, its overlapping subscriptions merged: it gets one copy with the
+/// highest QoS of them [MQTT-3.3.4-2].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Target {
+    pub(crate) session: u32,
+    pub(crate) qos: QoS,
+    pub(crate) retain_as_published: bool,
+    /// Every matching subscription is No Local.
+    pub(crate) no_local: bool,
+    /// Number of subscription identifiers, at `identifiers` in the plan's list.
+    identifiers_len: u8,
+    identifiers: u32,
+}
+
+/// Where a message of one topic goes.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    topic: Box<str>,
+    generation: u64,
+    routes_generation: u64,
+    /// Sessions of this shard.
+    pub(crate) targets: Vec<Target>,
+    identifiers: Vec<u32>,
+    /// Shared subscription groups that this shard owns.
+    pub(crate) groups: Vec<GroupId>,
+    /// Other shards with subscribers.
+    pub(crate) peers: Vec<u16>,
+}
+
+impl Plan {
+    /// The subscription identifiers of a target.
+    #[inline]
+    pub(crate) fn identifiers(&self, target: &Target) -> &[u32] {
+        let start = target.identifiers as usize;
+        &self.identifiers[start..start + usize::from(target.identifiers_len)]
+    }
+
+    /// Whether nobody, here or on another shard, is to get the message.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.groups.is_empty() && self.peers.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// The hash of the topic that was asked for last.
+    seen: u64,
+    plan: Option<Rc<Plan>>,
+}
+
+/// Plans by topic. A topic gets a place when it is asked for twice with no other topic of
+/// the same place in between, so topics that are published to once do not drive out those
+/// that are busy. Owned by one shard.
+#[derive(Debug)]
+pub(crate) struct Plans {
+    slots: Box<[Slot]>,
+    seed: Seed,
+    found: Found,
+}
+
+impl Plans {
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            seed,
+            found: Found::default(),
+        }
+    }
+
+    /// The plan for a topic. `peers` says which other shards have subscribers, given the
+    /// list to fill.
+    pub(crate) fn find(
+        &mut self,
+        topic: TopicName<'_>,
+        tree: &SubscriptionTree,
+        routes_generation: u64,
+        peers: impl FnOnce(&mut Vec<u16>),
+    ) -> Rc<Plan> {
+        let hash = self.seed.hash(topic.as_str());
+        let slot = &mut self.slots[hash as usize % SLOTS];
+        let generation = tree.generation();
+        if let Some(plan) = &slot.plan
+            && plan.generation == generation
+            && plan.routes_generation == routes_generation
+            && *plan.topic == *topic.as_str()
+        {
+            return Rc::clone(plan);
+        }
+        let mut plan = Plan {
+            generation,
+            routes_generation,
+            ..Plan::default()
+        };
+        self.found.subscribers.clear();
+        self.found.lists = 0;
+        tree.matches(
+            topic,
+            &mut Matching {
+                found: &mut self.found,
+                groups: &mut plan.groups,
+            },
+        );
+        merge(&mut self.found, &mut plan);
+        peers(&mut plan.peers);
+        let again = slot.seen == hash;
+        slot.seen = hash;
+        if again {
+            plan.topic = topic.as_str().into();
+        }
+        let plan = Rc::new(plan);
+        if again {
+            slot.plan = Some(Rc::clone(&plan));
+        }
+        plan
+    }
+}
+
+/// What the subscription table found, before it is merged.
+#[derive(Debug, Default)]
+struct Found {
+    subscribers: Vec<Subscriber>,
+    /// Filters that matched: within one filter a session is found once.
+    lists: usize,
+}
+
+struct Matching<'a> {
+    found: &'a mut Found,
+    groups: &'a mut Vec<GroupId>,
+}
+
+impl Visitor for Matching<'_> {
+    fn subscribers(&mut self, subscribers: &[Subscriber]) {
+        self.found.subscribers.extend_from_slice(subscribers);
+        self.found.lists += 1;
+    }
+
+    fn group(&mut self, group: GroupId) {
+        self.groups.push(group);
+    }
+}
+
+fn merge(found: &mut Found, plan: &mut Plan) {
+    if found.lists > 1 {
+        found
+            .subscribers
+            .sort_by_key(|subscriber| subscriber.session);
+    }
+    plan.targets.reserve_exact(found.subscribers.len());
+    for subscriber in &found.subscribers {
+        let last = plan.targets.last_mut();
+        let target = match last.filter(|target| target.session == subscriber.session) {
+            Some(target) => {
+                target.qos = target.qos.max(subscriber.options.qos);
+                target.retain_as_published |= subscriber.options.retain_as_published;
+                target.no_local &= subscriber.options.no_local;
+                target
+            }
+            None => {
+                plan.targets.push(Target {
+                    session: subscriber.session,
+                    qos: subscriber.options.qos,
+                    retain_as_published: subscriber.options.retain_as_published,
+                    no_local: subscriber.options.no_local,
+                    identifiers_len: 0,
+                    identifiers: plan.identifiers.len() as u32,
+                });
+                let Some(target) = plan.targets.last_mut() else {
+                    continue;
+                };
+                target
+            }
+        };
+        if subscriber.identifier != 0 && target.identifiers_len < u8::MAX {
+            target.identifiers_len += 1;
+            plan.identifiers.push(subscriber.identifier);
+        }
+    }
+}

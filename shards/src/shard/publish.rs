@@ -1,0 +1,220 @@
+//! PUBLISH from a client, and the way of a message to everybody it is for.
+
+use std::rc::Rc;
+
+use protocol::message::MessageRef;
+use protocol::topic::TopicName;
+use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Version};
+
+use super::connection::Aliases;
+use super::input::Flow;
+use super::plan::Plan;
+use super::{NONE, Shard};
+
+/// What became of a message.
+#[derive(Debug, Default)]
+pub(super) struct Routed {
+    /// Somebody subscribes to its topic.
+    pub(super) matched: bool,
+    /// The retained messages are at their limit, so it was not retained.
+    pub(super) retain_refused: bool,
+    /// Shards that have to accept it, and up to which of the publishes sent to them.
+    pub(super) waits: Vec<(u16, u64)>,
+}
+
+impl Shard {
+    pub(super) fn handle_publish(
+        &mut self,
+        key: u32,
+        version: Version,
+        publish: &Publish<'_>,
+    ) -> Flow {
+        self.stats.received.add(1);
+        let alias = publish.properties.topic_alias();
+        let aliased;
+        let topic = if alias.is_none() {
+            publish.topic
+        } else {
+            match self.resolve_alias(key, publish) {
+                Ok(topic) => {
+                    aliased = topic;
+                    &aliased
+                }
+                Err(reason) => return self.broke_protocol(key, reason),
+            }
+        };
+        let Ok(topic) = TopicName::parse(topic, self.limits.max_topic_levels) else {
+            return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
+        };
+        if topic.as_str().starts_with("$SYS/") {
+            return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
+        }
+        let session = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
+        if publish.qos == QoS::ExactlyOnce && self.is_repeated(session, publish.packet_id) {
+            return self.repeat_pubrec(key, publish);
+        }
+        if publish.qos != QoS::AtMostOnce && self.exceeds_receive_maximum(key, session, version) {
+            return self.broke_protocol(key, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+        }
+        let mut storage = Vec::new();
+        let message = MessageRef {
+            topic: topic.as_str(),
+            properties: forwarded(&publish.properties, &mut storage),
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_ms: self.expiry_deadline(publish.properties.message_expiry()),
+            publisher: self.publisher(session),
+        };
+        let routed = self.route(topic, &message);
+        self.acknowledge(key, session, publish, routed)
+    }
+
+    /// The moment at which a message with this Message Expiry Interval expires.
+    pub(super) fn expiry_deadline(&self, expiry_s: Option<u32>) -> u64 {
+        expiry_s.map_or(u64::MAX, |seconds| self.now_ms + u64::from(seconds) * 1000)
+    }
+
+    /// A session of this shard, as publisher of a message.
+    pub(super) fn publisher(&self, session: u32) -> u64 {
+        u64::from(self.id) << 32 | u64::from(session)
+    }
+
+    /// Retains a message if it asks for that, and brings it to all sessions that subscribe
+    /// to its topic, on this and on other shards.
+    pub(super) fn route(&mut self, topic: TopicName<'_>, message: &MessageRef<'_>) -> Routed {
+        let mut routed = Routed::default();
+        if message.retain {
+            self.retain(message, &mut routed);
+        }
+        let plan = self.plan(topic);
+        routed.matched = !plan.is_empty();
+        for &peer in &plan.peers {
+            self.send_publish(peer, message, &mut routed.waits);
+        }
+        self.deliver_plan(&plan, message);
+        routed
+    }
+
+    /// A message that another shard has routed here.
+    pub(super) fn route_arrived(&mut self, message: &MessageRef<'_>) {
+        let Ok(topic) = TopicName::parse(message.topic, u16::MAX) else {
+            return;
+        };
+        let plan = self.plan(topic);
+        self.deliver_plan(&plan, message);
+    }
+
+    #[inline]
+    fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
+        let own = self.id;
+        let (routes, destinations) = (self.routes.as_mut(), &mut self.destinations);
+        let generation = routes.as_ref().map_or(0, |routes| routes.generation());
+        self.plans
+            .find(topic, &self.subscriptions, generation, |peers| {
+                let Some(routes) = routes else { return };
+                destinations.clear();
+                routes.matches(topic.as_str(), destinations);
+                peers.extend(
+                    destinations
+                        .shards()
+                        .map(u16::from)
+                        .filter(|shard| *shard != own),
+                );
+            })
+    }
+
+    fn send_publish(&mut self, peer: u16, message: &MessageRef<'_>, waits: &mut Vec<(u16, u64)>) {
+        let Some(target) = self.peers.get_mut(usize::from(peer)) else {
+            return;
+        };
+        if message.qos == QoS::AtMostOnce && target.is_full() {
+            self.stats.dropped.add(1);
+            return;
+        }
+        let sent = target.publish(message);
+        if message.qos != QoS::AtMostOnce {
+            waits.push((peer, sent));
+        }
+    }
+
+    /// Sets or forgets the retained message of a topic, on the shard that the topic hashes
+    /// to.
+    fn retain(&mut self, message: &MessageRef<'_>, routed: &mut Routed) {
+        let owner = self.shard_of(message.topic);
+        if owner == self.id {
+            routed.retain_refused = !self.store_retained(message.to_message());
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
+            if message.qos == QoS::AtMostOnce && peer.is_full() {
+                self.stats.dropped.add(1);
+                return;
+            }
+            let sent = peer.retain(message.to_message());
+            if message.qos != QoS::AtMostOnce {
+                routed.waits.push((owner, sent));
+            }
+        }
+    }
+
+    /// The topic of a PUBLISH with a topic alias, and the alias remembered
+    /// [MQTT-3.3.2-7], [MQTT-3.3.2-9].
+    fn resolve_alias(&mut self, key: u32, publish: &Publish<'_>) -> Result<Rc<str>, ReasonCode> {
+        let alias = publish
+            .properties
+            .topic_alias()
+            .ok_or(ReasonCode::TOPIC_ALIAS_INVALID)?;
+        if alias.get() > self.limits.topic_alias_maximum {
+            return Err(ReasonCode::TOPIC_ALIAS_INVALID);
+        }
+        let connection = self
+            .connections
+            .get_mut(key)
+            .ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
+        let aliases = connection
+            .aliases
+            .get_or_insert_with(|| Box::new(Aliases::default()));
+        if !publish.topic.is_empty() {
+            aliases.set(alias, publish.topic);
+        }
+        aliases.topic(alias).ok_or(ReasonCode::PROTOCOL_ERROR)
+    }
+
+    fn is_repeated(&self, session: u32, id: Option<PacketId>) -> bool {
+        match (self.sessions.get(session), id) {
+            (Some(session), Some(id)) => session.inflow.holds(id),
+            _ => false,
+        }
+    }
+
+    /// [MQTT-3.3.4-7] binds 5.0 clients; those of 3.x were never told the number.
+    fn exceeds_receive_maximum(&self, key: u32, session: u32, version: Version) -> bool {
+        if version != Version::V5 {
+            return false;
+        }
+        let held = self
+            .sessions
+            .get(session)
+            .map_or(0, |session| session.inflow.len());
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let maximum = usize::from(self.limits.receive_maximum);
+        held + connection.pending_acks() >= maximum && held + connection.pending_unheld() >= maximum
+    }
+}
+
+/// The properties to forward as one slice; copied only if some must be left out.
+fn forwarded<'a>(properties: &PublishProperties<'a>, storage: &'a mut Vec<u8>) -> &'a [u8] {
+    match properties.forwarded() {
+        Some(slice) => slice,
+        None => {
+            properties.forwarded_into(storage);
+            storage
+        }
+    }
+}

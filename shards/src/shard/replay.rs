@@ -1,0 +1,291 @@
+//! Retained messages: kept by the shard that their topic hashes to, sent to a subscriber
+//! at the pace at which it takes them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::message::Message;
+use protocol::topic::{Filter, TopicName};
+use protocol::wire::QoS;
+
+use super::deliver::Receiver;
+use super::items::{Item, ReplayCursor, SessionRef};
+use super::subscribe::ReplayStart;
+use super::{NONE, Shard};
+
+/// Retained messages looked up at a time.
+const CHUNK: usize = 128;
+
+/// Output of a subscriber above which the replay waits, in bytes.
+const OUTPUT_HIGH: usize = 64 << 10;
+
+/// The retained messages of one new subscription, on their way to the subscriber. Lives on
+/// the subscriber's shard.
+#[derive(Debug)]
+pub(super) struct Replay {
+    session: u32,
+    serial: u32,
+    filter: Box<str>,
+    qos: QoS,
+    identifier: u32,
+    /// Shards still to ask; the last one is being asked.
+    sources: Vec<u16>,
+    /// Another shard has been asked and has not answered.
+    asked: bool,
+    after: Option<ReplayCursor>,
+    found: VecDeque<Arc<Message>>,
+    /// On the list of those that wait for room.
+    stalled: bool,
+}
+
+impl Shard {
+    /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
+    /// the store is full.
+    pub(super) fn store_retained(&mut self, message: Arc<Message>) -> bool {
+        let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else {
+            return false;
+        };
+        if Message::by_ref(&message).payload.is_empty() {
+            if let Some(old) = self.retained.remove(topic) {
+                self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
+            }
+            return true;
+        }
+        let count = u64::from(self.count);
+        let old = self.retained.get(topic).map_or(0, |old| old.size() as u64);
+        let bytes = self.retained_bytes - old + message.size() as u64;
+        let messages_max = u64::from(self.limits.max_retained_messages).div_ceil(count);
+        let full = old == 0 && self.retained.len() as u64 >= messages_max;
+        if full || bytes > self.limits.max_retained_bytes.div_ceil(count) {
+            return false;
+        }
+        self.retained_bytes = bytes;
+        self.retained.insert(topic, Arc::clone(&message));
+        true
+    }
+
+    /// Begins to send the retained messages that a new subscription matches.
+    pub(super) fn start_replay(&mut self, session_key: u32, start: ReplayStart) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let Ok(filter) = Filter::parse(&start.filter, u16::MAX) else {
+            return;
+        };
+        let serial = session.serial;
+        let sources = if filter.has_wildcard() {
+            (0..self.count).collect()
+        } else {
+            vec![self.shard_of(&start.filter)]
+        };
+        let replay = self.replays.insert(Replay {
+            session: session_key,
+            serial,
+            filter: start.filter,
+            qos: start.qos,
+            identifier: start.identifier,
+            sources,
+            asked: false,
+            after: None,
+            found: VecDeque::new(),
+            stalled: false,
+        });
+        self.advance_replay(replay);
+    }
+
+    /// Sends and looks up until the subscriber has enough, an answer is missing, or all is
+    /// sent.
+    fn advance_replay(&mut self, key: u32) {
+        loop {
+            let Some(replay) = self.replays.get_mut(key) else {
+                return;
+            };
+            let current = self.sessions.get(replay.session);
+            if current.is_none_or(|session| session.serial != replay.serial) {
+                self.replays.remove(key);
+                return;
+            }
+            if replay.found.is_empty() {
+                if replay.asked {
+                    return;
+                }
+                let Some(&source) = replay.sources.last() else {
+                    self.replays.remove(key);
+                    return;
+                };
+                self.ask_replay(key, source);
+                continue;
+            }
+            if !self.send_replayed(key) {
+                return;
+            }
+        }
+    }
+
+    /// Sends one message of a replay; false when the subscriber has enough for now.
+    fn send_replayed(&mut self, key: u32) -> bool {
+        let Some(replay) = self.replays.get_mut(key) else {
+            return false;
+        };
+        let Some(session) = self.sessions.get(replay.session) else {
+            return false;
+        };
+        let connection = self.connections.get(session.connection);
+        let room = connection.is_some_and(|connection| connection.output.len() < OUTPUT_HIGH)
+            && (replay.qos == QoS::AtMostOnce || session.outflow.is_open());
+        if !room {
+            if !replay.stalled {
+                replay.stalled = true;
+                self.stalled_replays.push(key);
+            }
+            return false;
+        }
+        let Some(message) = replay.found.pop_front() else {
+            return false;
+        };
+        let identifier = [replay.identifier];
+        let receiver = Receiver {
+            session: replay.session,
+            qos: replay.qos.min(message.qos),
+            retain: true,
+            identifiers: if replay.identifier == 0 {
+                &[]
+            } else {
+                &identifier
+            },
+        };
+        if message.expires_ms > self.now_ms {
+            self.deliver_kept(&message, receiver);
+        }
+        true
+    }
+
+    fn ask_replay(&mut self, key: u32, source: u16) {
+        let Some(replay) = self.replays.get_mut(key) else {
+            return;
+        };
+        let after = replay.after.take();
+        let to = SessionRef {
+            shard: self.id,
+            session: replay.session,
+            serial: replay.serial,
+        };
+        replay.asked = true;
+        let filter = replay.filter.clone();
+        if source == self.id {
+            let (found, next) = self.find_retained(&filter, after);
+            self.take_found(to, key, found, next);
+        } else if let Some(peer) = self.peers.get_mut(usize::from(source)) {
+            peer.push(Item::Replay {
+                to,
+                replay: key,
+                filter,
+                after,
+            });
+        }
+    }
+
+    /// Looks up retained messages for a subscriber on another shard.
+    pub(super) fn answer_replay(
+        &mut self,
+        from: u16,
+        to: SessionRef,
+        replay: u32,
+        filter: &str,
+        after: Option<ReplayCursor>,
+    ) {
+        let (found, next) = self.find_retained(filter, after);
+        if let Some(peer) = self.peers.get_mut(usize::from(from)) {
+            peer.push(Item::Replayed {
+                to,
+                replay,
+                found,
+                next,
+            });
+        }
+    }
+
+    /// The answer of another shard.
+    pub(super) fn replay_found(
+        &mut self,
+        to: SessionRef,
+        replay: u32,
+        found: Vec<Arc<Message>>,
+        next: Option<ReplayCursor>,
+    ) {
+        if self.take_found(to, replay, found, next) {
+            self.advance_replay(replay);
+        }
+    }
+
+    fn take_found(
+        &mut self,
+        to: SessionRef,
+        key: u32,
+        found: Vec<Arc<Message>>,
+        next: Option<ReplayCursor>,
+    ) -> bool {
+        let Some(replay) = self.replays.get_mut(key) else {
+            return false;
+        };
+        if (replay.session, replay.serial) != (to.session, to.serial) {
+            return false;
+        }
+        replay.asked = false;
+        replay.found.extend(found);
+        if next.is_none() {
+            replay.sources.pop();
+        }
+        replay.after = next;
+        true
+    }
+
+    fn find_retained(
+        &mut self,
+        filter: &str,
+        after: Option<ReplayCursor>,
+    ) -> (Vec<Arc<Message>>, Option<ReplayCursor>) {
+        let Ok(filter) = Filter::parse(filter, u16::MAX) else {
+            return (Vec::new(), None);
+        };
+        let (mut found, mut expired) = (Vec::new(), Vec::new());
+        let now_ms = self.now_ms;
+        let next = self
+            .retained
+            .matches(filter, after, CHUNK, &mut |message: &Arc<Message>| {
+                if message.expires_ms > now_ms {
+                    found.push(Arc::clone(message));
+                } else {
+                    expired.push(Arc::clone(message));
+                }
+            });
+        for message in expired {
+            if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX)
+                && let Some(old) = self.retained.remove(topic)
+            {
+                self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
+            }
+        }
+        (found, next)
+    }
+
+    /// Goes on with replays that waited for their subscriber.
+    pub(super) fn resume_replays(&mut self) {
+        if self.stalled_replays.is_empty() {
+            return;
+        }
+        for key in core::mem::take(&mut self.stalled_replays) {
+            let Some(replay) = self.replays.get_mut(key) else {
+                continue;
+            };
+            replay.stalled = false;
+            let session = self.sessions.get(replay.session);
+            // Without a client the rest is not sent: a subscription made again brings it.
+            if session.is_none_or(|session| session.connection == NONE) {
+                self.replays.remove(key);
+            } else {
+                self.advance_replay(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use protocol::subscriptions::Subscriber;
+use protocol::topic::{Filter, FilterError, Subscription};
+use protocol::wire::encode;
+use protocol::wire::{
+    PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
+};
+
+use super::input::Flow;
+use super::items::{Item, Member, SessionRef};
+use super::peers::RouteChange;
+use super::session::{Held, SharedName};
+use super::{NONE, Shard};
+
+/// Something that is done when routes are applied and other shards have answered.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    /// Answers that are missing.
+    missing: u32,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    /// Send a SUBACK, then the retained messages.
+    SubAck {
+        connection: u32,
+        serial: u32,
+        packet: Vec<u8>,
+        replays: Vec<ReplayStart>,
+    },
+    /// Tell another shard that the group is joined.
+    Joined { shard: u16, ticket: u32 },
+}
+
+/// Retained messages to send once SUBACK is out.
+#[derive(Debug)]
+pub(super) struct ReplayStart {
+    pub(super) filter: Box<str>,
+    pub(super) qos: QoS,
+    pub(super) identifier: u32,
+}
+
+/// A ticket that waits until this many route changes are applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RouteWait {
+    asked: u64,
+    ticket: u32,
+}
+
+/// What one filter of a SUBSCRIBE led to.
+struct Outcome {
+    code: ReasonCode,
+    /// The owner of the group, if another shard has to answer.
+    joins: Option<u16>,
+    replay: Option<ReplayStart>,
+}
+
+impl Outcome {
+    fn refused(code: ReasonCode) -> Self {
+        Self {
+            code,
+            joins: None,
+            replay: None,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        key: u32,
+        version: Version,
+        subscribe: &Subscribe<'_>,
+    ) -> Flow {
+        if let Some(reason) = self.malformed_filter(subscribe.filters().map(|(text, _)| text)) {
+            return self.broke_protocol(key, reason);
+        }
+        let session = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
+        let identifier = subscribe.identifier.map_or(0, core::num::NonZeroU32::get);
+        let in_use = self.identifier_in_use(session, subscribe.packet_id);
+        let ticket = self.tickets.insert(Ticket {
+            missing: 1,
+            then: Then::Joined {
+                shard: self.id,
+                ticket: NONE,
+            },
+        });
+        let (mut codes, mut replays) = (Vec::new(), Vec::new());
+        let mut missing = 1;
+        for (text, options) in subscribe.filters() {
+            let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
+                _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
+                Ok(parsed) => self.subscribe(session, &parsed, options, identifier, ticket),
+                Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
+            };
+            missing += u32::from(outcome.joins.is_some());
+            codes.push(outcome.code);
+            replays.extend(outcome.replay);
+        }
+        missing += u32::from(self.wait_for_routes(ticket));
+        let mut packet = Vec::new();
+        encode::suback(&mut packet, version, subscribe.packet_id, &codes);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        connection.held_subacks += 1;
+        let serial = connection.serial;
+        if let Some(held) = self.tickets.get_mut(ticket) {
+            let then = Then::SubAck {
+                connection: key,
+                serial,
+                packet,
+                replays,
+            };
+            *held = Ticket { missing, then };
+        }
+        self.ticket_done(ticket);
+        Flow::Continue
+    }
+
+    /// The reaction to a filter that breaks the syntax: the packet is malformed as a whole
+    /// [MQTT-4.7.1-1], [MQTT-4.8.2-1].
+    fn malformed_filter<'a>(&self, filters: impl Iterator<Item = &'a str>) -> Option<ReasonCode> {
+        for text in filters {
+            match Subscription::parse(text, self.limits.max_topic_levels) {
+                Ok(_) | Err(FilterError::TooManyLevels) => {}
+                Err(FilterError::ShareName) => return Some(ReasonCode::PROTOCOL_ERROR),
+                Err(_) => return Some(ReasonCode::MALFORMED_PACKET),
+            }
+        }
+        None
+    }
+
+    /// Whether a QoS 2 message from the client still holds the packet identifier.
+    fn identifier_in_use(&self, session: u32, id: PacketId) -> bool {
+        self.sessions
+            .get(session)
+            .is_some_and(|session| session.inflow.holds(id))
+    }
+
+    fn subscribe(
+        &mut self,
+        session_key: u32,
+        subscription: &Subscription<'_>,
+        options: SubscriptionOptions,
+        identifier: u32,
+        ticket: u32,
+    ) -> Outcome {
+        let Some(session) = self.sessions.get(session_key) else {
+            return Outcome::refused(ReasonCode::UNSPECIFIED_ERROR);
+        };
+        if session.subscriptions.len() >= self.limits.max_subscriptions as usize {
+            return Outcome::refused(ReasonCode::QUOTA_EXCEEDED);
+        }
+        let code = ReasonCode(options.qos as u8);
+        let Some(group) = subscription.group else {
+            let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
+            let replay = match options.retain_handling {
+                RetainHandling::Send => true,
+                RetainHandling::SendIfNew => new,
+                RetainHandling::DontSend => false,
+            };
+            let replay = replay.then(|| ReplayStart {
+                filter: subscription.filter.as_str().into(),
+                qos: options.qos,
+                identifier,
+            });
+            return Outcome {
+                code,
+                joins: None,
+                replay,
+            };
+        };
+        let name = SharedName {
+            group: group.into(),
+            filter: subscription.filter.as_str().into(),
+        };
+        let session_ref = SessionRef {
+            shard: self.id,
+            session: session_key,
+            serial: session.serial,
+        };
+        let member = Member {
+            session: session_ref,
+            options,
+            identifier,
+        };
+        // Retained messages are not sent to shared subscriptions (5.0 section 4.8.2).
+        Outcome {
+            code,
+            joins: self.join(name, member, ticket),
+            replay: None,
+        }
+    }
+
+    /// Enters a subscription into this shard's table. True when it is new.
+    fn subscribe_own(
+        &mut self,
+        session_key: u32,
+        filter: Filter<'_>,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> bool {
+        let subscriber = Subscriber {
+            session: session_key,
+            options,
+            identifier,
+        };
+        let inserted = self.subscriptions.insert(filter, subscriber);
+        if inserted.first {
+            self.change_route(RouteChange::Add(filter.as_str().into()));
+        }
+        let new = inserted.replaced.is_none();
+        if new && let Some(session) = self.sessions.get_mut(session_key) {
+            session.subscriptions.push(Held::Own(inserted.filter));
+        }
+        new
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        key: u32,
+        version: Version,
+        unsubscribe: &Unsubscribe<'_>,
+    ) -> Flow {
+        if let Some(reason) = self.malformed_filter(unsubscribe.filters()) {
+            return self.broke_protocol(key, reason);
+        }
+        let session = self
+            .connections
+            .get(key)
+            .map_or(NONE, |connection| connection.session);
+        let mut codes = Vec::new();
+        for text in unsubscribe.filters() {
+            let existed = Subscription::parse(text, self.limits.max_topic_levels)
+                .is_ok_and(|subscription| self.unsubscribe(session, &subscription));
+            codes.push(if existed {
+                ReasonCode::SUCCESS
+            } else {
+                ReasonCode::NO_SUBSCRIPTION_EXISTED
+            });
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            self.outbox.mark(connection, key);
+            let output = &mut connection.output.bytes;
+            encode::unsuback(output, version, unsubscribe.packet_id, &codes);
+        }
+        Flow::Continue
+    }
+
+    fn unsubscribe(&mut self, session_key: u32, subscription: &Subscription<'_>) -> bool {
+        if let Some(group) = subscription.group {
+            return self.unsubscribe_shared(session_key, group, subscription.filter.as_str());
+        }
+        let Some(removed) = self.subscriptions.remove(subscription.filter, session_key) else {
+            return false;
+        };
+        if removed.last {
+            self.change_route(RouteChange::Remove(subscription.filter.as_str().into()));
+        }
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            let own = |held: &Held| matches!(held, Held::Own(filter) if *filter == removed.filter);
+            if let Some(index) = session.subscriptions.iter().position(own) {
+                session.subscriptions.swap_remove(index);
+            }
+        }
+        true
+    }
+
+    fn unsubscribe_shared(&mut self, session_key: u32, group: &str, filter: &str) -> bool {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return false;
+        };
+        let named = |held: &Held| match held {
+            Held::Shared(name) => *name.group == *group && *name.filter == *filter,
+            Held::Own(_) => false,
+        };
+        let Some(index) = session.subscriptions.iter().position(named) else {
+            return false;
+        };
+        let serial = session.serial;
+        if let Held::Shared(name) = session.subscriptions.swap_remove(index) {
+            let session = SessionRef {
+                shard: self.id,
+                session: session_key,
+                serial,
+            };
+            self.leave(*name, session);
+        }
+        true
+    }
+
+    /// Removes all subscriptions of a session that ends.
+    pub(super) fn drop_subscriptions(&mut self, session_key: u32) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let serial = session.serial;
+        for held in core::mem::take(&mut session.subscriptions) {
+            match held {
+                Held::Own(filter) => {
+                    let text = self
+                        .routes
+                        .is_some()
+                        .then(|| self.subscriptions.text(filter));
+                    let removed = self.subscriptions.remove_by_id(filter, session_key);
+                    if removed.is_some_and(|removed| removed.last)
+                        && let Some(text) = text
+                    {
+                        self.change_route(RouteChange::Remove(text.into()));
+                    }
+                }
+                Held::Shared(name) => {
+                    let session = SessionRef {
+                        shard: self.id,
+                        session: session_key,
+                        serial,
+                    };
+                    self.leave(*name, session);
+                }
+            }
+        }
+    }
+
+    /// Hands a change of routes to the route writer, if there is one.
+    pub(super) fn change_route(&mut self, change: RouteChange) {
+        if self.routes.is_some() {
+            self.route_changes.push(change);
+            self.routes_asked += 1;
+        }
+    }
+
+    /// Makes a ticket wait until all routes asked for are applied. False when they are.
+    pub(super) fn wait_for_routes(&mut self, ticket: u32) -> bool {
+        let waits = self.routes_asked > self.routes_applied;
+        if waits {
+            self.route_waits.push_back(RouteWait {
+                asked: self.routes_asked,
+                ticket,
+            });
+        }
+        waits
+    }
+
+    /// The route changes that wait to go to the route writer.
+    pub(crate) fn take_route_changes(&mut self) -> Vec<RouteChange> {
+        core::mem::take(&mut self.route_changes)
+    }
+
+    /// The route writer has applied this many changes of this shard.
+    pub(crate) fn routes_applied(&mut self, applied: u64) {
+        self.routes_applied = self.routes_applied.max(applied);
+        while let Some(wait) = self.route_waits.front()
+            && wait.asked <= self.routes_applied
+        {
+            let ticket = wait.ticket;
+            self.route_waits.pop_front();
+            self.ticket_done(ticket);
+        }
+    }
+
+    /// One of the answers that a ticket waits for is there.
+    pub(super) fn ticket_done(&mut self, ticket: u32) {
+        let Some(held) = self.tickets.get_mut(ticket) else {
+            return;
+        };
+        held.missing = held.missing.saturating_sub(1);
+        if held.missing > 0 {
+            return;
+        }
+        let Some(done) = self.tickets.remove(ticket) else {
+            return;
+        };
+        match done.then {
+            Then::Joined { shard, ticket } => {
+                if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
+                    peer.push(Item::Joined { ticket });
+                }
+            }
+            Then::SubAck {
+                connection,
+                serial,
+                packet,
+                replays,
+            } => {
+                self.send_suback(connection, serial, &packet, replays);
+            }
+        }
+    }
+
+    /// Takes a ticket for the answer to a join from another shard.
+    pub(super) fn ticket_for_join(&mut self, shard: u16, ticket: u32) {
+        let own = self.tickets.insert(Ticket {
+            missing: 1,
+            then: Then::Joined { shard, ticket },
+        });
+        if !self.wait_for_routes(own) {
+            self.ticket_done(own);
+        }
+    }
+
+    fn send_suback(&mut self, key: u32, serial: u32, packet: &[u8], replays: Vec<ReplayStart>) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.serial != serial || connection.session == NONE {
+            return;
+        }
+        let session = connection.session;
+        connection.held_subacks = connection.held_subacks.saturating_sub(1);
+        self.outbox.mark(connection, key);
+        connection.output.bytes.extend_from_slice(packet);
+        for replay in replays {
+            self.start_replay(session, replay);
+        }
+    }
+}

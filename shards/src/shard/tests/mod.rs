@@ -1,0 +1,22 @@
+//! The logic of several shards together, without sockets, threads or time.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`node`] | several shards in one thread, driven as the engine drives them |
+//! | [`packet`], [`received`] | what clients send and get, by hand |
+//! | [`random`] | chance that repeats exactly |
+//! | the others | facts, by subject |
+
+mod acknowledgements;
+mod connections;
+mod full_rings;
+mod node;
+mod packet;
+mod random;
+mod received;
+mod retained;
+mod routing;
+mod sessions;
+mod shared;
+mod slow_readers;
+mod wills;

@@ -1,0 +1,357 @@
+//! Every key of the configuration: what it takes and what it is for.
+//!
+//! The defaults of `[mqtt]` and of the engine's part of `[shards]` are those of
+//! [`shards::settings`]; a test holds this table to the fields there.
+
+use super::cpu_list::CPU_MAX;
+use super::nearest;
+use super::value::Kind;
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// The dotted path; `*` stands for the name of a listener.
+    pub(crate) path: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// What it is for, in one line. Units are in the name or here.
+    pub(crate) about: &'static str,
+}
+
+/// A row of the table.
+const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key { path, kind, about }
+}
+
+/// The largest value of a 16-bit field.
+const MAX_16: u64 = u16::MAX as u64;
+/// The largest value of a 32-bit field.
+const MAX_32: u64 = u32::MAX as u64;
+/// The largest number that TOML can hold.
+const MAX_TOML: u64 = i64::MAX as u64;
+/// The largest packet of MQTT: remaining length 268,435,455, four bytes of length, one of
+/// type.
+const MAX_PACKET: u64 = 268_435_460;
+
+/// All keys, in the order in which `shardmq check` prints them.
+pub(crate) const KEYS: &[Key] = &[
+    key("node.name", Kind::NodeName, "name of this node, name@host"),
+    key(
+        "data_dir",
+        Kind::Folder,
+        "folder for everything that is kept",
+    ),
+    key(
+        "allow_anonymous",
+        Kind::Boolean,
+        "let in clients without an identity; if not set: only through loopback",
+    ),
+    key(
+        "log.level",
+        Kind::Level,
+        "least important messages that are logged",
+    ),
+    key(
+        "listeners.tcp.*.enabled",
+        Kind::Boolean,
+        "whether this listener is opened",
+    ),
+    key(
+        "listeners.tcp.*.bind",
+        Kind::Bind,
+        "address and port; a port alone follows allow_anonymous",
+    ),
+    key(
+        "listeners.tcp.*.max_connections",
+        Kind::Integer(0, MAX_32),
+        "connections at most; 0: as many as there are file descriptors",
+    ),
+    key(
+        "listeners.tcp.*.backlog",
+        Kind::Integer(1, MAX_16),
+        "connections that wait in the kernel to be accepted, per shard",
+    ),
+    key(
+        "shards.cpus",
+        Kind::Cpus,
+        "CPUs to pin shards to, one each; default: all but control_cpus",
+    ),
+    key(
+        "shards.count",
+        Kind::Integer(1, CPU_MAX as u64 + 1),
+        "number of shards; default: one per CPU",
+    ),
+    key(
+        "shards.control_cpus",
+        Kind::CpusOrNone,
+        "CPUs kept free of shards; default: none below 4 CPUs, else the last",
+    ),
+    key(
+        "shards.ring_entries",
+        Kind::Integer(64, 16_384),
+        "entries of a shard's submission ring",
+    ),
+    key(
+        "shards.receive_buffer_bytes",
+        Kind::Integer(512, 1 << 20),
+        "bytes of one receive buffer",
+    ),
+    key(
+        "shards.receive_buffers",
+        Kind::PowerOfTwo(16, 32_768),
+        "receive buffers of a shard",
+    ),
+    key(
+        "shards.spin_before_sleep_us",
+        Kind::Integer(0, 1_000_000),
+        "microseconds a shard looks for work before it sleeps",
+    ),
+    key(
+        "shards.ring_batches",
+        Kind::Integer(2, 65_536),
+        "batches in the ring between two shards",
+    ),
+    key(
+        "shards.ring_batch_bytes",
+        Kind::Integer(4096, 64 << 20),
+        "bytes of messages in one batch between two shards",
+    ),
+    key(
+        "shards.turn_completions",
+        Kind::Integer(1, 65_536),
+        "completions handled before output is written",
+    ),
+    key(
+        "mqtt.max_packet_size",
+        Kind::Integer(128, MAX_PACKET),
+        "bytes of the largest packet",
+    ),
+    key(
+        "mqtt.max_connect_size",
+        Kind::Integer(128, MAX_PACKET),
+        "bytes of the largest CONNECT",
+    ),
+    key(
+        "mqtt.connect_timeout_ms",
+        Kind::Integer(100, 3_600_000),
+        "milliseconds from accept to a complete CONNECT",
+    ),
+    key(
+        "mqtt.max_clientid_len",
+        Kind::Integer(23, MAX_16),
+        "bytes of the longest client identifier",
+    ),
+    key(
+        "mqtt.max_topic_levels",
+        Kind::Integer(1, MAX_16),
+        "levels of the deepest topic or filter",
+    ),
+    key(
+        "mqtt.max_subscriptions",
+        Kind::Integer(1, MAX_32),
+        "subscriptions of one session",
+    ),
+    key(
+        "mqtt.max_inflight",
+        Kind::Integer(1, MAX_16),
+        "QoS 1 and 2 messages sent to a client before it acknowledges",
+    ),
+    key(
+        "mqtt.max_mqueue_len",
+        Kind::Integer(0, MAX_32),
+        "messages queued for a session",
+    ),
+    key(
+        "mqtt.max_mqueue_bytes",
+        Kind::Integer(0, MAX_32),
+        "bytes queued for a session",
+    ),
+    key(
+        "mqtt.receive_maximum",
+        Kind::Integer(1, MAX_16),
+        "QoS 1 and 2 messages a client may send before they are acknowledged",
+    ),
+    key(
+        "mqtt.session_expiry_max_s",
+        Kind::Integer(0, MAX_32),
+        "longest session expiry in seconds; that of 3.x sessions that are kept",
+    ),
+    key(
+        "mqtt.max_keep_alive_s",
+        Kind::Integer(1, MAX_16),
+        "longest keep alive in seconds",
+    ),
+    key(
+        "mqtt.topic_alias_maximum",
+        Kind::Integer(0, MAX_16),
+        "topic aliases a client may use",
+    ),
+    key(
+        "mqtt.max_output_bytes",
+        Kind::Integer(1024, MAX_32),
+        "bytes that wait for a client that reads slowly",
+    ),
+    key(
+        "mqtt.max_retained_messages",
+        Kind::Integer(0, MAX_32),
+        "retained messages of the node",
+    ),
+    key(
+        "mqtt.max_retained_bytes",
+        Kind::Integer(0, MAX_TOML),
+        "bytes of retained messages",
+    ),
+    key(
+        "mqtt.max_user_properties",
+        Kind::Integer(0, MAX_16),
+        "user properties in one packet",
+    ),
+];
+
+/// What keys begin with.
+const SECTIONS: [&str; 7] = [
+    "node",
+    "log",
+    "listeners",
+    "listeners.tcp",
+    "listeners.tcp.*",
+    "shards",
+    "mqtt",
+];
+
+/// The key that a path means. A listener's name stands where the table has `*`.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| matches(key.path, path))
+}
+
+/// Whether a path is that of a row.
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut names = path.split('.');
+    let same = pattern.split('.').all(|expected| match names.next() {
+        Some(name) => expected == "*" || expected == name,
+        None => false,
+    });
+    same && names.next().is_none()
+}
+
+/// Whether keys begin with this path, so that it must be a table.
+pub(crate) fn is_section(path: &str) -> bool {
+    SECTIONS.iter().any(|section| matches(section, path))
+}
+
+/// The listener that a path belongs to.
+pub(crate) fn listener_of(path: &str) -> Option<&str> {
+    path.strip_prefix("listeners.tcp.")?.split('.').next()
+}
+
+/// Whether a listener can be called this. Environment variables have no case, so names
+/// have none either.
+pub(crate) fn is_listener_name(name: &str) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// What to say about a key that does not exist: the nearest one, and where to find all.
+pub(crate) fn unknown(path: &str) -> String {
+    let name = listener_of(path)
+        .filter(|name| is_listener_name(name))
+        .unwrap_or("default");
+    let named = |path: &&str| path.replace('*', name);
+    let keys: Vec<String> = KEYS.iter().map(|key| named(&key.path)).collect();
+    let sections: Vec<String> = SECTIONS.iter().map(named).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let sections: Vec<&str> = sections.iter().map(String::as_str).collect();
+    let meant = nearest::meant(path, &keys).or_else(|| nearest::meant(path, &sections));
+    match (meant, nearest::nearest(path, &keys)) {
+        (Some(meant), _) => format!("unknown key {path}; did you mean {meant}?"),
+        (None, Some(key)) => {
+            format!("unknown key {path}; the nearest is {key} (`shardmq keys` lists all)")
+        }
+        (None, None) => format!("unknown key {path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+    use shards::settings::{Engine, Mqtt};
+
+    use super::*;
+
+    /// The fields of a settings struct with their defaults.
+    fn fields(settings: impl Serialize) -> toml::Table {
+        toml::Table::try_from(settings).unwrap()
+    }
+
+    fn assert_rows(section: &str, settings: impl Serialize) {
+        for (name, default) in fields(settings) {
+            let path = format!("{section}.{name}");
+            let key = find(&path).unwrap_or_else(|| panic!("{path} has no row in KEYS"));
+            assert!(
+                key.kind.read_bare(&default.to_string()).is_ok(),
+                "default of {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_setting_of_the_data_plane_is_a_key_and_its_default_is_allowed() {
+        assert_rows("mqtt", Mqtt::default());
+        assert_rows("shards", Engine::default());
+    }
+
+    #[test]
+    fn every_key_of_the_data_plane_is_one_of_its_settings_and_its_limits_fit() {
+        let (mqtt, engine) = (fields(Mqtt::default()), fields(Engine::default()));
+        for key in KEYS {
+            let (Kind::Integer(min, max) | Kind::PowerOfTwo(min, max)) = key.kind else {
+                continue;
+            };
+            let (section, name) = key.path.split_once('.').unwrap();
+            for number in [min, max] {
+                let number = toml::Value::Integer(i64::try_from(number).unwrap());
+                let row = toml::Table::from_iter([(name.to_owned(), number)]);
+                match section {
+                    "mqtt" => {
+                        assert!(mqtt.contains_key(name), "{}", key.path);
+                        assert!(row.try_into::<Mqtt>().is_ok(), "{}", key.path);
+                    }
+                    "shards" if name != "count" => {
+                        assert!(engine.contains_key(name), "{}", key.path);
+                        assert!(row.try_into::<Engine>().is_ok(), "{}", key.path);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sections_are_what_keys_begin_with() {
+        for key in KEYS {
+            if let Some((section, _)) = key.path.rsplit_once('.') {
+                assert!(SECTIONS.contains(&section), "{}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_listener_may_have_any_plain_name() {
+        assert!(find("listeners.tcp.inside-1.bind").is_some());
+        assert!(find("listeners.tcp.bind").is_none());
+        assert!(is_section("listeners.tcp.inside-1"));
+        assert!(!is_section("data_dir"));
+        assert!(is_listener_name("inside-1"));
+        assert!(!is_listener_name("Inside"));
+        assert!(!is_listener_name(""));
+    }
+
+    #[test]
+    fn an_unknown_key_of_a_listener_is_answered_with_that_listener() {
+        assert_eq!(
+            unknown("listeners.tcp.inside.bnd"),
+            "unknown key listeners.tcp.inside.bnd; did you mean listeners.tcp.inside.bind?"
+        );
+    }
+}

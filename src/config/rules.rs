@@ -1,0 +1,154 @@
+//! What must hold between settings that are each allowed on their own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::bind::Bind;
+use super::entries::Entries;
+use super::origin::{Origin, Problem};
+use super::value::Value;
+
+/// Everything that does not hold.
+pub(crate) fn check(entries: &Entries) -> Vec<Problem> {
+    let mut problems = listeners_without_address(entries);
+    problems.extend(no_listener(entries));
+    problems.extend(open_to_strangers(entries));
+    problems.extend(address_taken_twice(entries));
+    problems.extend(shards_and_cpus(entries));
+    problems
+}
+
+/// An enabled listener's name, where its address was given, and the address.
+struct Opened {
+    name: String,
+    origin: Origin,
+    bind: Bind,
+}
+
+/// The listeners that are enabled and have an address.
+fn opened(entries: &Entries) -> Vec<Opened> {
+    let names = entries.listeners().into_iter();
+    names
+        .filter_map(|name| {
+            let enabled = entries.get(&format!("listeners.tcp.{name}.enabled"))?;
+            let bind = entries.get(&format!("listeners.tcp.{name}.bind"))?;
+            match (&enabled.value, &bind.value) {
+                (Value::Boolean(true), Value::Bind(address)) => Some(Opened {
+                    name,
+                    origin: bind.origin.clone(),
+                    bind: *address,
+                }),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+fn listeners_without_address(entries: &Entries) -> Vec<Problem> {
+    let names = entries.listeners().into_iter();
+    names
+        .filter(|name| entries.get(&format!("listeners.tcp.{name}.bind")).is_none())
+        .map(|name| {
+            let fields = ["enabled", "max_connections", "backlog"];
+            let origins =
+                fields.map(|field| entries.origin(&format!("listeners.tcp.{name}.{field}")));
+            let given = origins
+                .into_iter()
+                .find(|origin| *origin != Origin::Default);
+            let at = given.unwrap_or(Origin::Default);
+            Problem::new(
+                at,
+                format!("listener {name} has no address: set listeners.tcp.{name}.bind"),
+            )
+        })
+        .collect()
+}
+
+fn no_listener(entries: &Entries) -> Option<Problem> {
+    let origin = || entries.origin("listeners.tcp.default.enabled");
+    opened(entries)
+        .is_empty()
+        .then(|| Problem::new(origin(), "no listener is enabled: nobody could connect"))
+}
+
+/// A version without authentication lets in whoever can reach a listener, so one that
+/// others can reach must be wanted in so many words.
+fn open_to_strangers(entries: &Entries) -> Vec<Problem> {
+    if anonymous_allowed(entries) {
+        return Vec::new();
+    }
+    let reachable = opened(entries)
+        .into_iter()
+        .filter(|listener| !listener.bind.is_loopback());
+    reachable
+        .map(|Opened { name, origin, bind }| {
+            let key = format!("listeners.tcp.{name}.bind");
+            let port = bind.address(false).port();
+            Problem::new(
+                origin,
+                format!(
+                    "{key} = {bind} would let in anybody who can reach it: this version has no \
+                     authentication.\n  \
+                     To let everybody in:     --set {key}={bind} --set allow_anonymous=true\n  \
+                     To stay on this machine: --set {key}=127.0.0.1:{port}"
+                ),
+            )
+        })
+        .collect()
+}
+
+/// Whether `allow_anonymous = true` was given.
+fn anonymous_allowed(entries: &Entries) -> bool {
+    entries
+        .get("allow_anonymous")
+        .is_some_and(|entry| entry.value == Value::Boolean(true))
+}
+
+fn address_taken_twice(entries: &Entries) -> Vec<Problem> {
+    let mut seen: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for listener in opened(entries) {
+        let address = listener.bind.address(anonymous_allowed(entries));
+        if address.port() == 0 {
+            continue;
+        }
+        if let Some(other) = seen.insert(address, listener.name.clone()) {
+            let text = format!(
+                "listeners {other} and {} both bind {address}",
+                listener.name
+            );
+            problems.push(Problem::new(listener.origin, text));
+        }
+    }
+    problems
+}
+
+fn shards_and_cpus(entries: &Entries) -> Vec<Problem> {
+    let list = |path| match entries.get(path).map(|entry| &entry.value) {
+        Some(Value::Cpus(cpus)) => Some(cpus),
+        _ => None,
+    };
+    let count = match entries.get("shards.count").map(|entry| &entry.value) {
+        Some(Value::Integer(count)) => *count,
+        _ => 0,
+    };
+    let Some(cpus) = list("shards.cpus") else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
+    if count > cpus.len() as u64 {
+        let text = format!(
+            "shards.count = {count}, but shards.cpus = {cpus} has {}",
+            cpus.len()
+        );
+        problems.push(Problem::new(entries.origin("shards.count"), text));
+    }
+    let both = list("shards.control_cpus")
+        .map(|control| control.common(cpus))
+        .unwrap_or_default();
+    if !both.is_empty() {
+        let text = format!("CPUs {both} are in shards.control_cpus and in shards.cpus");
+        problems.push(Problem::new(entries.origin("shards.control_cpus"), text));
+    }
+    problems
+}

@@ -1,0 +1,330 @@
+//! Values of settings: what each kind of key takes, and how it is read and written.
+
+use std::fmt;
+
+use log::LevelFilter;
+use toml::de::{DeInteger, DeValue};
+
+use super::bind::Bind;
+use super::cpu_list::CpuList;
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// A port, or an address and a port.
+    Bind,
+    /// `true` or `false`.
+    Boolean,
+    /// CPUs, at least one.
+    Cpus,
+    /// CPUs, perhaps none.
+    CpusOrNone,
+    /// A path of a folder.
+    Folder,
+    /// A whole number in a range, both ends included.
+    Integer(u64, u64),
+    /// A level of the log.
+    Level,
+    /// `name@host`.
+    NodeName,
+    /// A power of two in a range, both ends included.
+    PowerOfTwo(u64, u64),
+}
+
+/// A value as the configuration file, the environment or the command line has it,
+/// before anything is known about the key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Raw {
+    /// `true`, `false`.
+    Boolean(bool),
+    /// A whole number, as wide as TOML allows and wider.
+    Integer(i128),
+    /// An array.
+    List(Vec<Self>),
+    /// Something that no key takes, by its name in TOML.
+    Other(&'static str),
+    /// A string.
+    Text(String),
+}
+
+/// A value that its key takes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Value {
+    /// Of [`Kind::Bind`].
+    Bind(Bind),
+    /// Of [`Kind::Boolean`].
+    Boolean(bool),
+    /// Of [`Kind::Cpus`] and [`Kind::CpusOrNone`].
+    Cpus(CpuList),
+    /// Of [`Kind::Integer`] and [`Kind::PowerOfTwo`].
+    Integer(u64),
+    /// Of [`Kind::Level`].
+    Level(LevelFilter),
+    /// Of [`Kind::Folder`] and [`Kind::NodeName`].
+    Text(String),
+}
+
+impl Kind {
+    /// What is allowed, in words that end an error message.
+    pub(crate) fn allowed(self) -> String {
+        match self {
+            Self::Bind => "a port or an address with a port, such as 1883, 127.0.0.1:1883, \
+                           0.0.0.0:1883 or [::]:1883"
+                .to_owned(),
+            Self::Boolean => "true or false".to_owned(),
+            Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
+            Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
+            Self::Folder => "a path".to_owned(),
+            Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
+            Self::Level => "off, error, warn, info, debug or trace".to_owned(),
+            Self::NodeName => "name@host of letters, digits and . _ - (the host may have : [ ] \
+                               too), such as shardmq1@10.0.0.5"
+                .to_owned(),
+            Self::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
+        }
+    }
+
+    /// Reads a value, or says in one clause what is wrong with it.
+    pub(crate) fn read(self, raw: &Raw) -> Result<Value, String> {
+        self.value(raw).map_err(|reason| match reason {
+            Some(reason) => format!("{raw}: {reason}; allowed: {}", self.allowed()),
+            None => format!("{raw} is not allowed; allowed: {}", self.allowed()),
+        })
+    }
+
+    /// Reads a value from the environment or the command line: TOML, except that a
+    /// string needs no quotes.
+    pub(crate) fn read_bare(self, text: &str) -> Result<Value, String> {
+        let text = text.trim();
+        let takes_toml = match self {
+            Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
+            Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
+            Self::Bind | Self::Folder | Self::Level | Self::NodeName => {
+                text.starts_with(['"', '\''])
+            }
+        };
+        let toml = DeValue::parse(text).ok().filter(|_| takes_toml);
+        self.read(&toml.map_or_else(
+            || Raw::Text(text.to_owned()),
+            |toml| Raw::of(toml.get_ref()),
+        ))
+    }
+
+    /// Reads a value. The error is a reason worth saying, if there is one beyond what is
+    /// allowed.
+    fn value(self, raw: &Raw) -> Result<Value, Option<String>> {
+        match (self, raw) {
+            (Self::Boolean, Raw::Boolean(value)) => Ok(Value::Boolean(*value)),
+            (Self::Integer(min, max), Raw::Integer(number)) => {
+                in_range(*number, min, max).map(Value::Integer).ok_or(None)
+            }
+            (Self::PowerOfTwo(min, max), Raw::Integer(number)) => in_range(*number, min, max)
+                .filter(|number| number.is_power_of_two())
+                .map(Value::Integer)
+                .ok_or(None),
+            (Self::Bind, Raw::Integer(port)) => in_range(*port, 0, u64::from(u16::MAX))
+                .and_then(|port| u16::try_from(port).ok())
+                .map(|port| Value::Bind(Bind::Port(port)))
+                .ok_or(None),
+            (Self::Cpus | Self::CpusOrNone, Raw::Integer(_) | Raw::List(_)) => {
+                self.value(&Raw::Text(listed(raw).ok_or(None)?))
+            }
+            (_, Raw::Text(text)) => self.value_of_text(text),
+            _ => Err(None),
+        }
+    }
+
+    /// Reads a value that was written as a string.
+    fn value_of_text(self, text: &str) -> Result<Value, Option<String>> {
+        match self {
+            Self::Bind => text.parse().map(Value::Bind).map_err(|()| None),
+            Self::Cpus | Self::CpusOrNone => {
+                let cpus: CpuList = text.parse().map_err(Some)?;
+                if cpus.is_empty() && self == Self::Cpus {
+                    return Err(Some("at least one CPU is needed".to_owned()));
+                }
+                Ok(Value::Cpus(cpus))
+            }
+            Self::Folder if !text.is_empty() && !text.contains('\0') => {
+                Ok(Value::Text(text.to_owned()))
+            }
+            Self::Level => text.parse().map(Value::Level).map_err(|_| None),
+            Self::NodeName if is_node_name(text) => Ok(Value::Text(text.to_owned())),
+            _ => Err(None),
+        }
+    }
+}
+
+/// A number if it is in the range.
+fn in_range(number: i128, min: u64, max: u64) -> Option<u64> {
+    u64::try_from(number)
+        .ok()
+        .filter(|number| (min..=max).contains(number))
+}
+
+/// CPUs given as a number or an array of numbers and strings, in the list notation.
+fn listed(raw: &Raw) -> Option<String> {
+    match raw {
+        Raw::Integer(cpu) => Some(cpu.to_string()),
+        Raw::List(items) => {
+            let parts: Option<Vec<String>> = items.iter().map(listed).collect();
+            parts.map(|parts| parts.join(","))
+        }
+        Raw::Text(text) => Some(text.clone()),
+        Raw::Boolean(_) | Raw::Other(_) => None,
+    }
+}
+
+/// `name@host`. The characters are those that neither a topic nor a host name gives a
+/// meaning of its own.
+fn is_node_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    text.len() <= 255
+        && text.split_once('@').is_some_and(|(name, host)| {
+            !name.is_empty()
+                && !host.is_empty()
+                && name.bytes().all(plain)
+                && host
+                    .bytes()
+                    .all(|byte| plain(byte) || b":[]".contains(&byte))
+        })
+}
+
+impl Raw {
+    /// What a TOML document holds.
+    pub(crate) fn of(toml: &DeValue<'_>) -> Self {
+        match toml {
+            DeValue::Array(items) => {
+                Self::List(items.iter().map(|i| Self::of(i.get_ref())).collect())
+            }
+            DeValue::Boolean(value) => Self::Boolean(*value),
+            DeValue::Datetime(_) => Self::Other("a date or time"),
+            DeValue::Float(_) => Self::Other("a number with a fraction"),
+            DeValue::Integer(number) => Self::Integer(integer(number)),
+            DeValue::String(text) => Self::Text(text.clone().into_owned()),
+            DeValue::Table(_) => Self::Other("a table"),
+        }
+    }
+}
+
+/// The number, or one that is out of every range.
+fn integer(number: &DeInteger<'_>) -> i128 {
+    i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX)
+}
+
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean(value) => value.fmt(f),
+            Self::Integer(number) => number.fmt(f),
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(Self::to_string).collect();
+                write!(f, "[{}]", items.join(", "))
+            }
+            Self::Other(name) => f.write_str(name),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+impl From<&Value> for toml::Value {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Bind(Bind::Port(port)) => Self::Integer((*port).into()),
+            Value::Bind(Bind::Address(address)) => Self::String(address.to_string()),
+            Value::Boolean(value) => Self::Boolean(*value),
+            Value::Cpus(cpus) => Self::String(cpus.to_string()),
+            Value::Integer(number) => Self::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
+            Value::Level(level) => Self::String(level.as_str().to_ascii_lowercase()),
+            Value::Text(text) => Self::String(text.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    /// Writes TOML.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        toml::Value::from(self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_on_the_command_line_needs_no_quotes() {
+        let bare = Kind::Folder.read_bare("/var/lib/shardmq").unwrap();
+        assert_eq!(Kind::Folder.read_bare("\"/var/lib/shardmq\""), Ok(bare));
+        assert_eq!(
+            Kind::Folder.read_bare("true"),
+            Ok(Value::Text("true".to_owned()))
+        );
+        assert_eq!(
+            Kind::Integer(0, 2000).read_bare("1_000"),
+            Ok(Value::Integer(1000))
+        );
+        assert_eq!(
+            Kind::Bind.read_bare("[::]:1883").unwrap().to_string(),
+            "\"[::]:1883\""
+        );
+    }
+
+    #[test]
+    fn cpus_may_be_a_string_a_number_or_an_array() {
+        for text in ["0-2", "\"0-2\"", "[0, 1, 2]", "[\"0-1\", 2]"] {
+            assert_eq!(
+                Kind::Cpus.read_bare(text).unwrap().to_string(),
+                "\"0-2\"",
+                "{text}"
+            );
+        }
+        assert_eq!(Kind::Cpus.read_bare("4").unwrap().to_string(), "\"4\"");
+    }
+
+    #[test]
+    fn only_a_key_that_takes_no_cpus_takes_none() {
+        assert!(Kind::CpusOrNone.read_bare("").is_ok());
+        assert!(Kind::Cpus.read_bare("").is_err());
+    }
+
+    #[test]
+    fn the_complaint_names_the_value_and_what_is_allowed() {
+        let complaint = Kind::Integer(1, 65535).read(&Raw::Integer(0)).unwrap_err();
+        assert_eq!(
+            complaint,
+            "0 is not allowed; allowed: a whole number from 1 to 65535"
+        );
+        let complaint = Kind::Boolean.read_bare("yes").unwrap_err();
+        assert_eq!(complaint, "\"yes\" is not allowed; allowed: true or false");
+        let complaint = Kind::Cpus.read_bare("3-1").unwrap_err();
+        assert!(complaint.starts_with("\"3-1\": the range 3-1 runs backwards; allowed: "));
+    }
+
+    #[test]
+    fn numbers_beyond_every_width_are_out_of_range() {
+        let huge = "99999999999999999999999999999999999999999999";
+        assert!(Kind::Integer(0, u64::MAX).read_bare(huge).is_err());
+        assert!(Kind::Integer(0, 10).read_bare("-1").is_err());
+        assert!(Kind::Bind.read_bare("65536").is_err());
+    }
+
+    #[test]
+    fn only_powers_of_two_are_powers_of_two() {
+        assert!(Kind::PowerOfTwo(16, 64).read_bare("32").is_ok());
+        assert!(Kind::PowerOfTwo(16, 64).read_bare("33").is_err());
+        assert!(Kind::PowerOfTwo(16, 64).read_bare("128").is_err());
+    }
+
+    #[test]
+    fn a_node_name_has_a_name_and_a_host() {
+        for good in ["shardmq@127.0.0.1", "a@b", "n-1@host.example", "n@[::1]"] {
+            assert!(Kind::NodeName.read_bare(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "", "shardmq", "@host", "name@", "a/b@c", "a@b@c", "a@#", "a b@c",
+        ] {
+            assert!(Kind::NodeName.read_bare(bad).is_err(), "{bad}");
+        }
+    }
+}
