@@ -172,6 +172,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
+    stats.reverse();
     let running = Running {
         threads,
         stopper,

@@ -46,6 +46,9 @@ impl Shard {
         let Ok(topic) = TopicName::parse(topic, self.limits.max_topic_levels) else {
             return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
+        if self.has_too_many_properties(&publish.properties) {
+            return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
+        }
         if topic.as_str().starts_with("$SYS/") {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
@@ -182,6 +185,12 @@ impl Shard {
             aliases.set(alias, publish.topic);
         }
         aliases.topic(alias).ok_or(ReasonCode::PROTOCOL_ERROR)
+    }
+
+    #[inline]
+    pub(super) fn has_too_many_properties(&self, properties: &PublishProperties<'_>) -> bool {
+        !properties.is_empty()
+            && properties.user_properties().len() > usize::from(self.limits.max_user_properties)
     }
 
     fn is_repeated(&self, session: u32, id: Option<PacketId>) -> bool {
