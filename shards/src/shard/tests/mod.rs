@@ -2,13 +2,15 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`node`] | several shards in one thread, driven as the engine drives them |
+//! | [`node`] | several shards in one thread |
+//! | [`engine`], [`socket`] | what the engine and the kernel do for them |
 //! | [`packet`], [`received`] | what clients send and get, by hand |
 //! | [`random`] | chance that repeats exactly |
 //! | the others | facts, by subject |
 
 mod acknowledgements;
 mod connections;
+mod engine;
 mod full_rings;
 mod node;
 mod packet;
@@ -19,4 +21,5 @@ mod routing;
 mod sessions;
 mod shared;
 mod slow_readers;
+mod socket;
 mod wills;

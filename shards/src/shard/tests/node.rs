@@ -1,24 +1,19 @@
-//! Several shards in one thread, with what the engine does for them carried out by hand:
-//! sockets, rings between the shards, the route writer and the clock. What happens when
-//! is decided by a seed, and a shard gets a turn only when its engine would wake up.
+//! Several shards in one thread, with clients, rings between the shards, the route writer
+//! and a clock. What happens when is decided by a seed, and a shard gets a turn only when
+//! its engine would wake up.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use protocol::wire::Version;
-use shard_sync::routes::{Destination, RouteWriter, route_index};
+use shard_sync::routes::route_index;
 
-use super::super::{Batch, Handover, Input, RouteChange, Shard, ShardSetup, Stats};
+use super::super::{Shard, ShardSetup, Stats};
+use super::engine::{Engine, Ring, Routes};
 use super::packet::{self, Connect, Publish};
 use super::random::Random;
-use super::received::{Delivery, Received, take_packets};
+use super::received::{Delivery, Received};
+use super::socket::Socket;
 use crate::settings::Mqtt;
-
-/// Bytes that one receive operation brings.
-const RECEIVE_BYTES: usize = 8 << 10;
-
-/// How long a closing connection may take to take its last bytes, in milliseconds.
-const CUT_OFF_MS: u64 = 2000;
 
 /// Turns after which a node that has not come to rest never will.
 const TURNS_MAX: usize = 1_000_000;
@@ -53,53 +48,14 @@ pub(super) struct Node {
     pub(super) shards: Vec<Shard>,
     pub(super) now_ms: u64,
     pub(super) random: Random,
-    ring_batches: usize,
-    sockets: Vec<Socket>,
-    /// By shard: the sockets it holds, by the key of their connection.
-    held: Vec<BTreeMap<u32, Client>>,
-    /// By shard: connections whose output was sent since they were flushed.
-    sent: Vec<Vec<u32>>,
-    /// By sender and receiver.
-    rings: Vec<Vec<Ring>>,
-    pub(super) routes: Routes,
-}
-
-#[derive(Default)]
-struct Ring {
-    batches: VecDeque<Box<Batch>>,
-    /// The receiver does not look.
-    held: bool,
-}
-
-/// The route writer.
-pub(super) struct Routes {
-    pub(super) index: Option<RouteWriter>,
+    pub(super) ring_batches: usize,
+    /// By client.
+    pub(super) sockets: Vec<Socket>,
     /// By shard.
-    changes: Vec<VecDeque<RouteChange>>,
-    applied: Vec<u64>,
-    /// As the shard has last read it.
-    seen: Vec<u64>,
-    held: bool,
-}
-
-/// A connection, from the kernel's point of view.
-struct Socket {
-    version: Version,
-    /// Sent by the client and not received by the shard.
-    to_broker: VecDeque<u8>,
-    /// The client has closed its side.
-    ended: bool,
-    /// Under way to the client.
-    sending: Vec<u8>,
-    /// The client takes what comes.
-    reads: bool,
-    from_broker: Vec<u8>,
-    /// Packets from the broker that were taken apart and put back.
-    packets: Vec<Received>,
-    /// When the broker cuts it off, once it is closing.
-    cut_off_ms: Option<u64>,
-    /// Nothing comes any more.
-    closed: bool,
+    pub(super) engines: Vec<Engine>,
+    /// By sender and receiver.
+    pub(super) rings: Vec<Vec<Ring>>,
+    pub(super) routes: Routes,
 }
 
 impl Node {
@@ -133,18 +89,11 @@ impl Node {
             random: Random::new(setup.seed),
             ring_batches: setup.ring_batches,
             sockets: Vec::new(),
-            held: vec![BTreeMap::new(); count],
-            sent: vec![Vec::new(); count],
+            engines: (0..count).map(|_| Engine::default()).collect(),
             rings: (0..count)
                 .map(|_| (0..count).map(|_| Ring::default()).collect())
                 .collect(),
-            routes: Routes {
-                index: (count > 1).then_some(index),
-                changes: vec![VecDeque::new(); count],
-                applied: vec![0; count],
-                seen: vec![0; count],
-                held: false,
-            },
+            routes: Routes::new((count > 1).then_some(index), count),
         }
     }
 
@@ -165,21 +114,11 @@ impl Node {
     /// Opens a connection, which the given shard accepts.
     pub(super) fn open(&mut self, shard: u16, version: Version) -> Client {
         let client = self.sockets.len();
-        self.sockets.push(Socket {
-            version,
-            to_broker: VecDeque::new(),
-            ended: false,
-            sending: Vec::new(),
-            reads: true,
-            from_broker: Vec::new(),
-            packets: Vec::new(),
-            cut_off_ms: None,
-            closed: false,
-        });
+        self.sockets.push(Socket::new(version));
         let shard = usize::from(shard);
         self.shards[shard].set_now(self.now_ms);
         let key = self.shards[shard].opened();
-        self.held[shard].insert(key, client);
+        self.engines[shard].sockets.insert(key, client);
         client
     }
 
@@ -279,10 +218,7 @@ impl Node {
 
     /// Takes the packets that have come.
     pub(super) fn take(&mut self, client: Client) -> Vec<Received> {
-        let socket = &mut self.sockets[client];
-        let mut packets = std::mem::take(&mut socket.packets);
-        packets.extend(take_packets(socket.version, &mut socket.from_broker));
-        packets
+        self.sockets[client].take()
     }
 
     /// Takes the messages that have come; no other packets have.
@@ -335,13 +271,7 @@ impl Node {
         let count = self.shards.len();
         let runnable = (0..count).filter(|shard| self.is_runnable(*shard));
         let mut runnable: Vec<usize> = runnable.collect();
-        if !self.routes.held
-            && self
-                .routes
-                .changes
-                .iter()
-                .any(|changes| !changes.is_empty())
-        {
+        if self.routes.is_runnable() {
             runnable.push(count);
         }
         if runnable.is_empty() {
@@ -361,10 +291,9 @@ impl Node {
         let target = self.now_ms + ms;
         loop {
             self.settle();
-            let timers = self.shards.iter().filter_map(Shard::next_deadline_ms);
-            let cut_offs = self.held.iter().flat_map(BTreeMap::values);
-            let cut_offs = cut_offs.filter_map(|client| self.sockets[*client].cut_off_ms);
-            let next = timers.chain(cut_offs).min().unwrap_or(u64::MAX);
+            let shards = 0..self.shards.len();
+            let timers = shards.filter_map(|shard| self.next_deadline_ms(shard));
+            let next = timers.min().unwrap_or(u64::MAX);
             if next > target {
                 break;
             }
@@ -401,204 +330,5 @@ impl Node {
         if let Some(index) = &self.routes.index {
             assert!(index.is_empty(), "{} filters have a route", index.len());
         }
-    }
-
-    /// Whether the engine of a shard would wake up.
-    fn is_runnable(&self, shard: usize) -> bool {
-        let logic = &self.shards[shard];
-        let others = 0..self.shards.len();
-        let mut held = self.held[shard].iter();
-        !self.sent[shard].is_empty()
-            || !logic.outbox.dirty.is_empty()
-            || logic.has_work()
-            || logic
-                .next_deadline_ms()
-                .is_some_and(|due| due <= self.now_ms)
-            || self.routes.applied[shard] > self.routes.seen[shard]
-            || others
-                .clone()
-                .any(|from| self.rings[from][shard].is_ready())
-            || others.clone().any(|to| {
-                logic.has_batch(to as u16)
-                    && self.rings[shard][to].batches.len() < self.ring_batches
-            })
-            || held.any(|(key, client)| {
-                let socket = &self.sockets[*client];
-                socket.can_send() || socket.is_due(self.now_ms) || self.has_input(shard, *key)
-            })
-    }
-
-    /// Whether a receive operation is under way that ends.
-    fn has_input(&self, shard: usize, key: u32) -> bool {
-        let socket = &self.sockets[self.held[shard][&key]];
-        let wanted = match self.shards[shard].input(key) {
-            Input::Wanted | Input::WantedOnce => true,
-            Input::Paused => !self.shards[shard].is_full(key),
-            Input::Leaving => false,
-        };
-        wanted && (socket.ended || !socket.to_broker.is_empty())
-    }
-
-    fn apply_routes(&mut self) {
-        let Some(index) = &mut self.routes.index else {
-            return;
-        };
-        let shard = self.random.below(self.shards.len());
-        let count = self.random.below(3) + 1;
-        for _ in 0..count {
-            let Some(change) = self.routes.changes[shard].pop_front() else {
-                return;
-            };
-            let destination = Destination::Shard(shard as u8);
-            match change {
-                RouteChange::Add(filter) => {
-                    index.add(&filter, destination).expect("an index with room");
-                }
-                RouteChange::Remove(filter) => {
-                    index.remove(&filter, destination);
-                }
-            }
-            self.routes.applied[shard] += 1;
-        }
-    }
-
-    /// A turn of a shard, step by step as in the engine.
-    fn turn(&mut self, shard: usize) {
-        self.shards[shard].set_now(self.now_ms);
-        self.complete_operations(shard);
-        self.take_batches(shard);
-        self.shards[shard].tick();
-        self.shards[shard].finish_turn();
-        for handover in self.shards[shard].take_handovers() {
-            self.hand_over(shard, handover);
-        }
-        self.flush(shard);
-        self.send_batches(shard);
-    }
-
-    fn complete_operations(&mut self, shard: usize) {
-        let keys: Vec<u32> = self.held[shard].keys().copied().collect();
-        for key in keys {
-            let client = self.held[shard][&key];
-            if self.sockets[client].is_due(self.now_ms) {
-                self.end(shard, key);
-                continue;
-            }
-            let socket = &mut self.sockets[client];
-            if socket.can_send() && !self.random.one_in(4) {
-                socket.from_broker.append(&mut socket.sending);
-                self.sent[shard].push(key);
-            }
-            if self.has_input(shard, key) && !self.random.one_in(4) {
-                self.receive(shard, key);
-            }
-        }
-    }
-
-    fn receive(&mut self, shard: usize, key: u32) {
-        let client = self.held[shard][&key];
-        let socket = &mut self.sockets[client];
-        let waiting = socket.to_broker.len().min(RECEIVE_BYTES);
-        if waiting == 0 {
-            self.end(shard, key);
-            return;
-        }
-        let count = if self.random.one_in(3) {
-            self.random.below(waiting) + 1
-        } else {
-            waiting
-        };
-        let input: Vec<u8> = socket.to_broker.drain(..count).collect();
-        self.shards[shard].received(key, &input);
-    }
-
-    /// The connection is over on both sides.
-    fn end(&mut self, shard: usize, key: u32) {
-        self.shards[shard].closed_by_peer(key);
-        self.shards[shard].release(key);
-        if let Some(client) = self.held[shard].remove(&key) {
-            self.sockets[client].closed = true;
-            self.sockets[client].sending = Vec::new();
-        }
-    }
-
-    fn take_batches(&mut self, shard: usize) {
-        for from in 0..self.shards.len() {
-            if !self.rings[from][shard].is_ready() || self.random.one_in(4) {
-                continue;
-            }
-            let Some(batch) = self.rings[from][shard].batches.pop_front() else {
-                continue;
-            };
-            let mut arrived = Vec::new();
-            let adopt = &mut |connection| arrived.push(connection);
-            self.shards[shard].handle_batch(from as u16, batch, adopt);
-            for connection in arrived {
-                let key = self.shards[shard].opened();
-                self.held[shard].insert(key, connection.fd as Client);
-                self.shards[shard].received(key, &connection.input);
-            }
-        }
-        self.routes.seen[shard] = self.routes.applied[shard];
-        self.shards[shard].routes_applied(self.routes.seen[shard]);
-    }
-
-    fn hand_over(&mut self, shard: usize, handover: Handover) {
-        let Some(client) = self.held[shard].remove(&handover.connection) else {
-            return;
-        };
-        self.shards[shard].release(handover.connection);
-        self.shards[shard].send_connection(handover, client as i32, 0);
-    }
-
-    fn flush(&mut self, shard: usize) {
-        let mut dirty = std::mem::take(&mut self.sent[shard]);
-        self.shards[shard].take_dirty(&mut dirty);
-        for key in dirty {
-            let Some(&client) = self.held[shard].get(&key) else {
-                continue;
-            };
-            let Some(flush) = self.shards[shard].flush(key) else {
-                continue;
-            };
-            let socket = &mut self.sockets[client];
-            if socket.sending.is_empty() {
-                std::mem::swap(&mut socket.sending, flush.output);
-            }
-            if flush.close && socket.sending.is_empty() {
-                self.end(shard, key);
-            } else if flush.close && socket.cut_off_ms.is_none() {
-                socket.cut_off_ms = Some(self.now_ms + CUT_OFF_MS);
-            }
-        }
-    }
-
-    fn send_batches(&mut self, shard: usize) {
-        for (to, ring) in self.rings[shard].iter_mut().enumerate() {
-            if ring.batches.len() < self.ring_batches
-                && let Some(batch) = self.shards[shard].take_batch(to as u16)
-            {
-                ring.batches.push_back(batch);
-            }
-        }
-        let changes = self.shards[shard].take_route_changes();
-        self.routes.changes[shard].extend(changes);
-    }
-}
-
-impl Ring {
-    fn is_ready(&self) -> bool {
-        !self.held && !self.batches.is_empty()
-    }
-}
-
-impl Socket {
-    /// A send operation is under way that ends.
-    fn can_send(&self) -> bool {
-        self.reads && !self.sending.is_empty()
-    }
-
-    fn is_due(&self, now_ms: u64) -> bool {
-        self.cut_off_ms.is_some_and(|due| due <= now_ms)
     }
 }
