@@ -99,6 +99,20 @@ fn too_little_locked_memory_is_named() {
 }
 
 #[test]
+fn too_few_open_files_are_named() {
+    let folder = Folder::new();
+    let mut command = folder.shardmq(&["--bind", ANY_PORT, "--shards", "1"]);
+    outcome(without(
+        &mut command,
+        Without::Limit(libc::RLIMIT_NOFILE, 50, 50),
+    ))
+    .failed_with(&[
+        "the limit of open files is too low: 50",
+        "LimitNOFILE=1048576",
+    ]);
+}
+
+#[test]
 fn a_cpu_that_is_not_on_this_machine_is_named() {
     let folder = Folder::new();
     folder

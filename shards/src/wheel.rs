@@ -132,7 +132,12 @@ impl<T: Copy> TimerWheel<T> {
     /// [`Self::advance`], but touches at most `limit` timers, those that fire and those that
     /// only cascade. Returns whether work is left: then call again, with this time or a
     /// later one.
-    pub(crate) fn advance_at_most(&mut self, now_ms: u64, limit: usize, fire: &mut impl FnMut(T)) -> bool {
+    pub(crate) fn advance_at_most(
+        &mut self,
+        now_ms: u64,
+        limit: usize,
+        fire: &mut impl FnMut(T),
+    ) -> bool {
         let target_ms = now_ms.max(self.now_ms);
         let mut left = limit;
         while let Some(slot) = self.reach_slot(target_ms) {

@@ -7,9 +7,9 @@ use super::origin::Origin;
 
 /// What the names of our variables begin with, in any case.
 const PREFIX: &str = "SHARDMQ_";
-/// Variables with our prefix that are no settings: the configuration file's path, and
-/// those of our tests, which a broker that they start inherits.
-const OTHERS: [&str; 3] = [CONFIG, "SHARDMQ_REQUIRE_CLIENTS", "SHARDMQ_TEST_BROKER"];
+/// What the names of our tests' variables begin with. A broker that a test starts inherits
+/// them.
+const OF_TESTS: [&str; 2] = ["SHARDMQ_REQUIRE_", "SHARDMQ_TEST_"];
 /// The variable that names the configuration file.
 pub(crate) const CONFIG: &str = "SHARDMQ_CONFIG";
 
@@ -23,7 +23,8 @@ pub(crate) fn read(variables: &[(OsString, OsString)], entries: &mut Entries) {
         let Some(name) = upper.strip_prefix(PREFIX) else {
             continue;
         };
-        if OTHERS.contains(&upper.as_str()) || is_of_kubernetes(name) {
+        let of_tests = OF_TESTS.iter().any(|prefix| upper.starts_with(prefix));
+        if upper == CONFIG || of_tests || is_of_kubernetes(name) {
             continue;
         }
         let path = name.to_ascii_lowercase().replace("__", ".");
@@ -99,6 +100,7 @@ mod tests {
         let (_, problems) = read_all(&[
             ("SHARDMQ_CONFIG", "x.toml"),
             ("SHARDMQ_REQUIRE_CLIENTS", "1"),
+            ("SHARDMQ_TEST_PATIENCE", "30"),
             ("SHARDMQ_SERVICE_HOST", "10.0.0.1"),
             ("SHARDMQ_SERVICE_PORT_MQTT", "1883"),
             ("SHARDMQ_PORT", "tcp://10.0.0.1:1883"),

@@ -257,18 +257,18 @@ pub(crate) fn unknown(path: &str) -> String {
     let name = listener_of(path)
         .filter(|name| is_listener_name(name))
         .unwrap_or("default");
-    let known: Vec<String> = SECTIONS
-        .iter()
-        .copied()
-        .chain(KEYS.iter().map(|key| key.path))
-        .map(|path| path.replace('*', name))
-        .collect();
-    match nearest::nearest(path, known.iter().map(String::as_str)) {
-        Some((key, true)) => format!("unknown key {path}; did you mean {key}?"),
-        Some((key, false)) => {
+    let named = |path: &&str| path.replace('*', name);
+    let keys: Vec<String> = KEYS.iter().map(|key| named(&key.path)).collect();
+    let sections: Vec<String> = SECTIONS.iter().map(named).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let sections: Vec<&str> = sections.iter().map(String::as_str).collect();
+    let meant = nearest::meant(path, &keys).or_else(|| nearest::meant(path, &sections));
+    match (meant, nearest::nearest(path, &keys)) {
+        (Some(meant), _) => format!("unknown key {path}; did you mean {meant}?"),
+        (None, Some(key)) => {
             format!("unknown key {path}; the nearest is {key} (`shardmq keys` lists all)")
         }
-        None => format!("unknown key {path}"),
+        (None, None) => format!("unknown key {path}"),
     }
 }
 

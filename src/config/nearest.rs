@@ -1,19 +1,26 @@
 //! The known key that somebody who wrote an unknown one probably meant.
 
-use strsim::damerau_levenshtein;
+use strsim::{damerau_levenshtein, jaro_winkler};
 
-/// The nearest of the known keys, and whether it is near enough to be what was meant.
+/// The known key that was meant, if one is near enough.
 ///
 /// A key in the wrong section counts as near: `max_inflight` means `mqtt.max_inflight`.
-pub(crate) fn nearest<'a>(
-    unknown: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Option<(&'a str, bool)> {
-    let (distance, key) = known
-        .map(|key| (distance(unknown, key), key))
-        .min_by_key(|(distance, _)| *distance)?;
+pub(crate) fn meant<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let key = known
+        .iter()
+        .copied()
+        .min_by_key(|key| distance(unknown, key))?;
     let length = unknown.len().min(key.len());
-    Some((key, distance <= 2.max(length / 4)))
+    (distance(unknown, key) <= 2.max(length / 4)).then_some(key)
+}
+
+/// The known key that looks most like an unknown one, above all at its beginning.
+pub(crate) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let likeness = |key: &&str| jaro_winkler(unknown, key);
+    known
+        .iter()
+        .copied()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Edits from one key to the other, over the whole path or over the last name alone
@@ -41,9 +48,7 @@ mod tests {
     ];
 
     fn meant(unknown: &str) -> Option<&'static str> {
-        nearest(unknown, KNOWN.into_iter())
-            .filter(|(_, near)| *near)
-            .map(|(key, _)| key)
+        super::meant(unknown, &KNOWN)
     }
 
     #[test]
@@ -64,8 +69,12 @@ mod tests {
     }
 
     #[test]
-    fn something_else_altogether_is_near_nothing() {
-        assert_eq!(meant("completely.different"), None);
-        assert!(nearest("completely.different", KNOWN.into_iter()).is_some());
+    fn something_else_altogether_is_near_nothing_but_like_something() {
+        assert_eq!(meant("mqtt.nonsense"), None);
+        assert_eq!(nearest("mqtt.nonsense", &KNOWN), Some("mqtt.max_inflight"));
+        assert_eq!(
+            nearest("listeners.quic.default", &KNOWN),
+            Some("listeners.tcp.default.bind")
+        );
     }
 }

@@ -77,8 +77,8 @@ impl Kind {
             Self::Folder => "a path".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
             Self::Level => "off, error, warn, info, debug or trace".to_owned(),
-            Self::NodeName => "name@host, such as shardmq1@10.0.0.5 (at most 255 bytes of \
-                               letters, digits and .-_: after the @ also [ and ])"
+            Self::NodeName => "name@host of letters, digits and . _ - (the host may have : [ ] \
+                               too), such as shardmq1@10.0.0.5"
                 .to_owned(),
             Self::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
         }
@@ -95,6 +95,7 @@ impl Kind {
     /// Reads a value from the environment or the command line: TOML, except that a
     /// string needs no quotes.
     pub(crate) fn read_bare(self, text: &str) -> Result<Value, String> {
+        let text = text.trim();
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),

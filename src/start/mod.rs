@@ -42,6 +42,7 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(format!("signals cannot be held: {error}")))?;
     let open_files = open_files()?;
     let placement = placement::place(&config, &Cpus::of_this_host())?;
+    enough_files(open_files, &config, &placement)?;
     uring::probe(&Kernel::of_this_host())?;
     locked_memory()?;
     let folder = DataFolder::open(&config.data_dir)?;
@@ -60,8 +61,11 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     announcement.show();
     notify::ready();
 
-    plane::wait(running)?;
-    info!("stopped");
+    let totals = plane::wait(running)?;
+    info!(
+        "stopped: {} messages received, {} sent, {} dropped, {} protocol errors",
+        totals.received, totals.sent, totals.dropped, totals.protocol_errors
+    );
     drop(folder);
     Ok(ExitCode::SUCCESS)
 }
@@ -85,6 +89,19 @@ fn open_files() -> Result<u64, Failure> {
     limits::raise_open_files()
         .map(|limit| limit.soft)
         .map_err(|error| Failure::new(format!("the limit of open files cannot be raised: {error}")))
+}
+
+/// Makes sure that the broker has enough open files for itself and somebody else.
+fn enough_files(open_files: u64, config: &Config, placement: &Placement) -> Result<(), Failure> {
+    let (shards, listeners) = (placement.shards.len(), config.listeners.len());
+    if limits::connections(open_files, shards, listeners) > 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the limit of open files is too low: {open_files}, which leaves none for connections"
+    ))
+    .command("sudo prlimit --pid $$ --nofile=1048576:1048576")
+    .advise("in a systemd unit: LimitNOFILE=1048576; in a container: --ulimit nofile=1048576"))
 }
 
 /// Makes sure that the shards' executors may lock the memory they need.

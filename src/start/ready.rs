@@ -8,6 +8,7 @@ use shards::settings::Listener;
 use super::data_folder::DataFolder;
 use super::placement::Placement;
 use crate::config::Config;
+use crate::config::cpu_list::CpuList;
 use crate::host::limits;
 
 /// What is known before the data plane starts.
@@ -26,7 +27,6 @@ impl Ready<'_> {
     pub(crate) fn announcement(&self, folder: &DataFolder, open_files: u64) -> Announcement {
         let shards = self.placement.shards.len();
         let connections = limits::connections(open_files, shards, self.listeners.len());
-        let cpus = if shards == 1 { "CPU" } else { "CPUs" };
         let mut text = String::new();
         _ = writeln!(text, "ShardMQ {} is ready", env!("CARGO_PKG_VERSION"));
         _ = writeln!(text, "  node        {}", self.config.node_name);
@@ -35,11 +35,11 @@ impl Ready<'_> {
         }
         _ = writeln!(
             text,
-            "  shards      {shards}, on {cpus} {}",
-            self.placement.shards
+            "  shards      {shards}, on {}",
+            cpus(&self.placement.shards)
         );
         if !self.placement.control.is_empty() {
-            _ = writeln!(text, "  control     on CPU {}", self.placement.control);
+            _ = writeln!(text, "  control     on {}", cpus(&self.placement.control));
         }
         _ = writeln!(
             text,
@@ -62,6 +62,11 @@ impl Ready<'_> {
              --set allow_anonymous=true"
         )
     }
+}
+
+/// One CPU or several.
+fn cpus(list: &CpuList) -> String {
+    format!("{} {list}", if list.len() == 1 { "CPU" } else { "CPUs" })
 }
 
 impl Announcement {

@@ -6,22 +6,30 @@ use super::Engine;
 use super::uring::{Completion, Operation};
 
 impl Engine {
-    /// Handles completions, no more in one turn than the settings allow.
+    /// Handles completions, no more in one turn than the settings allow. The others wait
+    /// for the next turn.
     pub(super) fn handle_completions(&mut self) {
-        let mut completions = std::mem::take(&mut self.completions);
-        let limit = self.settings.turn_completions as usize;
-        self.ring.take_completions(limit, &mut completions);
-        for completion in completions.drain(..) {
+        let mut stopped = std::mem::take(&mut self.stopped_sends);
+        self.ring
+            .take_completions(&mut stopped, &mut self.completions);
+        for completion in stopped.drain(..) {
+            self.send_stopped(completion.key, completion.result);
+        }
+        self.stopped_sends = stopped;
+        self.confirm_sends();
+        for _ in 0..self.settings.turn_completions {
+            let Some(completion) = self.completions.pop_front() else {
+                break;
+            };
             match completion.operation {
                 Operation::Accept => self.accepted(completion),
                 Operation::Receive => self.received(completion),
-                Operation::Send => self.sent(completion.key, completion.result),
                 Operation::Wake => self.woken(completion),
-                Operation::Other => {}
+                Operation::Writable => self.send_on(completion.key),
+                Operation::Send | Operation::Other => {}
             }
         }
         self.buffers.publish();
-        self.completions = completions;
     }
 
     fn woken(&mut self, completion: Completion) {

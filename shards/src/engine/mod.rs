@@ -7,8 +7,9 @@
 //!    bytes → [`Shard`];
 //! 2. take what other shards have sent;
 //! 3. fire timers;
-//! 4. flush: one send per connection with output, one batch per other shard;
-//! 5. enter the kernel: without waiting if there is more to do, else asleep until a
+//! 4. yield to the tasks that are to be polled, if there are any;
+//! 5. flush: one send per connection with output, one batch per other shard;
+//! 6. enter the kernel: without waiting if there is more to do, else asleep until a
 //!    completion, a ring of the doorbell or the next timer.
 //!
 //! Nothing on a shard waits for anything but this ring: no glommio timer, socket or file,
@@ -20,7 +21,9 @@ mod input;
 pub(crate) mod neighbours;
 mod output;
 mod peers;
+mod self_test;
 mod socket;
+mod tasks;
 mod uring;
 mod vectors;
 
@@ -38,7 +41,9 @@ use crate::shard::Shard;
 
 use buffers::Buffers;
 use neighbours::Neighbours;
+pub(crate) use self_test::Lateness;
 use socket::Sockets;
+use tasks::Tasks;
 use uring::{Completion, Uring};
 
 /// How long a closing connection may take to take its last bytes.
@@ -81,6 +86,7 @@ pub(crate) struct Engine {
     acceptors: Vec<Acceptor>,
     neighbours: Neighbours,
     routes: Option<RouteLink>,
+    tasks: Tasks,
     stop: Arc<AtomicBool>,
     stopping: bool,
     started: Instant,
@@ -89,19 +95,27 @@ pub(crate) struct Engine {
     cut_offs: VecDeque<(u64, u32)>,
     /// Listeners that accept again at this time.
     rested: VecDeque<(u64, u32)>,
-    completions: Vec<Completion>,
+    /// Taken from the ring, not handled yet.
+    completions: VecDeque<Completion>,
+    stopped_sends: Vec<Completion>,
+    /// Sends of the last turn: done, unless the ring says otherwise.
+    unconfirmed: Vec<u32>,
+    /// Somebody waits for a send of the last turn to be done.
+    confirm_soon: bool,
     dirty: Vec<u32>,
 }
 
 impl Engine {
     pub(crate) fn new(setup: EngineSetup, shard: Shard) -> io::Result<Self> {
         let settings = setup.settings;
-        let ring = Uring::new(&settings)?;
+        let mut ring = Uring::new(&settings)?;
         let buffers = Buffers::new(
             &ring,
             settings.receive_buffers,
             settings.receive_buffer_bytes,
         )?;
+        ring.watch(setup.neighbours.own.fd());
+        let tasks = Tasks::new(setup.started, Arc::clone(&setup.neighbours.own));
         Ok(Self {
             ring,
             buffers,
@@ -111,38 +125,55 @@ impl Engine {
             acceptors: setup.acceptors,
             neighbours: setup.neighbours,
             routes: setup.routes,
+            tasks,
             stop: setup.stop,
             stopping: false,
             started: setup.started,
             now_ms: 0,
             cut_offs: VecDeque::new(),
             rested: VecDeque::new(),
-            completions: Vec::new(),
+            completions: VecDeque::new(),
+            stopped_sends: Vec::new(),
+            unconfirmed: Vec::new(),
+            confirm_soon: false,
             dirty: Vec::new(),
         })
     }
 
     /// Runs until the broker stops. An error means that the ring itself failed.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
-        self.ring.watch(self.neighbours.own.fd());
+    pub(crate) async fn run(&mut self) -> io::Result<()> {
         for index in 0..self.acceptors.len() {
             self.accept(index as u32);
         }
+        self.turns_until(Self::is_finished).await
+    }
+
+    /// Ends the tasks. The engine runs no more afterwards.
+    pub(crate) async fn end(&mut self) {
+        self.tasks.end().await;
+    }
+
+    /// Runs until `is_over` at the end of a turn, whose output is submitted too.
+    async fn turns_until(&mut self, mut is_over: impl FnMut(&Self) -> bool) -> io::Result<()> {
         loop {
-            self.turn();
-            if self.is_finished() {
-                return Ok(());
+            self.take_input();
+            if self.tasks.release(self.now_ms) {
+                glommio::executor().yield_task_queue_now().await;
             }
+            self.give_output();
+            if is_over(self) {
+                return self.ring.enter();
+            }
+            // Only here, after the tasks: they have set timers and woken each other.
             if self.has_work() {
                 self.ring.enter()?;
             } else {
                 self.sleep()?;
             }
-            glommio::executor().yield_task_queue_now().await;
         }
     }
 
-    fn turn(&mut self) {
+    fn take_input(&mut self) {
         self.now_ms = self.started.elapsed().as_millis() as u64;
         self.shard.set_now(self.now_ms);
         if self.stop.load(Ordering::Relaxed) && !self.stopping {
@@ -151,6 +182,9 @@ impl Engine {
         self.handle_completions();
         self.take_batches();
         self.shard.tick();
+    }
+
+    fn give_output(&mut self) {
         self.shard.finish_turn();
         self.send_handovers();
         self.flush();
@@ -160,7 +194,12 @@ impl Engine {
 
     /// Whether another turn is due without anything new from outside.
     fn has_work(&mut self) -> bool {
-        self.ring.has_completions() || self.shard.has_work() || !self.neighbours.is_empty()
+        self.confirm_soon
+            || !self.completions.is_empty()
+            || self.ring.has_completions()
+            || self.shard.has_work()
+            || self.tasks.has_work()
+            || !self.neighbours.is_empty()
     }
 
     /// Sleeps until something happens or a timer is due.
@@ -170,9 +209,10 @@ impl Engine {
         }
         let doorbell = Arc::clone(&self.neighbours.own);
         let (neighbours, routes, stop) = (&self.neighbours, &self.routes, &self.stop);
-        let stopping = self.stopping;
+        let (tasks, stopping) = (&self.tasks, self.stopping);
         let nothing = || {
             neighbours.is_empty()
+                && tasks.is_quiet()
                 && routes.as_ref().is_none_or(|routes| routes.is_quiet())
                 && (stopping || !stop.load(Ordering::Relaxed))
         };
@@ -211,6 +251,7 @@ impl Engine {
         }
         let due = [
             self.shard.next_deadline_ms(),
+            Some(self.tasks.next_deadline_ms()),
             self.cut_offs.front().map(|(due, _)| *due),
             self.rested.front().map(|(due, _)| *due),
         ];

@@ -23,14 +23,21 @@ impl Engine {
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
+        let waiting = self.shard.waits_for_output();
         let Some(flush) = self.shard.flush(key) else {
             return;
         };
         socket.closing |= flush.close;
-        if !socket.in_send && !flush.output.is_empty() && !socket.shut {
-            std::mem::swap(&mut socket.sending, flush.output);
-            socket.sent = 0;
-            send_rest(&mut self.ring, socket, key);
+        if !flush.output.is_empty() && !socket.shut {
+            if socket.in_send {
+                socket.more = true;
+            } else {
+                std::mem::swap(&mut socket.sending, flush.output);
+                socket.sent = 0;
+                self.confirm_soon |= socket.closing || waiting;
+                self.unconfirmed.push(key);
+                send_rest(&mut self.ring, socket, key);
+            }
         }
         if socket.closing {
             self.begin_close(key);
@@ -39,26 +46,59 @@ impl Engine {
         }
     }
 
-    #[inline]
-    pub(super) fn sent(&mut self, key: u32, result: i32) {
+    /// A send took less than all, or failed.
+    pub(super) fn send_stopped(&mut self, key: u32, result: i32) {
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
+        if result >= 0 || result == -libc::EAGAIN {
+            socket.sent += usize::try_from(result).unwrap_or(0);
+            socket.awaits_writable = true;
+            self.ring.await_writable(socket.fd, key);
+            return;
+        }
         socket.in_send = false;
-        if result < 0 {
-            socket.ended = true;
-            self.recycle(key);
-            self.shard.closed_by_peer(key);
-            self.begin_close(key);
-            return;
-        }
-        socket.sent += result as usize;
-        if socket.sent < socket.sending.len() {
-            send_rest(&mut self.ring, socket, key);
-            return;
-        }
+        socket.ended = true;
         self.recycle(key);
-        self.dirty.push(key);
+        self.shard.closed_by_peer(key);
+        self.begin_close(key);
+    }
+
+    /// The socket takes output again.
+    pub(super) fn send_on(&mut self, key: u32) {
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        if !std::mem::take(&mut socket.awaits_writable) {
+            return;
+        }
+        self.unconfirmed.push(key);
+        self.confirm_soon |= socket.closing || socket.more || self.shard.waits_for_output();
+        send_rest(&mut self.ring, socket, key);
+    }
+
+    /// Sends of the last turn that did not stop short are done.
+    pub(super) fn confirm_sends(&mut self) {
+        if self.ring.has_overflowed() {
+            self.confirm_soon = true;
+            return;
+        }
+        self.confirm_soon = false;
+        let mut unconfirmed = std::mem::take(&mut self.unconfirmed);
+        for key in unconfirmed.drain(..) {
+            let Some(socket) = self.sockets.get_mut(key) else {
+                continue;
+            };
+            if !socket.in_send || socket.awaits_writable {
+                continue;
+            }
+            socket.in_send = false;
+            if std::mem::take(&mut socket.more) || socket.closing {
+                self.dirty.push(key);
+            }
+            self.recycle(key);
+        }
+        self.unconfirmed = unconfirmed;
     }
 
     fn recycle(&mut self, key: u32) {

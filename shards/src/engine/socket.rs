@@ -17,8 +17,12 @@ pub(super) struct Socket {
     pub(super) receiving: bool,
     /// It is being cancelled.
     pub(super) cancelling: bool,
-    /// A send operation is under way: `sending` must not be touched.
+    /// A send is under way: `sending` must not be touched.
     pub(super) in_send: bool,
+    /// It goes on when the socket is writable.
+    pub(super) awaits_writable: bool,
+    /// The shard has more output for it meanwhile.
+    pub(super) more: bool,
     /// The connection is to end once its output is sent.
     pub(super) closing: bool,
     /// When a closing connection is cut off, in milliseconds of the shard's clock.

@@ -1,5 +1,6 @@
 //! The shard's own io_uring.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -20,8 +21,10 @@ pub(super) enum Operation {
     Receive = 2,
     Send = 3,
     Wake = 4,
+    /// The socket takes output again.
+    Writable = 5,
     /// Needs no reaction.
-    Other = 5,
+    Other = 6,
 }
 
 impl Operation {
@@ -31,6 +34,7 @@ impl Operation {
             2 => Self::Receive,
             3 => Self::Send,
             4 => Self::Wake,
+            5 => Self::Writable,
             _ => Self::Other,
         }
     }
@@ -48,6 +52,10 @@ pub(super) struct Completion {
     /// More completions of the same operation follow.
     pub(super) more: bool,
 }
+
+/// Sends never wait in the kernel: what a socket does not take at once is sent when it is
+/// writable.
+const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
 
 /// The receive buffers' group in this ring: there is one.
 pub(super) const BUFFER_GROUP: u16 = 0;
@@ -124,24 +132,38 @@ impl Uring {
         self.push(&entry);
     }
 
-    /// Sends all of `bytes`. They must stay where they are, unchanged, until the completion
-    /// is there: the caller keeps them in the connection's [`super::socket::Socket`].
+    /// Sends `bytes` as far as the socket takes them at once. They must stay where they are,
+    /// unchanged, until the kernel has been entered: the caller keeps them in the
+    /// connection's [`super::socket::Socket`].
+    ///
+    /// There is a completion only if not all of them were taken (`MSG_WAITALL` makes that
+    /// a failure, `SKIP_SUCCESS` hides the rest): a turn that only sends is not woken by its
+    /// own sends.
     pub(super) fn send(&mut self, fd: RawFd, key: u32, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .flags(SEND_FLAGS)
             .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(user_data(Operation::Send, key));
         self.push(&entry);
     }
 
-    /// Sends all pieces. They and what they point to must stay where they are, unchanged,
-    /// until the completion is there, as with [`Uring::send`].
+    /// Sends all pieces, like [`Uring::send`].
     pub(super) fn send_vectors(&mut self, fd: RawFd, key: u32, vectors: &Vectors) {
         let entry = opcode::SendMsg::new(types::Fd(fd), vectors.header())
-            .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
+            .flags(SEND_FLAGS as u32)
             .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(user_data(Operation::Send, key));
+        self.push(&entry);
+    }
+
+    /// Tells once when a socket takes output again.
+    pub(super) fn await_writable(&mut self, fd: RawFd, key: u32) {
+        let entry = opcode::PollAdd::new(types::Fd(fd), libc::POLLOUT as u32)
+            .build()
+            .user_data(user_data(Operation::Writable, key));
         self.push(&entry);
     }
 
@@ -187,16 +209,31 @@ impl Uring {
         forgive(waited.map(|_| ()))
     }
 
-    /// Takes up to `limit` completions.
-    pub(super) fn take_completions(&mut self, limit: usize, into: &mut Vec<Completion>) {
-        let completions = self.ring.completion().take(limit).map(|entry| Completion {
-            operation: Operation::from_byte((entry.user_data() >> 32) as u8),
-            key: entry.user_data() as u32,
-            result: entry.result(),
-            buffer: io_uring::cqueue::buffer_select(entry.flags()),
-            more: io_uring::cqueue::more(entry.flags()),
-        });
-        into.extend(completions);
+    /// Takes all completions: sends that stopped short apart from the rest.
+    pub(super) fn take_completions(
+        &mut self,
+        sends: &mut Vec<Completion>,
+        others: &mut VecDeque<Completion>,
+    ) {
+        for entry in self.ring.completion() {
+            let completion = Completion {
+                operation: Operation::from_byte((entry.user_data() >> 32) as u8),
+                key: entry.user_data() as u32,
+                result: entry.result(),
+                buffer: io_uring::cqueue::buffer_select(entry.flags()),
+                more: io_uring::cqueue::more(entry.flags()),
+            };
+            match completion.operation {
+                Operation::Send => sends.push(completion),
+                _ => others.push_back(completion),
+            }
+        }
+    }
+
+    /// Whether the completion queue ran over: some completions are held back until the
+    /// kernel is entered again.
+    pub(super) fn has_overflowed(&mut self) -> bool {
+        self.ring.submission().cq_overflow()
     }
 
     /// Whether completions wait to be taken.

@@ -132,7 +132,8 @@ impl Shard {
         let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
         let unread = connection.output.len() >= self.limits.max_output_bytes as usize;
         let unsubscribed = connection.held_subacks > 0 && first >> 4 != SUBSCRIBE;
-        let waits = unread || unsubscribed || (publish && self.peers.iter().any(Peer::is_full));
+        let full = publish && self.peers.iter().any(Peer::is_full);
+        let waits = (unread || unsubscribed || full) && !connection.ended;
         if waits {
             connection.paused = true;
             self.paused.push(key);

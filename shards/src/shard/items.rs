@@ -14,6 +14,8 @@ pub(crate) struct Batch {
     pub(crate) items: Vec<Item>,
     /// The bytes of the messages that [`Item::Publish`] points into.
     pub(crate) bytes: Vec<u8>,
+    /// Bytes of the messages that other items hold by reference.
+    pub(crate) kept_bytes: usize,
     /// The sender waits to hear that the publishes are accepted.
     pub(crate) wants_answer: bool,
 }
@@ -146,6 +148,7 @@ impl Batch {
         const KEPT: usize = 512 << 10;
         self.items.clear();
         self.bytes.clear();
+        self.kept_bytes = 0;
         self.bytes.shrink_to(KEPT);
     }
 }

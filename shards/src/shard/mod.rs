@@ -36,6 +36,8 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
@@ -98,6 +100,10 @@ pub(crate) struct Shard {
     outbox: Outbox,
     handovers: Vec<Handover>,
     peers: Vec<Peer>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels through the rings in its box"
+    )]
     spare_batches: Vec<Box<Batch>>,
     routes: Option<RouteReader>,
     destinations: DestinationSet,
@@ -280,6 +286,12 @@ impl Shard {
         held >= input::PAUSED_INPUT_MAX
     }
 
+    /// Whether somebody may go on when output has been sent.
+    #[inline]
+    pub(crate) fn waits_for_output(&self) -> bool {
+        !self.paused.is_empty() || !self.stalled_replays.is_empty()
+    }
+
     /// Takes back output that is sent.
     pub(crate) fn recycle(&mut self, output: Output) {
         self.outbox.recycle(output);
@@ -297,9 +309,8 @@ impl Shard {
 
     /// Whether work is left that needs no input: another turn is due at once.
     pub(crate) fn has_work(&self) -> bool {
-        self.wheel
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= self.now_ms)
+        let due = |deadline| deadline <= self.now_ms;
+        self.wheel.next_deadline().is_some_and(due) || self.may_resume()
     }
 
     fn next_serial(&mut self) -> u32 {

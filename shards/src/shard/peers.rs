@@ -1,11 +1,12 @@
 //! The other shards of this node.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use protocol::message::MessageRef;
+use protocol::message::{Message, MessageRef};
 use protocol::wire::QoS;
 
-use super::items::{ArrivedConnection, Batch, Item};
+use super::items::{ArrivedConnection, Batch, Item, SessionRef, SharedDelivery};
 use super::{Handover, NONE, Shard};
 
 /// Emptied batches kept to be filled again.
@@ -50,7 +51,7 @@ impl Peer {
     /// Whether so much waits that no more QoS 0 messages are taken and QoS 1 and 2
     /// publishers are paused.
     pub(super) fn is_full(&self) -> bool {
-        self.batch.bytes.len() >= self.bytes_max
+        self.batch.bytes.len() + self.batch.kept_bytes >= self.bytes_max
     }
 
     /// Publishes it has accepted.
@@ -70,12 +71,20 @@ impl Peer {
         self.sent
     }
 
-    /// Adds an item that counts as a publish; returns its number.
-    pub(super) fn count_publish(&mut self, item: Item) -> u64 {
-        self.batch.items.push(item);
+    /// Adds a message that the other shard is to retain. Counts as a publish; returns its
+    /// number.
+    pub(super) fn retain(&mut self, message: Arc<Message>) -> u64 {
+        self.batch.kept_bytes += message.size();
+        self.batch.items.push(Item::Retain(message));
         self.batch.wants_answer = true;
         self.sent += 1;
         self.sent
+    }
+
+    /// Adds a message for a member of a group.
+    pub(super) fn deliver(&mut self, to: SessionRef, delivery: SharedDelivery) {
+        self.batch.kept_bytes += delivery.message.size();
+        self.batch.items.push(Item::Deliver { to, delivery });
     }
 
     /// A connection waits until publish number `sent` is accepted.
@@ -224,18 +233,28 @@ impl Shard {
             return;
         }
         let full = self.peers.iter().any(Peer::is_full);
-        let output_max = self.limits.max_output_bytes as usize;
         for key in core::mem::take(&mut self.paused) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            let waits = connection.held_subacks > 0 || connection.output.len() >= output_max;
-            if full || waits {
+            if full || connection.waits(&self.limits) {
                 self.paused.push(key);
             } else if connection.paused {
                 connection.paused = false;
                 self.continue_input(key);
             }
         }
+    }
+
+    /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch
+    /// or its output may have gone since the last one.
+    pub(super) fn may_resume(&self) -> bool {
+        let waits = |key: &u32| {
+            let connection = self.connections.get(*key);
+            connection.is_some_and(|connection| connection.waits(&self.limits))
+        };
+        !self.paused.is_empty()
+            && !self.peers.iter().any(Peer::is_full)
+            && !self.paused.iter().all(waits)
     }
 }

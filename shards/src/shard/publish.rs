@@ -8,7 +8,6 @@ use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Vers
 
 use super::connection::Aliases;
 use super::input::Flow;
-use super::items::Item;
 use super::plan::Plan;
 use super::{NONE, Shard};
 
@@ -44,10 +43,12 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
-        let topic = match TopicName::parse(topic, self.limits.max_topic_levels) {
-            Ok(topic) => topic,
-            Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
+        let Ok(topic) = TopicName::parse(topic, self.limits.max_topic_levels) else {
+            return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
+        if self.has_too_many_properties(&publish.properties) {
+            return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
+        }
         if topic.as_str().starts_with("$SYS/") {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
@@ -152,7 +153,11 @@ impl Shard {
             return;
         }
         if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
-            let sent = peer.count_publish(Item::Retain(message.to_message()));
+            if message.qos == QoS::AtMostOnce && peer.is_full() {
+                self.stats.dropped.add(1);
+                return;
+            }
+            let sent = peer.retain(message.to_message());
             if message.qos != QoS::AtMostOnce {
                 routed.waits.push((owner, sent));
             }
@@ -182,6 +187,12 @@ impl Shard {
         aliases.topic(alias).ok_or(ReasonCode::PROTOCOL_ERROR)
     }
 
+    #[inline]
+    pub(super) fn has_too_many_properties(&self, properties: &PublishProperties<'_>) -> bool {
+        !properties.is_empty()
+            && properties.user_properties().len() > usize::from(self.limits.max_user_properties)
+    }
+
     fn is_repeated(&self, session: u32, id: Option<PacketId>) -> bool {
         match (self.sessions.get(session), id) {
             (Some(session), Some(id)) => session.inflow.holds(id),
@@ -198,11 +209,11 @@ impl Shard {
             .sessions
             .get(session)
             .map_or(0, |session| session.inflow.len());
-        let pending = self
-            .connections
-            .get(key)
-            .map_or(0, |connection| connection.pending_acks());
-        held + pending >= usize::from(self.limits.receive_maximum)
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let maximum = usize::from(self.limits.receive_maximum);
+        held + connection.pending_acks() >= maximum && held + connection.pending_unheld() >= maximum
     }
 }
 

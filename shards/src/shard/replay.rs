@@ -45,7 +45,7 @@ impl Shard {
         let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else {
             return false;
         };
-        if Message::as_ref(&message).payload.is_empty() {
+        if Message::by_ref(&message).payload.is_empty() {
             if let Some(old) = self.retained.remove(topic) {
                 self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
             }

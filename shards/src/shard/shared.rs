@@ -205,7 +205,7 @@ impl Shard {
             retain,
             identifier: member.identifier,
         };
-        peer.push(Item::Deliver { to, delivery });
+        peer.deliver(to, delivery);
     }
 
     /// A message from the owner of a group for a session of this shard.

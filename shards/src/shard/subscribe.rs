@@ -276,7 +276,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
-        let named = |held: &Held| matches!(held, Held::Shared(name) if *name.group == *group && *name.filter == *filter);
+        let named = |held: &Held| match held {
+            Held::Shared(name) => *name.group == *group && *name.filter == *filter,
+            Held::Own(_) => false,
+        };
         let Some(index) = session.subscriptions.iter().position(named) else {
             return false;
         };

@@ -53,6 +53,7 @@ fn member(shard: u16, session: SessionKey) -> Member {
     Member {
         shard,
         online: true,
+        serial: 0,
         session,
         options: options(QoS::AtMostOnce),
         identifier: 0,
