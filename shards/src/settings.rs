@@ -116,8 +116,9 @@ pub struct Mqtt {
     pub max_keep_alive_s: u16,
     /// Topic aliases a client may use. Default 32; about 100 bytes each when used.
     pub topic_alias_maximum: u16,
-    /// Bytes of output that may wait for a client that reads slowly. Default 1 MiB. QoS 0
-    /// messages beyond it are dropped and counted.
+    /// Bytes of output that may wait for a client that reads slowly, beside as much that the
+    /// kernel is to take next. Default 8 MiB. QoS 0 messages beyond it are dropped and
+    /// counted.
     pub max_output_bytes: u32,
     /// Retained messages of the node. Default 1,000,000.
     pub max_retained_messages: u32,
@@ -143,7 +144,7 @@ impl Default for Mqtt {
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
             topic_alias_maximum: 32,
-            max_output_bytes: 1 << 20,
+            max_output_bytes: 8 << 20,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,
