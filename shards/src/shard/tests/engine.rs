@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use shard_sync::routes::{Destination, RouteWriter};
 
-use super::super::{Batch, Handover, Input, RouteChange, Shard};
+use super::super::{Batch, Handover, Input, RouteChange};
 use super::node::{Client, Node};
 
 /// How long a closing connection may take to take its last bytes, in milliseconds.
