@@ -57,9 +57,10 @@ pub struct Engine {
     pub spin_before_sleep_us: u32,
     /// Batches that fit into the ring from one shard to another. Default 64.
     pub ring_batches: u32,
-    /// Bytes of messages that one batch between two shards may hold. Default 256 KiB;
-    /// worst case `shards² × ring_batches × ring_batch_bytes`.
-    pub ring_batch_bytes: u32,
+    /// Bytes of messages under way from one shard to another. Default 8 MiB, about a tenth of
+    /// a second of a busy shard's messages; worst case `shards² × ring_bytes`. Beyond it,
+    /// QoS 0 messages are dropped and counted, and QoS 1 and 2 publishers wait.
+    pub ring_bytes: u32,
     /// Completions handled in one turn before output is flushed. Default 1,024.
     pub turn_completions: u32,
 }
@@ -72,7 +73,7 @@ impl Default for Engine {
             receive_buffers: 512,
             spin_before_sleep_us: 0,
             ring_batches: 64,
-            ring_batch_bytes: 256 << 10,
+            ring_bytes: 8 << 20,
             turn_completions: 1024,
         }
     }
