@@ -7,7 +7,10 @@ use protocol::subscriptions::{GroupId, Subscriber, SubscriptionTree, Visitor};
 use protocol::topic::TopicName;
 use protocol::wire::QoS;
 
-/// Topics remembered by a shard, a power of two. 16 bytes each, and for a topic that was
+/// Targets that a plan may have room for to be filled again.
+const SPARE_TARGETS_MAX: usize = 1024;
+
+/// Topics remembered by a shard, a power of two. 24 bytes each, and for a topic that was
 /// published to twice in a row its plan: about 150 bytes and 12 bytes a receiver.
 const SLOTS: usize = 8192;
 
@@ -56,6 +59,14 @@ impl Plan {
         &self.identifiers[start..start + usize::from(target.identifiers_len)]
     }
 
+    /// Empties the plan and keeps its memory.
+    fn clear(&mut self) {
+        self.targets.clear();
+        self.identifiers.clear();
+        self.groups.clear();
+        self.peers.clear();
+    }
+
     /// Whether nobody, here or on another shard, is to get the message.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty() && self.peers.is_empty()
@@ -66,6 +77,8 @@ impl Plan {
 struct Slot {
     /// The hash of the topic that was asked for last.
     seen: u64,
+    /// The hash of the plan's topic.
+    hash: u64,
     plan: Option<Rc<Plan>>,
 }
 
@@ -77,6 +90,8 @@ pub(crate) struct Plans {
     slots: Box<[Slot]>,
     seed: Seed,
     found: Found,
+    /// The last plan that was not kept, to be filled again.
+    spare: Rc<Plan>,
 }
 
 impl Plans {
@@ -85,6 +100,7 @@ impl Plans {
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
             seed,
             found: Found::default(),
+            spare: Rc::default(),
         }
     }
 
@@ -93,7 +109,11 @@ impl Plans {
     #[inline]
     pub(crate) fn known(&self, topic: &str, tables: Generations) -> Option<Rc<Plan>> {
         let hash = self.seed.hash(topic);
-        let plan = self.slots[hash as usize % SLOTS].plan.as_ref()?;
+        let slot = &self.slots[hash as usize % SLOTS];
+        if slot.hash != hash {
+            return None;
+        }
+        let plan = slot.plan.as_ref()?;
         (plan.tables == tables && *plan.topic == *topic).then(|| Rc::clone(plan))
     }
 
@@ -106,23 +126,31 @@ impl Plans {
         tables: Generations,
         peers: impl FnOnce(&mut Vec<u16>),
     ) -> Rc<Plan> {
-        let mut plan = Plan {
-            tables,
-            ..Plan::default()
+        let mut shared = core::mem::take(&mut self.spare);
+        if Rc::get_mut(&mut shared).is_none() {
+            shared = Rc::default();
+        }
+        let Some(plan) = Rc::get_mut(&mut shared) else {
+            return shared;
         };
+        plan.clear();
+        plan.tables = tables;
         self.found.subscribers.clear();
         self.found.lists = 0;
         let (found, groups) = (&mut self.found, &mut plan.groups);
         tree.matches(topic, &mut Matching { found, groups });
-        merge(&mut self.found, &mut plan);
+        merge(&mut self.found, plan);
         peers(&mut plan.peers);
         let hash = self.seed.hash(topic.as_str());
         let slot = &mut self.slots[hash as usize % SLOTS];
-        if core::mem::replace(&mut slot.seen, hash) != hash {
-            return Rc::new(plan);
+        if core::mem::replace(&mut slot.seen, hash) == hash {
+            plan.topic = topic.as_str().into();
+            slot.hash = hash;
+            slot.plan = Some(Rc::clone(&shared));
+        } else if plan.targets.capacity() <= SPARE_TARGETS_MAX {
+            self.spare = Rc::clone(&shared);
         }
-        plan.topic = topic.as_str().into();
-        Rc::clone(slot.plan.insert(Rc::new(plan)))
+        shared
     }
 }
 
@@ -156,7 +184,7 @@ fn merge(found: &mut Found, plan: &mut Plan) {
             .subscribers
             .sort_by_key(|subscriber| subscriber.session);
     }
-    plan.targets.reserve_exact(found.subscribers.len());
+    plan.targets.reserve(found.subscribers.len());
     for subscriber in &found.subscribers {
         let last = plan.targets.last_mut();
         let target = match last.filter(|target| target.session == subscriber.session) {

@@ -66,6 +66,9 @@ impl Shard {
 
     /// Begins to send the retained messages that a new subscription matches.
     pub(super) fn start_replay(&mut self, session_key: u32, start: ReplayStart) {
+        if self.count == 1 && self.retained.is_empty() {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
