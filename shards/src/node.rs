@@ -174,7 +174,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             limits: Arc::clone(&limits),
             hash_seed: settings.hash_seed,
             id_secret: secret().map_err(|source| shard_error(cpu, source))?,
-            peer_bytes_max: settings.engine.ring_batch_bytes as usize,
+            peer_bytes_max: settings.engine.ring_bytes as usize,
             routes: reader,
             stats: shard_stats,
             now_ms: 0,

@@ -237,6 +237,20 @@ impl Report {
         self.add(key, "broker memory", text, value);
     }
 
+    /// Adds what befell the run as a whole.
+    pub fn add_circumstances(&mut self, conducted: &Conducted) {
+        if conducted.was_interrupted {
+            self.add_note("interrupted: this is the run so far".to_owned());
+        }
+        if conducted.stood_still_s > 0.0 {
+            self.add_note(format!(
+                "the machine stood still for {:.1} s (paused, or busy with other things): the \
+                 figures are not the broker's alone",
+                conducted.stood_still_s
+            ));
+        }
+    }
+
     /// The report for programs: one JSON object.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();

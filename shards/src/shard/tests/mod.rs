@@ -20,6 +20,7 @@ mod retained;
 mod routing;
 mod sessions;
 mod shared;
+mod simulation;
 mod slow_readers;
 mod socket;
 mod wills;
