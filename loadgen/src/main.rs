@@ -67,9 +67,7 @@ fn print_report(task: &dyn Task, conducted: &Conducted) -> bool {
     let mut report = Report::new(task.name());
     report.add_machine();
     task.report(conducted, &mut report);
-    if conducted.was_interrupted {
-        report.add_note("interrupted: this is the run so far".to_owned());
-    }
+    report.add_circumstances(conducted);
     if task.common().json {
         println!("{}", report.to_json());
     } else {

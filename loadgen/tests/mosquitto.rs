@@ -1,5 +1,7 @@
 //! All scenarios against Mosquitto, where it is installed; elsewhere these tests do nothing.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};

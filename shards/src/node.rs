@@ -5,22 +5,26 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 use shard_sync::Doorbell;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Acceptor, Engine, EngineSetup};
+use crate::engine::{Acceptor, Engine, EngineSetup, Lateness};
 use crate::routes;
 use crate::settings::{Listener, Settings};
 use crate::shard::{Shard, ShardSetup, Stats};
 
 /// Memory that glommio registers for its own I/O, which a shard does not use: the least.
 const GLOMMIO_IO_MEMORY: usize = 64 << 10;
+
+/// How long the shards may take to become ready. They take about 10 ms; one that takes this
+/// long sleeps and will not wake.
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why the data plane did not start.
 #[derive(Debug)]
@@ -41,6 +45,15 @@ pub enum StartError {
         /// What went wrong.
         source: io::Error,
     },
+    /// A shard's tasks run too late, in the best of several attempts.
+    Late {
+        /// The CPU it is pinned to.
+        cpu: usize,
+        /// How late after the end of a sleep.
+        timer: Duration,
+        /// How late after a wake by another thread.
+        wake: Duration,
+    },
 }
 
 impl fmt::Display for StartError {
@@ -52,6 +65,16 @@ impl fmt::Display for StartError {
             Self::Shard { cpu, source } => {
                 write!(out, "the shard on CPU {cpu} cannot start: {source}")
             }
+            Self::Late { cpu, timer, wake } => {
+                write!(
+                    out,
+                    "the shard on CPU {cpu} reacts too late to be of use: at best {} ms after a \
+                     timer and {} ms after a wake; this kernel does not work with the broker, or \
+                     the CPU is overloaded",
+                    timer.as_millis(),
+                    wake.as_millis()
+                )
+            }
         }
     }
 }
@@ -60,6 +83,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { source, .. } | Self::Shard { source, .. } => Some(source),
+            Self::Late { .. } => None,
         }
     }
 }
@@ -150,7 +174,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             limits: Arc::clone(&limits),
             hash_seed: settings.hash_seed,
             id_secret: secret().map_err(|source| shard_error(cpu, source))?,
-            peer_bytes_max: settings.engine.ring_batch_bytes as usize,
+            peer_bytes_max: settings.engine.ring_bytes as usize,
             routes: reader,
             stats: shard_stats,
             now_ms: 0,
@@ -172,21 +196,48 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
+    stats.reverse();
     let running = Running {
         threads,
         stopper,
         stats,
     };
-    for (cpu, result) in readiness.iter().take(count) {
-        if let Err(source) = result {
-            running.stopper.stop();
-            return Err(shard_error(cpu, source));
-        }
+    drop(ready);
+    if let Err(error) = await_ready(&readiness, &settings.cpus) {
+        running.stopper.stop();
+        return Err(error);
     }
     Ok(running)
 }
 
-type Ready = mpsc::SyncSender<(usize, io::Result<()>)>;
+/// What a shard says when it is ready or cannot be.
+type Ready = mpsc::SyncSender<(usize, io::Result<Lateness>)>;
+
+/// Waits until the shards on `cpus` are ready.
+fn await_ready(
+    readiness: &mpsc::Receiver<(usize, io::Result<Lateness>)>,
+    cpus: &[usize],
+) -> Result<(), StartError> {
+    let begun = Instant::now();
+    let mut silent = cpus.to_vec();
+    while let Some(&first) = silent.first() {
+        let left = READY_WITHIN.saturating_sub(begun.elapsed());
+        let (cpu, result) = readiness.recv_timeout(left).unwrap_or_else(|error| {
+            let problem = match error {
+                RecvTimeoutError::Timeout => "it does not answer",
+                RecvTimeoutError::Disconnected => "its thread has ended",
+            };
+            (first, Err(io::Error::other(problem)))
+        });
+        let lateness = result.map_err(|source| StartError::Shard { cpu, source })?;
+        if !lateness.is_tolerable() {
+            let Lateness { timer, wake } = lateness;
+            return Err(StartError::Late { cpu, timer, wake });
+        }
+        silent.remove(silent.iter().position(|other| *other == cpu).unwrap_or(0));
+    }
+    Ok(())
+}
 
 /// The life of a shard's thread.
 fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) -> io::Result<()> {
@@ -203,15 +254,21 @@ fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) 
     };
     let ready = ready.clone();
     executor.run(async move {
-        let engine = match Engine::new(engine, Shard::new(shard)) {
+        let mut engine = match Engine::new(engine, Shard::new(shard)) {
             Ok(engine) => engine,
             Err(error) => {
                 let _ = ready.send((cpu, Err(error)));
                 return Ok(());
             }
         };
-        let _ = ready.send((cpu, Ok(())));
-        engine.run().await
+        let lateness = engine.self_test().await;
+        let is_fit = lateness
+            .as_ref()
+            .is_ok_and(|lateness| lateness.is_tolerable());
+        let _ = ready.send((cpu, lateness));
+        let ended = if is_fit { engine.run().await } else { Ok(()) };
+        engine.end().await;
+        ended
     })
 }
 

@@ -59,13 +59,13 @@ pub(super) const SCENARIOS: [Scenario; 12] = [
         2.8,
     ),
     flow(
-        "fan-in 1000 to 1 by fleet/+/telemetry",
-        "fan-in --publishers 1000 --inflight 1 --payload 64",
+        "fan-in 1000 to 1 by fleet/+/telemetry, 16 in flight",
+        "fan-in --publishers 1000 --inflight 16 --payload 64",
         12.0,
     ),
     flow(
-        "shared group, 10 to 10",
-        "shared --publishers 10 --subscribers 10 --payload 64",
+        "shared group, 10 to 10, 64 in flight",
+        "shared --publishers 10 --subscribers 10 --inflight 64 --payload 64",
         12.0,
     ),
     flow(
@@ -78,7 +78,11 @@ pub(super) const SCENARIOS: [Scenario; 12] = [
         "sparse --clients 10000 --rate 5000 --qos 1 --payload 64",
         1.15,
     ),
-    flow("publish among 100,000 filters", "match --payload 64", 7.0),
+    flow(
+        "publish among 100,000 filters, 64 in flight",
+        "match --filters 100000 --inflight 64 --payload 64",
+        7.0,
+    ),
     work(
         "subscribe, a filter",
         "subscribe --clients 10 --filters 10000",

@@ -75,6 +75,7 @@ impl Run {
             counters: vec![Counters::default(); count],
             samples: Vec::new(),
             was_interrupted: false,
+            broker_ended: false,
         };
         coordinator.lead()
     }
@@ -204,8 +205,9 @@ struct Coordinator {
     progress: Progress,
     counters: Vec<Counters>,
     /// The broker at the beginning of each stage.
-    samples: Vec<(usize, Usage)>,
+    samples: Vec<Usage>,
     was_interrupted: bool,
+    broker_ended: bool,
 }
 
 impl Coordinator {
@@ -231,7 +233,7 @@ impl Coordinator {
             }
             self.open_gate(&mut waiting)?;
         }
-        self.sample(usize::MAX)?;
+        self.sample()?;
         self.progress.clear();
         Ok(self.merge(done.into_iter().flatten()))
     }
@@ -268,7 +270,7 @@ impl Coordinator {
         let last = stages.max().unwrap_or(0);
         if first == last {
             let all = arrived.iter().map(|(_, brings)| brings.clone()).collect();
-            self.sample(last)?;
+            self.sample()?;
             let order = Order::Pass(all);
             for (worker, slot) in self.workers.iter().zip(waiting) {
                 self.tell(worker, &order)?;
@@ -301,9 +303,14 @@ impl Coordinator {
         }
     }
 
-    fn sample(&mut self, stage: usize) -> Result<(), String> {
+    fn sample(&mut self) -> Result<(), String> {
         if let Some(pid) = self.broker_pid {
-            self.samples.push((stage, Usage::read(pid)?));
+            match Usage::read(pid) {
+                Ok(usage) => self.samples.push(usage),
+                // One that was there and has ended is a result of the run.
+                Err(_) if !self.samples.is_empty() => self.broker_ended = true,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -315,7 +322,12 @@ impl Coordinator {
             whole.merge(part, worker as u32);
         }
         for (record, ends) in whole.stages.iter_mut().zip(self.samples.windows(2)) {
-            record.broker = Some((ends[0].1.clone(), ends[1].1.clone()));
+            record.broker = Some((ends[0].clone(), ends[1].clone()));
+        }
+        if self.broker_ended {
+            whole
+                .outcome
+                .add_problem("the broker's process has ended".to_owned());
         }
         whole
     }

@@ -105,6 +105,8 @@ pub struct Conducted {
     pub outcome: Outcome,
     /// The user ended it early.
     pub was_interrupted: bool,
+    /// How long the machine gave this process no time at all, in seconds.
+    pub stood_still_s: f64,
 }
 
 impl Conducted {
@@ -118,6 +120,7 @@ impl Conducted {
         }
         self.outcome.merge(other.outcome);
         self.was_interrupted |= other.was_interrupted;
+        self.stood_still_s = self.stood_still_s.max(other.stood_still_s);
     }
 
     /// The record of a stage, if the run came to it.

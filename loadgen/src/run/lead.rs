@@ -19,6 +19,10 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How often it looks at anything while only time has to pass.
 const LOOK_WHILE_TIMED: Duration = Duration::from_millis(200);
 
+/// A sleep that takes so much longer than asked for means that the machine was paused, or had
+/// no time at all for this process.
+const STANDSTILL: Duration = Duration::from_millis(500);
+
 /// The stage after which all workers tell each other what their publishers have sent.
 const STOP: &str = "stop";
 
@@ -28,6 +32,16 @@ pub(super) struct Lead<'a> {
     staging: &'a Staging,
     progress: Progress,
     was_interrupted: bool,
+    stood_still: Duration,
+    broker: Broker,
+}
+
+/// What is known of the broker's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broker {
+    Unseen,
+    Seen,
+    Ended,
 }
 
 impl<'a> Lead<'a> {
@@ -38,6 +52,8 @@ impl<'a> Lead<'a> {
             staging,
             progress,
             was_interrupted: false,
+            stood_still: Duration::ZERO,
+            broker: Broker::Unseen,
         }
     }
 
@@ -69,6 +85,12 @@ impl<'a> Lead<'a> {
         }
         self.progress.clear();
         conducted.was_interrupted = self.was_interrupted;
+        conducted.stood_still_s = self.stood_still.as_secs_f64();
+        if self.broker == Broker::Ended {
+            conducted
+                .outcome
+                .add_problem("the broker's process has ended".to_owned());
+        }
         Ok(conducted)
     }
 
@@ -135,7 +157,7 @@ impl<'a> Lead<'a> {
                 gate.show(self.control.counters());
                 self.progress.show(stage.name, self.control);
             }
-            let is_interrupted = system::wait_for_interrupt(sleep) || gate.is_interrupted();
+            let is_interrupted = self.sleep(sleep) || gate.is_interrupted();
             if is_interrupted && self.was_interrupted {
                 return Err("interrupted twice".to_owned());
             }
@@ -149,9 +171,43 @@ impl<'a> Lead<'a> {
         }
     }
 
-    fn sample(&self) -> Result<(Option<Usage>, Usage), String> {
-        let broker = self.staging.broker_pid.map(Usage::read).transpose()?;
-        Ok((broker, Usage::read(std::process::id())?))
+    /// Sleeps up to `time`; true when an interrupt came. Notices when it took far longer.
+    fn sleep(&mut self, time: Duration) -> bool {
+        let before = self.control.now();
+        let is_interrupted = system::wait_for_interrupt(time);
+        let slept = Duration::from_nanos(self.control.now().saturating_sub(before));
+        let excess = slept.saturating_sub(time);
+        if excess >= STANDSTILL {
+            self.stood_still += excess;
+        }
+        is_interrupted
+    }
+
+    fn sample(&mut self) -> Result<(Option<Usage>, Usage), String> {
+        Ok((self.sample_broker()?, Usage::read(std::process::id())?))
+    }
+
+    /// A broker that is not there at first is a mistake in the options; one that ends during
+    /// the run is a result.
+    fn sample_broker(&mut self) -> Result<Option<Usage>, String> {
+        let Some(pid) = self
+            .staging
+            .broker_pid
+            .filter(|_| self.broker != Broker::Ended)
+        else {
+            return Ok(None);
+        };
+        match Usage::read(pid) {
+            Ok(usage) => {
+                self.broker = Broker::Seen;
+                Ok(Some(usage))
+            }
+            Err(_) if self.broker == Broker::Seen => {
+                self.broker = Broker::Ended;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn stuck(&self, stage: &Stage) -> String {

@@ -8,7 +8,7 @@ use super::{Context, Task};
 use crate::cli::{self, Common};
 use crate::codec::Qos;
 use crate::run::{Conducted, conduct};
-use crate::stats::{Report, grouped};
+use crate::stats::Report;
 
 /// Options of `session`. The broker's limit of queued messages must be above `--messages`.
 #[derive(Debug, Clone, Args)]
@@ -80,16 +80,7 @@ impl Task for Session {
             ("queue", "queued_per_s", outcome.sent),
             ("return", "drained_per_s", outcome.received),
         ] {
-            if let Some(record) = conducted.stage(stage) {
-                let rate = count as f64 / record.seconds().max(1e-9);
-                let mut text = format!("{}/s, {:.3} s", grouped(rate), record.seconds());
-                if let Some((before, after)) = &record.broker {
-                    let cpu_us = after.cpu_ns_since(before) as f64 / 1000.0 / count.max(1) as f64;
-                    text.push_str(&format!(", broker {cpu_us:.3} µs CPU per message"));
-                    report.add_value(&format!("{stage}_broker_us_per_message"), cpu_us);
-                }
-                report.add(key, stage, text, rate);
-            }
+            report.add_stage_rate(conducted, stage, key, count);
         }
         report.add_latency("connect_us", "CONNACK", &outcome.connect);
         if let Some((before, after)) = conducted

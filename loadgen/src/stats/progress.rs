@@ -47,12 +47,13 @@ impl Progress {
         if !self.is_shown {
             return;
         }
-        let p99_ms = self.latest_latency(control).percentiles().p99 / 1000.0;
-        self.write(
-            &format!("{stage:<9}"),
-            control.counters(),
-            &format!("p99 {p99_ms:.3} ms  "),
-        );
+        let latest = self.latest_latency(control);
+        let p99_ms = latest.percentiles().p99 / 1000.0;
+        let latency = match latest.count() {
+            0 => String::new(),
+            _ => format!("p99 {p99_ms:.3} ms  "),
+        };
+        self.write(&format!("{stage:<9}"), control.counters(), &latency);
         control.ask_latency();
     }
 

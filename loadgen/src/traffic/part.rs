@@ -38,6 +38,8 @@ pub struct Traffic {
     /// Whether publishers wait for what they have sent.
     is_closed: bool,
     schedule: Option<Schedule>,
+    /// Open loop: nothing is sent before this.
+    next_send_ns: u64,
     phase: Phase,
     /// The measured window by due time; the end is open until it is known.
     window_ns: std::ops::Range<u64>,
@@ -78,6 +80,7 @@ impl Traffic {
             muster: Muster::new(plan.qos, plan.filters_per_packet),
             is_closed: matches!(plan.pace, Pace::Window(_)),
             schedule: None,
+            next_send_ns: 0,
             phase: Phase::Connect,
             window_ns: u64::MAX..u64::MAX,
             received: 0,
@@ -172,8 +175,18 @@ impl Traffic {
                 u64::MAX
             }
             (Pace::Rate(_), Some(schedule)) => {
-                let due = self.publishers.send_due(clients, schedule, now);
-                due.max(now + self.plan.tick.as_nanos() as u64)
+                // Turns between two ticks are for receiving.
+                if now >= self.next_send_ns {
+                    let tick_ns = self.plan.tick.as_nanos() as u64;
+                    let due = self.publishers.send_due(clients, schedule, now);
+                    // Behind schedule there is no waiting for the next tick.
+                    self.next_send_ns = if due > now {
+                        due.max(now + tick_ns)
+                    } else {
+                        now
+                    };
+                }
+                self.next_send_ns
             }
             (Pace::Rate(_), None) => u64::MAX,
         };
@@ -237,7 +250,8 @@ impl Traffic {
                 clients.control().sum(|board| &board.received) >= sent
             }
         };
-        let is_done = has_all && self.publishers.are_acknowledged(clients);
+        let is_settled = has_all && self.publishers.are_acknowledged(clients);
+        let is_done = is_settled || clients.open_connections() == 0;
         Rest {
             is_done,
             wake_at: if is_done {

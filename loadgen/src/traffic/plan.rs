@@ -49,6 +49,9 @@ pub enum TopicNames {
     },
 }
 
+/// The most pairs of a publisher and a subscriber that hears it: eight bytes each.
+const FLOWS_MAX: u64 = 1 << 27;
+
 /// How many digits the numbers of random topics have.
 pub(super) const RANDOM_DIGITS: usize = 7;
 
@@ -207,6 +210,18 @@ impl Plan {
     pub fn check(&self, share: Share) -> Result<(), String> {
         if self.publishers == 0 || self.subscribers == 0 {
             return Err("at least one publisher and one subscriber are needed".to_owned());
+        }
+        let flows = u64::from(self.publishers) * u64::from(self.subscribers);
+        if self.audience == Audience::All && flows > FLOWS_MAX {
+            return Err(format!(
+                "{flows} flows from publishers to subscribers are too many to check; the most \
+                 is {FLOWS_MAX}"
+            ));
+        }
+        if self.audience == Audience::AnyOne
+            && self.subscribers.min(self.publishers) < share.workers
+        {
+            return Err("each worker needs a publisher and a subscriber".to_owned());
         }
         let hears_elsewhere = matches!(self.audience, Audience::All | Audience::Next);
         let has_window = matches!(self.pace, Pace::Window(_));

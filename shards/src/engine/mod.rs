@@ -7,8 +7,9 @@
 //!    bytes → [`Shard`];
 //! 2. take what other shards have sent;
 //! 3. fire timers;
-//! 4. flush: one send per connection with output, one batch per other shard;
-//! 5. enter the kernel: without waiting if there is more to do, else asleep until a
+//! 4. yield to the tasks that are to be polled, if there are any;
+//! 5. flush: one send per connection with output, one batch per other shard;
+//! 6. enter the kernel: without waiting if there is more to do, else asleep until a
 //!    completion, a ring of the doorbell or the next timer.
 //!
 //! Nothing on a shard waits for anything but this ring: no glommio timer, socket or file,
@@ -20,7 +21,9 @@ mod input;
 pub(crate) mod neighbours;
 mod output;
 mod peers;
+mod self_test;
 mod socket;
+mod tasks;
 mod uring;
 mod vectors;
 
@@ -38,7 +41,9 @@ use crate::shard::Shard;
 
 use buffers::Buffers;
 use neighbours::Neighbours;
+pub(crate) use self_test::Lateness;
 use socket::Sockets;
+use tasks::Tasks;
 use uring::{Completion, Uring};
 
 /// How long a closing connection may take to take its last bytes.
@@ -81,6 +86,7 @@ pub(crate) struct Engine {
     acceptors: Vec<Acceptor>,
     neighbours: Neighbours,
     routes: Option<RouteLink>,
+    tasks: Tasks,
     stop: Arc<AtomicBool>,
     stopping: bool,
     started: Instant,
@@ -102,12 +108,14 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(setup: EngineSetup, shard: Shard) -> io::Result<Self> {
         let settings = setup.settings;
-        let ring = Uring::new(&settings)?;
+        let mut ring = Uring::new(&settings)?;
         let buffers = Buffers::new(
             &ring,
             settings.receive_buffers,
             settings.receive_buffer_bytes,
         )?;
+        ring.watch(setup.neighbours.own.fd());
+        let tasks = Tasks::new(setup.started, Arc::clone(&setup.neighbours.own));
         Ok(Self {
             ring,
             buffers,
@@ -117,6 +125,7 @@ impl Engine {
             acceptors: setup.acceptors,
             neighbours: setup.neighbours,
             routes: setup.routes,
+            tasks,
             stop: setup.stop,
             stopping: false,
             started: setup.started,
@@ -132,26 +141,39 @@ impl Engine {
     }
 
     /// Runs until the broker stops. An error means that the ring itself failed.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
-        self.ring.watch(self.neighbours.own.fd());
+    pub(crate) async fn run(&mut self) -> io::Result<()> {
         for index in 0..self.acceptors.len() {
             self.accept(index as u32);
         }
+        self.turns_until(Self::is_finished).await
+    }
+
+    /// Ends the tasks. The engine runs no more afterwards.
+    pub(crate) async fn end(&mut self) {
+        self.tasks.end().await;
+    }
+
+    /// Runs until `is_over` at the end of a turn, whose output is submitted too.
+    async fn turns_until(&mut self, mut is_over: impl FnMut(&Self) -> bool) -> io::Result<()> {
         loop {
-            self.turn();
-            if self.is_finished() {
-                return Ok(());
+            self.take_input();
+            if self.tasks.release(self.now_ms) {
+                glommio::executor().yield_task_queue_now().await;
             }
+            self.give_output();
+            if is_over(self) {
+                return self.ring.enter();
+            }
+            // Only here, after the tasks: they have set timers and woken each other.
             if self.has_work() {
                 self.ring.enter()?;
             } else {
                 self.sleep()?;
             }
-            glommio::executor().yield_task_queue_now().await;
         }
     }
 
-    fn turn(&mut self) {
+    fn take_input(&mut self) {
         self.now_ms = self.started.elapsed().as_millis() as u64;
         self.shard.set_now(self.now_ms);
         if self.stop.load(Ordering::Relaxed) && !self.stopping {
@@ -160,6 +182,9 @@ impl Engine {
         self.handle_completions();
         self.take_batches();
         self.shard.tick();
+    }
+
+    fn give_output(&mut self) {
         self.shard.finish_turn();
         self.send_handovers();
         self.flush();
@@ -173,6 +198,7 @@ impl Engine {
             || !self.completions.is_empty()
             || self.ring.has_completions()
             || self.shard.has_work()
+            || self.tasks.has_work()
             || !self.neighbours.is_empty()
     }
 
@@ -183,9 +209,10 @@ impl Engine {
         }
         let doorbell = Arc::clone(&self.neighbours.own);
         let (neighbours, routes, stop) = (&self.neighbours, &self.routes, &self.stop);
-        let stopping = self.stopping;
+        let (tasks, stopping) = (&self.tasks, self.stopping);
         let nothing = || {
             neighbours.is_empty()
+                && tasks.is_quiet()
                 && routes.as_ref().is_none_or(|routes| routes.is_quiet())
                 && (stopping || !stop.load(Ordering::Relaxed))
         };
@@ -217,13 +244,15 @@ impl Engine {
     /// The time until the next timer; `None` when there is none.
     fn timeout(&self) -> Option<Duration> {
         // The other side of a full ring does not say when there is room again.
-        let backlog = (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
+        let backlog = self.shard.waits_for_rings()
+            || (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
             || self.routes.as_ref().is_some_and(RouteLink::has_backlog);
         if backlog {
             return Some(BACKLOG_RETRY);
         }
         let due = [
             self.shard.next_deadline_ms(),
+            Some(self.tasks.next_deadline_ms()),
             self.cut_offs.front().map(|(due, _)| *due),
             self.rested.front().map(|(due, _)| *due),
         ];

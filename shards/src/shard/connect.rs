@@ -76,6 +76,9 @@ impl Shard {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         if let Some(will) = &connect.will {
+            if self.has_too_many_properties(&will.properties) {
+                return Err(ReasonCode::QUOTA_EXCEEDED);
+            }
             let topic = TopicName::parse(will.topic, self.limits.max_topic_levels)
                 .map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
             if topic.as_str().starts_with("$SYS/") {

@@ -143,6 +143,12 @@ impl Batch {
         self.items.push(Item::Publish(packed));
     }
 
+    /// Bytes of messages in it.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.kept_bytes
+    }
+
     /// Empties the batch and keeps its memory, unless that has grown large.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 512 << 10;

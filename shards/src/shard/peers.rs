@@ -25,7 +25,11 @@ pub(crate) enum RouteChange {
 #[derive(Debug)]
 pub(crate) struct Peer {
     batch: Box<Batch>,
+    /// Bytes of messages that may be under way to it, in the batch and in the ring.
     bytes_max: usize,
+    /// The sizes of the batches in the ring, oldest first, and their sum.
+    under_way: VecDeque<usize>,
+    under_way_bytes: usize,
     /// Publishes sent to it so far.
     sent: u64,
     /// Publishes it has accepted, in the order they were sent.
@@ -41,6 +45,8 @@ impl Peer {
         Self {
             batch: Box::default(),
             bytes_max,
+            under_way: VecDeque::new(),
+            under_way_bytes: 0,
             sent: 0,
             accepted: 0,
             waits: VecDeque::new(),
@@ -51,7 +57,7 @@ impl Peer {
     /// Whether so much waits that no more QoS 0 messages are taken and QoS 1 and 2
     /// publishers are paused.
     pub(super) fn is_full(&self) -> bool {
-        self.batch.bytes.len() + self.batch.kept_bytes >= self.bytes_max
+        self.under_way_bytes + self.batch.size() >= self.bytes_max
     }
 
     /// Publishes it has accepted.
@@ -100,8 +106,22 @@ impl Shard {
         if peer.batch.items.is_empty() {
             return None;
         }
+        let size = peer.batch.size();
+        peer.under_way.push_back(size);
+        peer.under_way_bytes += size;
         let fresh = self.spare_batches.pop().unwrap_or_default();
         Some(core::mem::replace(&mut peer.batch, fresh))
+    }
+
+    /// The ring to another shard holds this many batches: the older ones are taken.
+    pub(crate) fn ring_holds(&mut self, peer: u16, batches: usize) {
+        let Some(peer) = self.peers.get_mut(usize::from(peer)) else {
+            return;
+        };
+        while peer.under_way.len() > batches {
+            let size = peer.under_way.pop_front().unwrap_or(0);
+            peer.under_way_bytes = peer.under_way_bytes.saturating_sub(size);
+        }
     }
 
     /// Whether there is something for another shard.
@@ -244,6 +264,11 @@ impl Shard {
                 self.continue_input(key);
             }
         }
+    }
+
+    /// Whether a connection is paused because too much is under way to another shard.
+    pub(crate) fn waits_for_rings(&self) -> bool {
+        !self.paused.is_empty() && self.peers.iter().any(Peer::is_full)
     }
 
     /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch

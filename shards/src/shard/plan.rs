@@ -25,12 +25,20 @@ pub(crate) struct Target {
     identifiers: u32,
 }
 
+/// The state of the tables that a plan was made from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Generations {
+    /// Of this shard's subscription table.
+    pub(crate) subscriptions: u64,
+    /// Of the route index.
+    pub(crate) routes: u64,
+}
+
 /// Where a message of one topic goes.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     topic: Box<str>,
-    generation: u64,
-    routes_generation: u64,
+    tables: Generations,
     /// Sessions of this shard.
     pub(crate) targets: Vec<Target>,
     identifiers: Vec<u32>,
@@ -80,51 +88,41 @@ impl Plans {
         }
     }
 
-    /// The plan for a topic. `peers` says which other shards have subscribers, given the
-    /// list to fill.
-    pub(crate) fn find(
+    /// The plan for a topic, if it is known and still holds. That a topic is known also means
+    /// that it is a valid topic name.
+    #[inline]
+    pub(crate) fn known(&self, topic: &str, tables: Generations) -> Option<Rc<Plan>> {
+        let hash = self.seed.hash(topic);
+        let plan = self.slots[hash as usize % SLOTS].plan.as_ref()?;
+        (plan.tables == tables && *plan.topic == *topic).then(|| Rc::clone(plan))
+    }
+
+    /// Works out the plan for a topic. `peers` says which other shards have subscribers,
+    /// given the list to fill.
+    pub(crate) fn make(
         &mut self,
         topic: TopicName<'_>,
         tree: &SubscriptionTree,
-        routes_generation: u64,
+        tables: Generations,
         peers: impl FnOnce(&mut Vec<u16>),
     ) -> Rc<Plan> {
-        let hash = self.seed.hash(topic.as_str());
-        let slot = &mut self.slots[hash as usize % SLOTS];
-        let generation = tree.generation();
-        if let Some(plan) = &slot.plan
-            && plan.generation == generation
-            && plan.routes_generation == routes_generation
-            && *plan.topic == *topic.as_str()
-        {
-            return Rc::clone(plan);
-        }
         let mut plan = Plan {
-            generation,
-            routes_generation,
+            tables,
             ..Plan::default()
         };
         self.found.subscribers.clear();
         self.found.lists = 0;
-        tree.matches(
-            topic,
-            &mut Matching {
-                found: &mut self.found,
-                groups: &mut plan.groups,
-            },
-        );
+        let (found, groups) = (&mut self.found, &mut plan.groups);
+        tree.matches(topic, &mut Matching { found, groups });
         merge(&mut self.found, &mut plan);
         peers(&mut plan.peers);
-        let again = slot.seen == hash;
-        slot.seen = hash;
-        if again {
-            plan.topic = topic.as_str().into();
+        let hash = self.seed.hash(topic.as_str());
+        let slot = &mut self.slots[hash as usize % SLOTS];
+        if core::mem::replace(&mut slot.seen, hash) != hash {
+            return Rc::new(plan);
         }
-        let plan = Rc::new(plan);
-        if again {
-            slot.plan = Some(Rc::clone(&plan));
-        }
-        plan
+        plan.topic = topic.as_str().into();
+        Rc::clone(slot.plan.insert(Rc::new(plan)))
     }
 }
 

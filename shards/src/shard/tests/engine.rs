@@ -220,6 +220,9 @@ impl Node {
             let Some(batch) = self.rings[from][shard].batches.pop_front() else {
                 continue;
             };
+            // The sender's engine looks at its ring again soon.
+            let held = self.rings[from][shard].batches.len();
+            self.shards[from].ring_holds(shard as u16, held);
             let mut arrived = Vec::new();
             let adopt = &mut |connection| arrived.push(connection);
             self.shards[shard].handle_batch(from as u16, batch, adopt);
@@ -282,6 +285,7 @@ impl Node {
 
     fn send_batches(&mut self, shard: usize) {
         for (to, ring) in self.rings[shard].iter_mut().enumerate() {
+            self.shards[shard].ring_holds(to as u16, ring.batches.len());
             if ring.batches.len() < self.ring_batches
                 && let Some(batch) = self.shards[shard].take_batch(to as u16)
             {
