@@ -108,7 +108,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
-        connection.held_subacks += 1;
+        connection.held_subacks = connection.held_subacks.saturating_add(1);
         let serial = connection.serial;
         if let Some(held) = self.tickets.get_mut(ticket) {
             let then = Then::SubAck {

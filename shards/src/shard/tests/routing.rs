@@ -245,3 +245,22 @@ fn a_message_expiry_counts_down_across_shards() {
     let left: Vec<_> = messages.iter().map(|m| (m.text(), m.expiry_s)).collect();
     assert_eq!(left, [("20", Some(1)), ("21", Some(2))]);
 }
+
+#[test]
+fn a_client_may_not_pile_up_subscribes_while_routes_wait() {
+    let mut node = Node::new(2);
+    let client = node.client_on(0, "client");
+    node.hold_routes(true);
+    for number in 0..70_000_u32 {
+        let id = (number % 60_000) as u16 + 1;
+        let packet = packet::subscribe(Version::V5, id, 0, &[("a", 0)]);
+        node.send(client, &packet);
+    }
+    node.settle();
+    let tickets = node.shards[0].tickets.len();
+    assert!(tickets <= 1024, "{tickets} tickets");
+    assert!(node.waiting_input(client) > 0);
+    node.hold_routes(false);
+    node.settle();
+    assert_eq!(node.take(client).len(), 70_000);
+}
