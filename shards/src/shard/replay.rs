@@ -16,7 +16,8 @@ use super::{NONE, Shard};
 /// Retained messages looked up at a time.
 const CHUNK: usize = 128;
 
-/// Output of a subscriber above which the replay waits, in bytes.
+/// Output of a subscriber above which the replay waits, in bytes; a lower limit of all
+/// output counts as well.
 const OUTPUT_HIGH: usize = 64 << 10;
 
 /// The retained messages of one new subscription, on their way to the subscriber. Lives on
@@ -134,7 +135,8 @@ impl Shard {
             return false;
         };
         let connection = self.connections.get(session.connection);
-        let room = connection.is_some_and(|connection| connection.output.len() < OUTPUT_HIGH)
+        let output_max = OUTPUT_HIGH.min(self.limits.max_output_bytes as usize);
+        let room = connection.is_some_and(|connection| connection.output.len() < output_max)
             && (replay.qos == QoS::AtMostOnce || session.outflow.is_open());
         if !room {
             if !replay.stalled {

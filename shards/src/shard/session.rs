@@ -32,6 +32,17 @@ pub(crate) struct Session {
     pub(crate) dropped: u64,
 }
 
+impl Session {
+    /// Where among its subscriptions a shared one is.
+    pub(crate) fn shared_place(&self, group: &str, filter: &str) -> Option<usize> {
+        let mut held = self.subscriptions.iter();
+        held.position(|held| match held {
+            Held::Shared(name) => *name.group == *group && *name.filter == *filter,
+            Held::Own(_) => false,
+        })
+    }
+}
+
 /// A will and its delay.
 #[derive(Debug)]
 pub(crate) struct Will {

@@ -257,3 +257,20 @@ fn a_replay_ends_with_its_client() {
         node.assert_empty();
     }
 }
+
+#[test]
+fn retained_messages_wait_for_room_however_little_output_a_client_may_have() {
+    let mut node = node_with_retained(
+        Setup {
+            mqtt: Mqtt {
+                max_output_bytes: 100,
+                ..Mqtt::default()
+            },
+            ..Setup::default()
+        },
+        100,
+    );
+    let subscriber = node.connect(&Connect::new("s"));
+    let messages = subscribe(&mut node, subscriber, "t/+", 0);
+    assert_eq!(texts(&messages).len(), 100);
+}

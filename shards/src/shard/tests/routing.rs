@@ -5,6 +5,7 @@ use protocol::wire::Version;
 use super::node::{Node, Setup};
 use super::packet::{self, Connect, Publish};
 use super::received::Received;
+use crate::settings::Mqtt;
 
 /// SUBSCRIBE option: No Local.
 const NO_LOCAL: u8 = 4;
@@ -244,4 +245,41 @@ fn a_message_expiry_counts_down_across_shards() {
     let messages = node.take_messages(subscriber);
     let left: Vec<_> = messages.iter().map(|m| (m.text(), m.expiry_s)).collect();
     assert_eq!(left, [("20", Some(1)), ("21", Some(2))]);
+}
+
+#[test]
+fn a_client_may_not_pile_up_subscribes_while_routes_wait() {
+    let mut node = Node::new(2);
+    let client = node.client_on(0, "client");
+    node.hold_routes(true);
+    for number in 0..70_000_u32 {
+        let id = (number % 60_000) as u16 + 1;
+        let packet = packet::subscribe(Version::V5, id, 0, &[("a", 0)]);
+        node.send(client, &packet);
+    }
+    node.settle();
+    let tickets = node.shards[0].tickets.len();
+    assert!(tickets <= 1024, "{tickets} tickets");
+    assert!(node.waiting_input(client) > 0);
+    node.hold_routes(false);
+    node.settle();
+    assert_eq!(node.take(client).len(), 70_000);
+}
+
+#[test]
+fn a_client_with_all_its_subscriptions_can_replace_them() {
+    let mut node = Node::with(Setup {
+        mqtt: Mqtt {
+            max_subscriptions: 2,
+            ..Mqtt::default()
+        },
+        ..Setup::default()
+    });
+    let client = node.client_on(0, "client");
+    let filters = ["a", "$share/g/b", "c", "a", "$share/g/b", "$share/g/c"];
+    let filters = filters.map(|filter| (filter, 1));
+    node.send(client, &packet::subscribe(Version::V5, 1, 0, &filters));
+    node.settle();
+    let codes = vec![1, 1, 0x97, 1, 1, 0x97];
+    assert_eq!(node.take(client), [Received::SubAck { id: 1, codes }]);
 }

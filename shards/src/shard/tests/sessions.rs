@@ -257,7 +257,22 @@ fn a_client_of_3_1_1_without_clean_session_keeps_its_session() {
 }
 
 #[test]
-fn nothing_is_left_of_a_thousand_clients_that_have_gone() {
+fn thousands_of_sessions_may_end_at_the_same_moment() {
+    let mut node = Node::new(1);
+    for number in 0..3000 {
+        let connect = Connect::new(&format!("client-{number}")).expiry(10);
+        let client = node.open(0, Version::V5);
+        node.send(client, &connect.encode());
+        node.close(client);
+    }
+    node.settle();
+    assert_eq!(node.shards[0].sessions.len(), 3000);
+    node.advance(10_000);
+    node.assert_empty();
+}
+
+#[test]
+fn nothing_is_left_of_clients_that_have_gone() {
     for seed in 0..3 {
         let mut node = Node::with(Setup {
             seed,

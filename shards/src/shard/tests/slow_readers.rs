@@ -2,6 +2,7 @@
 
 use super::node::{Client, Node, Setup};
 use super::packet::{Connect, PINGREQ, Publish};
+use super::received::Received;
 use crate::settings::Mqtt;
 
 /// Bytes of a large payload.
@@ -135,6 +136,45 @@ fn a_queue_goes_on_when_the_client_reads_again() {
         for message in messages.iter().filter(|message| message.qos == 1) {
             numbers.push(message.text().trim().parse().unwrap());
             node.acknowledge(slow, message);
+        }
+    }
+    assert!(numbers.is_sorted());
+}
+
+#[test]
+fn a_resumed_session_with_a_long_queue_fills_the_output_no_further_than_its_limit() {
+    let mut node = Node::with(Setup {
+        shards: 2,
+        mqtt: Mqtt {
+            max_output_bytes: OUTPUT_MAX as u32,
+            ..Mqtt::default()
+        },
+        ..Setup::default()
+    });
+    let connect = Connect::new("slow").resume().expiry(100);
+    let away = node.connect(&connect);
+    node.subscribe(away, "a", 1);
+    node.cut(away);
+    let publisher = node.connect(&Connect::new("publisher"));
+    for id in 1..=100 {
+        let payload = format!("{id:>LARGE$}");
+        node.publish(publisher, &Publish::new("a", payload).qos(1, id));
+    }
+    node.settle();
+    let slow = node.open(0, connect.version);
+    node.set_reading(slow, false);
+    node.send(slow, &connect.encode());
+    node.settle();
+    assert!(output(&node) < OUTPUT_MAX + 2 * LARGE);
+    node.set_reading(slow, true);
+    let mut numbers: Vec<u16> = Vec::new();
+    while numbers.len() < 100 {
+        node.settle();
+        for packet in node.take(slow) {
+            if let Received::Publish(message) = packet {
+                numbers.push(message.text().trim().parse().unwrap());
+                node.acknowledge(slow, &message);
+            }
         }
     }
     assert!(numbers.is_sorted());

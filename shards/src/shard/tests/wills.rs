@@ -106,6 +106,20 @@ fn a_client_that_comes_back_in_time_cancels_its_delayed_will() {
 }
 
 #[test]
+fn a_connection_without_a_will_does_not_leave_that_of_an_earlier_one() {
+    let (mut node, watcher) = watched();
+    let connect = mortal(&node, 1000, Will::new("will/1", "gone").delay(30));
+    let client = node.connect(&connect);
+    node.cut(client);
+    node.settle();
+    let name = node.name_at(1, "mortal");
+    let client = node.connect(&Connect::new(&name).resume().expiry(1000));
+    node.cut(client);
+    node.advance(2_000_000);
+    assert_eq!(node.take(watcher), []);
+}
+
+#[test]
 fn a_takeover_publishes_a_will_without_delay() {
     let (mut node, watcher) = watched();
     let connect = mortal(&node, 1000, Will::new("will/1", "gone"));

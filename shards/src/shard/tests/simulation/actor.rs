@@ -339,11 +339,13 @@ impl Actor {
         let Some(session) = &mut self.session else {
             return;
         };
-        let sent = session.unacknowledged.iter_mut().find(|o| o.id == id);
-        let Some(outgoing) = sent else {
-            panic!("{}: an acknowledgement for nothing: {id}", self.name);
+        // In the order of the messages [MQTT-4.6.0-2], [MQTT-4.6.0-3].
+        let mut sent = session.unacknowledged.iter_mut();
+        let next = sent.find(|outgoing| !outgoing.released);
+        let Some(outgoing) = next.filter(|outgoing| (outgoing.id, outgoing.qos) == (id, qos))
+        else {
+            panic!("{}: not the acknowledgement that is due: {id}", self.name);
         };
-        assert_eq!(outgoing.qos, qos);
         outgoing.released = true;
         ledger.entries[outgoing.number].acknowledged = true;
         if qos == 1 {

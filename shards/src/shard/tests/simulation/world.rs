@@ -407,8 +407,10 @@ impl World {
     /// The last message that a client retained is the one that is retained.
     fn check_retained(&mut self) {
         let client = self.node.connect(&Connect::new("checker"));
+        let topics: Vec<String> = (0..ACTORS).map(|who| format!("r/{who}")).collect();
+        let filters: Vec<(&str, u8)> = topics.iter().map(|topic| (topic.as_str(), 0)).collect();
         self.node
-            .send(client, &packet::subscribe(Version::V5, 1, 0, &[("r/+", 0)]));
+            .send(client, &packet::subscribe(Version::V5, 1, 0, &filters));
         self.node.settle();
         let packets = self.node.take(client);
         let mut retained: Vec<(String, String)> = Vec::new();
@@ -417,8 +419,7 @@ impl World {
                 retained.push((message.topic.clone(), message.text().to_owned()));
             }
         }
-        for who in 0..ACTORS {
-            let topic = format!("r/{who}");
+        for topic in topics {
             let mut found = retained.iter().filter(|(other, _)| *other == topic);
             let entries = self.ledger.entries.iter().enumerate();
             let own: Vec<_> = entries.filter(|(_, entry)| entry.topic == topic).collect();
