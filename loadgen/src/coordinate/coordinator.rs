@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::mpsc::{Receiver as Inbox, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver as Inbox, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use crate::stats::Progress;
 
 /// How often a worker's clock is asked for; the quickest answer counts.
 const CLOCK_ROUNDS: usize = 16;
+
+/// Answers that wait to be handled; workers beyond it wait to be read.
+const ANSWERS_UNDER_WAY: usize = 1024;
 
 /// How often the coordinator looks for an interrupt.
 const LOOK: Duration = Duration::from_millis(50);
@@ -55,7 +58,7 @@ impl Run {
         broker_pid: Option<u32>,
         shows_progress: bool,
     ) -> Result<Conducted, String> {
-        let (sender, answers) = channel();
+        let (sender, answers) = sync_channel(ANSWERS_UNDER_WAY);
         let mut workers = Vec::new();
         for (index, address) in self.workers.iter().enumerate() {
             let worker = Remote::connect(address)?;
@@ -126,7 +129,7 @@ impl Remote {
         arguments: Vec<String>,
         run: u32,
         share: Share,
-        sender: Sender<Said>,
+        sender: SyncSender<Said>,
     ) -> Result<(), String> {
         let explain = |error: io::Error| format!("worker {}: {error}", self.address);
         let clock_offset_ns = self.clock_offset_ns;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver as Inbox, TryRecvError, channel};
+use std::sync::mpsc::{Receiver as Inbox, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::cli::{Cli, Command};
 use crate::net::system;
 use crate::run::{Conducted, Counters, Gate, Share};
 use crate::scenarios::Context;
+
+/// Orders that wait to be carried out; a coordinator that sends more waits to be read.
+const ORDERS_UNDER_WAY: usize = 16;
 
 /// Options of `worker`.
 #[derive(Debug, Clone, Args)]
@@ -126,7 +129,7 @@ impl<'a> LineGate<'a> {
     /// Orders are read by a thread, so that an interrupt is seen during a stage. The thread ends
     /// with the connection.
     fn new(stream: &'a TcpStream, mut receiver: Receiver) -> Self {
-        let (sender, orders) = channel();
+        let (sender, orders) = sync_channel(ORDERS_UNDER_WAY);
         thread::spawn(move || {
             while let Ok(order) = receiver.receive() {
                 if sender.send(order).is_err() {
