@@ -121,6 +121,8 @@ pub(crate) struct Shard {
     paused: Vec<u32>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
+    /// Replays that only wait for their turn.
+    unfinished_replays: VecDeque<u32>,
 
     stats: Arc<Stats>,
 }
@@ -207,6 +209,7 @@ impl Shard {
             route_waits: VecDeque::new(),
             paused: Vec::new(),
             stalled_replays: Vec::new(),
+            unfinished_replays: VecDeque::new(),
             stats: setup.stats,
         }
     }
@@ -310,7 +313,9 @@ impl Shard {
     /// Whether work is left that needs no input: another turn is due at once.
     pub(crate) fn has_work(&self) -> bool {
         let due = |deadline| deadline <= self.now_ms;
-        self.wheel.next_deadline().is_some_and(due) || self.may_resume()
+        self.wheel.next_deadline().is_some_and(due)
+            || self.may_resume()
+            || !self.unfinished_replays.is_empty()
     }
 
     fn next_serial(&mut self) -> u32 {

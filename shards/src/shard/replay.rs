@@ -16,6 +16,12 @@ use super::{NONE, Shard};
 /// Retained messages looked up at a time.
 const CHUNK: usize = 128;
 
+/// Look-ups for one replay at a time: what matches nothing takes several turns.
+const LOOKUPS: usize = 8;
+
+/// Replays that are not finished and wait for nothing, gone on with in one turn.
+const UNFINISHED_PER_TURN: usize = 8;
+
 /// Output of a subscriber above which the replay waits, in bytes; a lower limit of all
 /// output counts as well.
 const OUTPUT_HIGH: usize = 64 << 10;
@@ -94,9 +100,10 @@ impl Shard {
         self.advance_replay(replay);
     }
 
-    /// Sends and looks up until the subscriber has enough, an answer is missing, or all is
-    /// sent.
+    /// Sends and looks up until the subscriber has enough, an answer is missing, all is sent,
+    /// or others have their turn.
     fn advance_replay(&mut self, key: u32) {
+        let mut lookups = 0;
         loop {
             let Some(replay) = self.replays.get_mut(key) else {
                 return;
@@ -114,6 +121,11 @@ impl Shard {
                     self.replays.remove(key);
                     return;
                 };
+                if lookups == LOOKUPS {
+                    self.unfinished_replays.push_back(key);
+                    return;
+                }
+                lookups += 1;
                 self.ask_replay(key, source);
                 continue;
             }
@@ -271,8 +283,14 @@ impl Shard {
         (found, next)
     }
 
-    /// Goes on with replays that waited for their subscriber.
+    /// Goes on with replays that waited for their turn or their subscriber.
     pub(super) fn resume_replays(&mut self) {
+        let unfinished = self.unfinished_replays.len().min(UNFINISHED_PER_TURN);
+        for _ in 0..unfinished {
+            if let Some(key) = self.unfinished_replays.pop_front() {
+                self.advance_replay(key);
+            }
+        }
         if self.stalled_replays.is_empty() {
             return;
         }

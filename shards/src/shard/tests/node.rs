@@ -316,6 +316,7 @@ impl Node {
                 ("filters", shard.subscriptions.filters_len()),
                 ("replays", shard.replays.len()),
                 ("stalled replays", shard.stalled_replays.len()),
+                ("unfinished replays", shard.unfinished_replays.len()),
                 ("timers", shard.wheel.len()),
                 ("tickets", shard.tickets.len()),
                 ("route waits", shard.route_waits.len()),

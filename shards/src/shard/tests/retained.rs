@@ -274,3 +274,30 @@ fn retained_messages_wait_for_room_however_little_output_a_client_may_have() {
     let messages = subscribe(&mut node, subscriber, "t/+", 0);
     assert_eq!(texts(&messages).len(), 100);
 }
+
+#[test]
+fn a_search_that_finds_nothing_takes_several_turns() {
+    let mut node = Node::new(1);
+    let publisher = node.connect(&Connect::new("p"));
+    for number in 0..10_000 {
+        node.publish(
+            publisher,
+            &Publish::new(&format!("{number}/a"), "x").retain(),
+        );
+    }
+    let last = Publish::new("last/b", "x").retain();
+    node.publish(publisher, &last);
+    node.settle();
+    assert_eq!(retained(&node), 10_001);
+    let subscriber = node.connect(&Connect::new("s"));
+    let version = protocol::wire::Version::V5;
+    let packet = super::packet::subscribe(version, 1, 0, &[("+/b", 0)]);
+    node.send(subscriber, &packet);
+    while node.take(subscriber).is_empty() {
+        assert!(node.step(), "SUBACK does not come");
+    }
+    assert_eq!(node.shards[0].replays.len(), 1, "it goes on behind SUBACK");
+    node.settle();
+    assert_eq!(node.take_messages(subscriber).len(), 1);
+    assert_eq!(node.shards[0].replays.len(), 0);
+}
