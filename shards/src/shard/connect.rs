@@ -197,6 +197,7 @@ impl Shard {
             subscriptions: Vec::new(),
             outflow: Outflow::new(self.window(connect), expiry_s > 0),
             inflow: Inflow::default(),
+            replays: None,
             timer: None,
             ends_ms: u64::MAX,
             dropped: 0,

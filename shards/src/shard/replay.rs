@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use protocol::message::Message;
 use protocol::topic::{Filter, TopicName};
-use protocol::wire::QoS;
+use protocol::wire::{QoS, ReasonCode};
 
 use super::deliver::Receiver;
 use super::items::{Item, ReplayCursor, SessionRef};
@@ -15,6 +15,9 @@ use super::{NONE, Shard};
 
 /// Retained messages looked up at a time.
 const CHUNK: usize = 128;
+
+/// Replays of one session under way at a time.
+const ACTIVE_MAX: usize = 16;
 
 /// Look-ups for one replay at a time: what matches nothing takes several turns.
 const LOOKUPS: usize = 8;
@@ -45,6 +48,16 @@ pub(super) struct Replay {
     stalled: bool,
 }
 
+/// The replays of one session. At most [`ACTIVE_MAX`] times the look-ups and the found
+/// messages of one, and as many that wait as a session may have subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    /// Under way.
+    active: usize,
+    /// Those that begin when others are over.
+    waiting: VecDeque<ReplayStart>,
+}
+
 impl Shard {
     /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
     /// the store is full.
@@ -71,22 +84,36 @@ impl Shard {
         true
     }
 
-    /// Begins to send the retained messages that a new subscription matches.
+    /// Sends the retained messages that a new subscription matches, at once or when fewer
+    /// replays of its session are under way.
     pub(super) fn start_replay(&mut self, session_key: u32, start: ReplayStart) {
+        let waiting_max = self.limits.max_subscriptions as usize;
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
-        let Ok(filter) = Filter::parse(&start.filter, u16::MAX) else {
-            return;
-        };
-        let serial = session.serial;
-        let sources = if filter.has_wildcard() {
+        let replays = session.replays.get_or_insert_default();
+        if replays.active < ACTIVE_MAX {
+            replays.active += 1;
+            let serial = session.serial;
+            let replay = self.begin_replay(session_key, serial, start);
+            self.advance_replay(replay);
+        } else if replays.waiting.len() < waiting_max {
+            replays.waiting.push_back(start);
+        } else {
+            let connection = session.connection;
+            self.disconnect(connection, ReasonCode::QUOTA_EXCEEDED);
+        }
+    }
+
+    fn begin_replay(&mut self, session: u32, serial: u32, start: ReplayStart) -> u32 {
+        let wildcard = Filter::parse(&start.filter, u16::MAX).is_ok_and(|f| f.has_wildcard());
+        let sources = if wildcard {
             (0..self.count).collect()
         } else {
             vec![self.shard_of(&start.filter)]
         };
-        let replay = self.replays.insert(Replay {
-            session: session_key,
+        self.replays.insert(Replay {
+            session,
             serial,
             filter: start.filter,
             qos: start.qos,
@@ -96,13 +123,30 @@ impl Shard {
             after: None,
             found: VecDeque::new(),
             stalled: false,
-        });
-        self.advance_replay(replay);
+        })
+    }
+
+    /// A replay is over. Returns the one of its session that takes its place.
+    fn end_replay(&mut self, key: u32) -> Option<u32> {
+        let Replay {
+            session, serial, ..
+        } = self.replays.remove(key)?;
+        let current = self.sessions.get_mut(session);
+        let current = current.filter(|current| current.serial == serial)?;
+        let replays = current.replays.as_mut()?;
+        let Some(start) = replays.waiting.pop_front() else {
+            replays.active = replays.active.saturating_sub(1);
+            if replays.active == 0 {
+                current.replays = None;
+            }
+            return None;
+        };
+        Some(self.begin_replay(session, serial, start))
     }
 
     /// Sends and looks up until the subscriber has enough, an answer is missing, all is sent,
-    /// or others have their turn.
-    fn advance_replay(&mut self, key: u32) {
+    /// or others have their turn. Goes on with the replays that take the place of this one.
+    fn advance_replay(&mut self, mut key: u32) {
         let mut lookups = 0;
         loop {
             let Some(replay) = self.replays.get_mut(key) else {
@@ -113,25 +157,28 @@ impl Shard {
                 self.replays.remove(key);
                 return;
             }
-            if replay.found.is_empty() {
-                if replay.asked {
-                    return;
+            if !replay.found.is_empty() {
+                if self.send_replayed(key) {
+                    continue;
                 }
-                let Some(&source) = replay.sources.last() else {
-                    self.replays.remove(key);
-                    return;
-                };
-                if lookups == LOOKUPS {
-                    self.unfinished_replays.push_back(key);
-                    return;
-                }
-                lookups += 1;
-                self.ask_replay(key, source);
-                continue;
-            }
-            if !self.send_replayed(key) {
                 return;
             }
+            if replay.asked {
+                return;
+            }
+            let Some(&source) = replay.sources.last() else {
+                let Some(next) = self.end_replay(key) else {
+                    return;
+                };
+                key = next;
+                continue;
+            };
+            if lookups == LOOKUPS {
+                self.unfinished_replays.push_back(key);
+                return;
+            }
+            lookups += 1;
+            self.ask_replay(key, source);
         }
     }
 
@@ -299,9 +346,13 @@ impl Shard {
                 continue;
             };
             replay.stalled = false;
-            let session = self.sessions.get(replay.session);
+            let session = self.sessions.get_mut(replay.session);
+            let session = session.filter(|session| session.serial == replay.serial);
             // Without a client the rest is not sent: a subscription made again brings it.
-            if session.is_none_or(|session| session.connection == NONE) {
+            if let Some(session) = session
+                && session.connection == NONE
+            {
+                session.replays = None;
                 self.replays.remove(key);
             } else {
                 self.advance_replay(key);

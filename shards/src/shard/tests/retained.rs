@@ -301,3 +301,31 @@ fn a_search_that_finds_nothing_takes_several_turns() {
     assert_eq!(node.take_messages(subscriber).len(), 1);
     assert_eq!(node.shards[0].replays.len(), 0);
 }
+
+#[test]
+fn a_client_that_subscribes_again_and_again_without_reading_makes_few_replays() {
+    let mut node = Node::new(3);
+    let publisher = node.connect(&Connect::new("p"));
+    for number in 1..=200 {
+        let message = Publish::new(&format!("t/{number}"), [b'x'; 1000]);
+        node.publish(publisher, &message.retain());
+    }
+    node.close(publisher);
+    let subscriber = node.connect(&Connect::new("s"));
+    node.set_reading(subscriber, false);
+    let version = protocol::wire::Version::V5;
+    for id in 1..=100 {
+        let packet = super::packet::subscribe(version, id, 0, &[("t/+", 0)]);
+        node.send(subscriber, &packet);
+        node.settle();
+    }
+    let replays = node.shards.iter().map(|shard| shard.replays.len());
+    let replays = replays.sum::<usize>();
+    assert!((1..=16).contains(&replays), "{replays} replays");
+    node.set_reading(subscriber, true);
+    node.settle();
+    assert_eq!(node.take(subscriber).len(), 100 * 201);
+    node.close(subscriber);
+    node.settle();
+    node.assert_empty();
+}
