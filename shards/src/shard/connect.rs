@@ -197,6 +197,7 @@ impl Shard {
             subscriptions: Vec::new(),
             outflow: Outflow::new(self.window(connect), expiry_s > 0),
             inflow: Inflow::default(),
+            replays: None,
             timer: None,
             ends_ms: u64::MAX,
             dropped: 0,
@@ -286,7 +287,8 @@ impl Shard {
         encode::connack(&mut connection.output.bytes, connect.version, &connack);
         if connection.output.len() > connection.maximum_packet_size as usize {
             connection.output.clear();
-            self.disconnect(key, ReasonCode::PACKET_TOO_LARGE);
+            // Not even CONNACK fits: nothing can be said [MQTT-3.1.2-24].
+            self.close_silently(key);
             return;
         }
         self.watch_silence(key);

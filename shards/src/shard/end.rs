@@ -42,13 +42,9 @@ impl Shard {
         };
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
-            encode::disconnect(
-                &mut connection.output.bytes,
-                connection.version,
-                reason,
-                None,
-                None,
-            );
+            let size_max = connection.maximum_packet_size;
+            let output = &mut connection.output.bytes;
+            encode::disconnect_within(output, connection.version, reason, None, None, size_max);
         }
         self.close_silently(key);
     }

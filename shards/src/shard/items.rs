@@ -30,6 +30,9 @@ pub(crate) enum Item {
     /// All publishes up to this one, in the order they were sent, are with the sessions
     /// that get them.
     Accepted { publishes: u64 },
+    /// The retained messages are at their limit: this publish was not retained. Comes before
+    /// the `Accepted` that covers it.
+    Refused { publish: u64 },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Arc<Message>),

@@ -185,9 +185,11 @@ impl Shard {
                 self.count_arrived(from);
                 if !self.store_retained(message) {
                     self.stats.dropped.add(1);
+                    self.refuse_arrived(from);
                 }
             }
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
+            Item::Refused { publish } => self.refused_by(from, publish),
             Item::Deliver { to, delivery } => self.deliver_to_member(to, &delivery),
             Item::Join {
                 name,
@@ -226,6 +228,24 @@ impl Shard {
     fn count_arrived(&mut self, from: u16) {
         if let Some(peer) = self.peers.get_mut(usize::from(from)) {
             peer.arrived += 1;
+        }
+    }
+
+    /// Tells another shard that its last publish was not retained.
+    fn refuse_arrived(&mut self, from: u16) {
+        if let Some(peer) = self.peers.get_mut(usize::from(from)) {
+            let publish = peer.arrived;
+            peer.push(Item::Refused { publish });
+        }
+    }
+
+    fn refused_by(&mut self, from: u16, publish: u64) {
+        let Some(peer) = self.peers.get(usize::from(from)) else {
+            return;
+        };
+        let waiting = peer.waits.iter().find(|(sent, ..)| *sent == publish);
+        if let Some(&(_, key, serial)) = waiting {
+            self.refuse_pending(key, serial, (from, publish));
         }
     }
 

@@ -248,15 +248,18 @@ impl Shard {
             .connections
             .get(key)
             .map_or(NONE, |connection| connection.session);
+        let in_use = self.identifier_in_use(session, unsubscribe.packet_id);
         let mut codes = Vec::new();
         for text in unsubscribe.filters() {
-            let existed = Subscription::parse(text, self.limits.max_topic_levels)
-                .is_ok_and(|subscription| self.unsubscribe(session, &subscription));
-            codes.push(if existed {
-                ReasonCode::SUCCESS
-            } else {
-                ReasonCode::NO_SUBSCRIPTION_EXISTED
-            });
+            codes.push(
+                match Subscription::parse(text, self.limits.max_topic_levels) {
+                    _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
+                    Ok(subscription) if self.unsubscribe(session, &subscription) => {
+                        ReasonCode::SUCCESS
+                    }
+                    _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                },
+            );
         }
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);

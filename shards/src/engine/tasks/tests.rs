@@ -31,6 +31,7 @@ fn on_a_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         limits: Arc::default(),
         hash_seed: 1,
         id_secret: [1, 2],
+        retained_quota: Arc::default(),
         peer_bytes_max: 0,
         routes: None,
         stats: Arc::new(Stats::default()),

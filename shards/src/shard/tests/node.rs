@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::wire::Version;
 use shard_sync::routes::route_index;
 
-use super::super::{Shard, ShardSetup, Stats};
+use super::super::{RetainedQuota, Shard, ShardSetup, Stats};
 use super::engine::{Engine, Ring, Routes};
 use super::packet::{self, Connect, Publish};
 use super::random::Random;
@@ -70,6 +70,7 @@ impl Node {
         let count = usize::from(setup.shards);
         let (index, reader) = route_index(setup.seed);
         let limits = Arc::new(setup.mqtt);
+        let retained_quota = Arc::new(RetainedQuota::default());
         let shards = (0..setup.shards).map(|id| {
             Shard::new(ShardSetup {
                 id,
@@ -77,6 +78,7 @@ impl Node {
                 limits: Arc::clone(&limits),
                 hash_seed: setup.seed,
                 id_secret: [setup.seed, 1],
+                retained_quota: Arc::clone(&retained_quota),
                 peer_bytes_max: setup.peer_bytes_max,
                 routes: (count > 1).then(|| reader.clone()),
                 stats: Arc::new(Stats::default()),
@@ -316,6 +318,7 @@ impl Node {
                 ("filters", shard.subscriptions.filters_len()),
                 ("replays", shard.replays.len()),
                 ("stalled replays", shard.stalled_replays.len()),
+                ("unfinished replays", shard.unfinished_replays.len()),
                 ("timers", shard.wheel.len()),
                 ("tickets", shard.tickets.len()),
                 ("route waits", shard.route_waits.len()),

@@ -147,8 +147,7 @@ fn the_last_retained_message_counts_and_an_empty_one_takes_it_away() {
         assert_eq!(node.take_texts(subscriber), [""], "it is a message too");
         assert_eq!(subscribe(&mut node, subscriber, topic, 0), []);
         assert_eq!(retained(&node), 0);
-        let bytes: u64 = node.shards.iter().map(|shard| shard.retained_bytes).sum();
-        assert_eq!(bytes, 0);
+        assert_eq!(node.shards[0].retained_quota.bytes(), 0);
     }
 }
 
@@ -273,4 +272,59 @@ fn retained_messages_wait_for_room_however_little_output_a_client_may_have() {
     let subscriber = node.connect(&Connect::new("s"));
     let messages = subscribe(&mut node, subscriber, "t/+", 0);
     assert_eq!(texts(&messages).len(), 100);
+}
+
+#[test]
+fn a_search_that_finds_nothing_takes_several_turns() {
+    let mut node = Node::new(1);
+    let publisher = node.connect(&Connect::new("p"));
+    for number in 0..10_000 {
+        node.publish(
+            publisher,
+            &Publish::new(&format!("{number}/a"), "x").retain(),
+        );
+    }
+    let last = Publish::new("last/b", "x").retain();
+    node.publish(publisher, &last);
+    node.settle();
+    assert_eq!(retained(&node), 10_001);
+    let subscriber = node.connect(&Connect::new("s"));
+    let version = protocol::wire::Version::V5;
+    let packet = super::packet::subscribe(version, 1, 0, &[("+/b", 0)]);
+    node.send(subscriber, &packet);
+    while node.take(subscriber).is_empty() {
+        assert!(node.step(), "SUBACK does not come");
+    }
+    assert_eq!(node.shards[0].replays.len(), 1, "it goes on behind SUBACK");
+    node.settle();
+    assert_eq!(node.take_messages(subscriber).len(), 1);
+    assert_eq!(node.shards[0].replays.len(), 0);
+}
+
+#[test]
+fn a_client_that_subscribes_again_and_again_without_reading_makes_few_replays() {
+    let mut node = Node::new(3);
+    let publisher = node.connect(&Connect::new("p"));
+    for number in 1..=200 {
+        let message = Publish::new(&format!("t/{number}"), [b'x'; 1000]);
+        node.publish(publisher, &message.retain());
+    }
+    node.close(publisher);
+    let subscriber = node.connect(&Connect::new("s"));
+    node.set_reading(subscriber, false);
+    let version = protocol::wire::Version::V5;
+    for id in 1..=100 {
+        let packet = super::packet::subscribe(version, id, 0, &[("t/+", 0)]);
+        node.send(subscriber, &packet);
+        node.settle();
+    }
+    let replays = node.shards.iter().map(|shard| shard.replays.len());
+    let replays = replays.sum::<usize>();
+    assert!((1..=16).contains(&replays), "{replays} replays");
+    node.set_reading(subscriber, true);
+    node.settle();
+    assert_eq!(node.take(subscriber).len(), 100 * 201);
+    node.close(subscriber);
+    node.settle();
+    node.assert_empty();
 }
