@@ -10,6 +10,7 @@ use protocol::wire::encode::{self, ConnAck};
 use protocol::wire::{self, Connect, ConnectError, ReasonCode, Version};
 
 use super::connection::Phase;
+use super::held::Held;
 use super::input::Flow;
 use super::session::{Session, Will};
 use super::{Handover, NONE, Shard};
@@ -194,7 +195,7 @@ impl Shard {
             serial,
             expiry_s,
             will: None,
-            subscriptions: Vec::new(),
+            subscriptions: Held::default(),
             outflow: Outflow::new(self.window(connect), expiry_s > 0),
             inflow: Inflow::default(),
             replays: None,

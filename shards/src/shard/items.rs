@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::message::{Message, MessageRef};
 use protocol::wire::{QoS, SubscriptionOptions};
 
-use super::session::SharedName;
+use super::held::SharedName;
 
 /// What one shard has for another at the end of a turn. Travels through the ring as a
 /// whole; the order within it is the order in which things happened.

@@ -25,6 +25,7 @@ mod connection;
 mod deliver;
 mod end;
 mod frames;
+mod held;
 mod input;
 mod items;
 mod outbox;

@@ -11,15 +11,14 @@ use protocol::wire::QoS;
 
 use super::deliver::Receiver;
 use super::frames::{Frames, Outgoing};
+use super::held::SharedName;
 use super::items::{Item, Member, SessionRef, SharedDelivery};
 use super::peers::RouteChange;
-use super::session::{Held, SharedName};
 use super::{NONE, Shard};
 
 impl Shard {
     fn group_owner(&self, name: &SharedName) -> u16 {
-        let hash = self.seed.hash(&name.filter) ^ self.seed.hash(&name.group).rotate_left(32);
-        (hash % u64::from(self.count)) as u16
+        (name.hash(self.seed) % u64::from(self.count)) as u16
     }
 
     /// Makes a session of this shard a member. Returns the shard whose answer the ticket
@@ -27,10 +26,9 @@ impl Shard {
     pub(super) fn join(&mut self, name: SharedName, member: Member, ticket: u32) -> Option<u16> {
         let session = self.sessions.get_mut(member.session.session)?;
         let online = session.connection != NONE;
-        if session.shared_place(&name.group, &name.filter).is_none() {
-            session
-                .subscriptions
-                .push(Held::Shared(Box::new(name.clone())));
+        let held = &mut session.subscriptions;
+        if !held.has_shared(self.seed, &name.group, &name.filter) {
+            held.add_shared(self.seed, name.clone());
         }
         let owner = self.group_owner(&name);
         if owner == self.id {
@@ -114,14 +112,7 @@ impl Shard {
             session: session_key,
             serial: session.serial,
         };
-        let names: Vec<SharedName> = session
-            .subscriptions
-            .iter()
-            .filter_map(|held| match held {
-                Held::Shared(name) => Some((**name).clone()),
-                Held::Own(_) => None,
-            })
-            .collect();
+        let names: Vec<SharedName> = session.subscriptions.shared().cloned().collect();
         for name in names {
             let owner = self.group_owner(&name);
             if owner == self.id {

@@ -7,10 +7,11 @@ use protocol::wire::{
     PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
+use super::held::SharedName;
 use super::input::Flow;
 use super::items::{Item, Member, SessionRef};
 use super::peers::RouteChange;
-use super::session::{Held, Session, SharedName};
+use super::session::Session;
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -203,12 +204,14 @@ impl Shard {
     /// [MQTT-3.8.4-3].
     fn is_subscribed(&self, session: &Session, subscription: &Subscription<'_>) -> bool {
         let filter = subscription.filter;
-        let Some(group) = subscription.group else {
-            let filter = self.subscriptions.find(filter);
-            let own = |held: &Held| matches!(held, Held::Own(held) if Some(*held) == filter);
-            return session.subscriptions.iter().any(own);
-        };
-        session.shared_place(group, filter.as_str()).is_some()
+        let held = &session.subscriptions;
+        match subscription.group {
+            Some(group) => held.has_shared(self.seed, group, filter.as_str()),
+            None => {
+                let filter = self.subscriptions.find(filter);
+                filter.is_some_and(|filter| held.has(filter))
+            }
+        }
     }
 
     /// Enters a subscription into this shard's table. True when it is new.
@@ -230,7 +233,7 @@ impl Shard {
         }
         let new = inserted.replaced.is_none();
         if new && let Some(session) = self.sessions.get_mut(session_key) {
-            session.subscriptions.push(Held::Own(inserted.filter));
+            session.subscriptions.add(inserted.filter);
         }
         new
     }
@@ -280,10 +283,7 @@ impl Shard {
             self.change_route(RouteChange::Remove(subscription.filter.as_str().into()));
         }
         if let Some(session) = self.sessions.get_mut(session_key) {
-            let own = |held: &Held| matches!(held, Held::Own(filter) if *filter == removed.filter);
-            if let Some(index) = session.subscriptions.iter().position(own) {
-                session.subscriptions.swap_remove(index);
-            }
+            session.subscriptions.remove(removed.filter);
         }
         true
     }
@@ -292,18 +292,18 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
-        let Some(index) = session.shared_place(group, filter) else {
+        let Some(name) = session
+            .subscriptions
+            .remove_shared(self.seed, group, filter)
+        else {
             return false;
         };
-        let serial = session.serial;
-        if let Held::Shared(name) = session.subscriptions.swap_remove(index) {
-            let session = SessionRef {
-                shard: self.id,
-                session: session_key,
-                serial,
-            };
-            self.leave(*name, session);
-        }
+        let session = SessionRef {
+            shard: self.id,
+            session: session_key,
+            serial: session.serial,
+        };
+        self.leave(name, session);
         true
     }
 
@@ -312,30 +312,24 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
-        let serial = session.serial;
-        for held in core::mem::take(&mut session.subscriptions) {
-            match held {
-                Held::Own(filter) => {
-                    let text = self
-                        .routes
-                        .is_some()
-                        .then(|| self.subscriptions.text(filter));
-                    let removed = self.subscriptions.remove_by_id(filter, session_key);
-                    if removed.is_some_and(|removed| removed.last)
-                        && let Some(text) = text
-                    {
-                        self.change_route(RouteChange::Remove(text.into()));
-                    }
-                }
-                Held::Shared(name) => {
-                    let session = SessionRef {
-                        shard: self.id,
-                        session: session_key,
-                        serial,
-                    };
-                    self.leave(*name, session);
-                }
+        let (own, shared) = core::mem::take(&mut session.subscriptions).into_all();
+        let session = SessionRef {
+            shard: self.id,
+            session: session_key,
+            serial: session.serial,
+        };
+        for filter in own {
+            let routed = self.routes.is_some();
+            let text = routed.then(|| self.subscriptions.text(filter));
+            let removed = self.subscriptions.remove_by_id(filter, session_key);
+            if removed.is_some_and(|removed| removed.last)
+                && let Some(text) = text
+            {
+                self.change_route(RouteChange::Remove(text.into()));
             }
+        }
+        for name in shared {
+            self.leave(name, session);
         }
     }
 

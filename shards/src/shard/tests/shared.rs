@@ -225,3 +225,20 @@ fn a_message_of_qos_2_is_handed_to_one_member_once() {
         assert_eq!(all, expected, "group {group}");
     }
 }
+
+#[test]
+fn a_client_joins_tens_of_thousands_of_groups_and_leaves_them_again() {
+    let mut node = Node::new(2);
+    let member = node.client_on(0, "member");
+    let filters: Vec<String> = (0..20_000).map(|n| format!("$share/{n}/t/{n}")).collect();
+    let joins: Vec<(&str, u8)> = filters.iter().map(|filter| (filter.as_str(), 0)).collect();
+    node.send(member, &packet::subscribe(Version::V5, 1, 0, &joins));
+    node.settle();
+    let joined = node.shards.iter().map(|shard| shard.subscriptions.len());
+    assert_eq!(joined.sum::<usize>(), 20_000);
+    let leaves: Vec<&str> = filters.iter().map(String::as_str).collect();
+    node.send(member, &packet::unsubscribe(Version::V5, 2, &leaves));
+    node.settle();
+    let joined = node.shards.iter().map(|shard| shard.subscriptions.len());
+    assert_eq!(joined.sum::<usize>(), 0);
+}
