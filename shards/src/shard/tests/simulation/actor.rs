@@ -39,7 +39,7 @@ pub(super) struct Actor {
     /// A CONNECT was not answered: what session there is, is not known.
     pub(super) uncertain: bool,
     pub(super) next_id: u16,
-    /// Groups that it joins or leaves, as far as it knows.
+    /// Groups that it joins or leaves; their owners may not have heard of it.
     pub(super) unsettled: BTreeSet<&'static str>,
     /// A will that must not appear any more, once the node has come to rest.
     pub(super) leaving: Option<usize>,
@@ -268,7 +268,6 @@ impl Actor {
             self.end_session();
             self.session = Some(Session::default());
         }
-        self.settle(ledger);
         let Some(session) = &mut self.session else {
             panic!("{} has a session it does not know of", self.name);
         };
@@ -307,7 +306,7 @@ impl Actor {
         self.unsettled.contains(group) || session.is_some_and(|s| s.filters.contains(group))
     }
 
-    /// All that it has asked for has taken effect by now.
+    /// All that it has asked for has taken effect everywhere.
     pub(super) fn settle(&mut self, ledger: &mut Ledger) {
         for group in std::mem::take(&mut self.unsettled) {
             ledger.change_group(group);

@@ -310,6 +310,7 @@ impl World {
             }
         }
         self.drain();
+        self.come_to_rest();
         self.check_subscribers();
         self.check_groups();
         self.check_retained();
