@@ -319,3 +319,52 @@ fn busy_client(node: &mut Node, number: u32) -> Client {
     node.step();
     client
 }
+
+#[test]
+fn a_message_that_is_too_large_for_a_client_is_left_out_and_takes_no_room() {
+    let mut node = Node::new(2);
+    let connect = durable(&node, 1000)
+        .maximum_packet_size(50)
+        .receive_maximum(1);
+    let client = node.connect(&connect);
+    node.subscribe(client, "a", 2);
+    let publisher = node.client_on(0, "publisher");
+    let send_all = |node: &mut Node| {
+        for id in 1..=9 {
+            let payload = if id % 2 == 0 {
+                "small"
+            } else {
+                &"x".repeat(50)
+            };
+            node.publish(publisher, &Publish::new("a", payload).qos(id as u8 % 3, id));
+        }
+        node.settle();
+        assert_eq!(node.take(publisher).len(), 6);
+        for id in [2, 5, 8] {
+            node.send(publisher, &packet::pubrel(id));
+        }
+        node.settle();
+        assert_eq!(node.take(publisher).len(), 3);
+    };
+    send_all(&mut node);
+    let mut got = 0;
+    loop {
+        let messages = node.take_messages(client);
+        if messages.is_empty() {
+            break;
+        }
+        for message in messages {
+            assert_eq!(message.text(), "small");
+            got += 1;
+            node.acknowledge(client, &message);
+        }
+        node.settle();
+    }
+    assert_eq!(got, 4, "2, 4, 6 and 8");
+    node.cut(client);
+    node.settle();
+    send_all(&mut node);
+    let client = node.connect(&connect);
+    let message = node.take_messages(client).remove(0);
+    assert_eq!(message.text(), "small");
+}
