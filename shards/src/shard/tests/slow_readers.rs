@@ -36,14 +36,16 @@ fn dropped(node: &Node) -> u64 {
     node.shards.iter().map(|s| s.stats.dropped.get()).sum()
 }
 
-/// The most output that waits for any client, in bytes.
+/// The most output that waits for any client, or is on its way to it, in bytes.
 fn output(node: &Node) -> usize {
     let shards = node.shards.iter();
     let outputs = shards.flat_map(|shard| {
         let keys = shard.connections.keys();
         keys.filter_map(|key| shard.connections.get(key))
     });
-    outputs.map(|c| c.output.len()).max().unwrap_or_default()
+    let on_the_way = node.sockets.iter().map(|socket| socket.stuck());
+    let waiting = outputs.map(|connection| connection.output.len());
+    waiting.chain(on_the_way).max().unwrap_or_default()
 }
 
 #[test]

@@ -67,6 +67,11 @@ impl Socket {
         self.reads && !self.stuck.is_empty()
     }
 
+    /// Bytes that the client does not take.
+    pub(super) fn stuck(&self) -> usize {
+        self.stuck.len()
+    }
+
     /// Goes on with a send operation. True when the client takes it.
     pub(super) fn send_stuck(&mut self) -> bool {
         if self.reads {
