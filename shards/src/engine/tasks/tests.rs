@@ -194,6 +194,16 @@ fn each_wake_by_another_thread_is_seen() {
 }
 
 #[test]
+fn the_engine_does_not_sleep_over_a_wake_that_came_after_its_turn() {
+    on_a_shard(async |engine| {
+        let waker = start_resting(&engine.tasks, &Rc::default());
+        // The shard is not parked yet, so this rings no bell.
+        thread::spawn(|| waker.wake()).join().unwrap();
+        engine.sleep().unwrap();
+    });
+}
+
+#[test]
 fn what_was_written_before_the_last_of_many_wakes_is_seen() {
     const WAKES: u64 = 1000;
     on_a_shard(async |engine| {
