@@ -1,6 +1,7 @@
 //! The seam to the data plane: everything that the process knows of it.
 
 use shards::settings::Settings;
+use shards::{Counter, Stats};
 
 use crate::failure::Failure;
 
@@ -11,10 +12,32 @@ pub(crate) fn start(settings: &Settings) -> Result<Running, Failure> {
     shards::start(settings).map_err(|error| Failure::new(error.to_string()))
 }
 
+/// What the shards did while they ran.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    /// Messages taken from clients.
+    pub(crate) received: u64,
+    /// Messages given to clients.
+    pub(crate) sent: u64,
+    /// Messages dropped because something was full.
+    pub(crate) dropped: u64,
+    /// Connections closed because the client broke the protocol.
+    pub(crate) protocol_errors: u64,
+}
+
 /// Waits until every shard has ended. An error if it was not because somebody stopped
 /// them.
-pub(crate) fn wait(running: Running) -> Result<(), Failure> {
+pub(crate) fn wait(running: Running) -> Result<Totals, Failure> {
+    let stats = running.stats().to_vec();
     running
         .wait()
-        .map_err(|error| Failure::new(format!("a shard failed: {error}")))
+        .map_err(|error| Failure::new(format!("a shard failed: {error}")))?;
+    let sum =
+        |counter: fn(&Stats) -> &Counter| stats.iter().map(|shard| counter(shard).get()).sum();
+    Ok(Totals {
+        received: sum(|shard| &shard.received),
+        sent: sum(|shard| &shard.sent),
+        dropped: sum(|shard| &shard.dropped),
+        protocol_errors: sum(|shard| &shard.protocol_errors),
+    })
 }

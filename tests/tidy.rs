@@ -92,7 +92,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shards", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),
     ("protocol", &[]),
-    ("bench", &["protocol", "shards"]),
+    ("bench", &["protocol", "shards", "shard-sync"]),
     ("fuzz", &["protocol", "shards"]),
     ("loadgen", &[]),
 ];

@@ -1,30 +1,15 @@
-//! The load generator: simulates MQTT clients by the million and judges what the broker does.
-//!
-//! It is built to be cheaper than any broker, so that the broker is what is measured, and to be
-//! believed: latencies count from the time a message was due, and every message that is lost,
-//! duplicated, reordered or altered makes the run fail.
-
-mod check;
-mod cli;
-mod codec;
-mod net;
-mod payload;
-mod procfs;
-mod run;
-mod scenarios;
-mod session;
-mod stats;
-mod traffic;
+//! The program `loadgen`; all of it is in the library.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
-use net::system;
-use run::{Share, Solo};
-use scenarios::{Context, Task};
-use stats::Report;
+use loadgen::cli::{Cli, Command, Scenario};
+use loadgen::coordinate::Run;
+use loadgen::net::system;
+use loadgen::run::{Conducted, Share, Solo};
+use loadgen::scenarios::{Context, Task};
+use loadgen::stats::Report;
 
 /// The run was made, and its checks found a fault.
 const EXIT_FAILED: u8 = 1;
@@ -32,45 +17,63 @@ const EXIT_FAILED: u8 = 1;
 const EXIT_REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let task: Box<dyn Task> = match cli.command {
-        Command::Pairs(task) => Box::new(task),
-        Command::FanOut(task) => Box::new(task),
-        Command::FanIn(task) => Box::new(task),
-    };
-    match perform(&*task) {
+    match perform(Cli::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
         Err(message) => {
-            eprintln!("loadgen: {message}");
+            eprintln!(
+                "loadgen: {}",
+                message.trim_start_matches("error: ").trim_end()
+            );
             ExitCode::from(EXIT_REFUSED)
         }
     }
 }
 
-/// Carries out a scenario in this process and prints its report; true when it passed.
-fn perform(task: &dyn Task) -> Result<bool, String> {
+/// Does what the command line asks for; false when a run has failed its checks.
+fn perform(command: Command) -> Result<bool, String> {
     system::hold_interrupts().map_err(|error| format!("cannot hold signals: {error}"))?;
-    let mut gate = Solo;
+    match command {
+        Command::Scenario(scenario) => solo(*scenario),
+        Command::Worker(worker) => worker.serve().map(|()| true),
+        Command::Run(run) => shared(&run),
+    }
+}
+
+/// Carries out a scenario in this process.
+fn solo(scenario: Scenario) -> Result<bool, String> {
+    let task = scenario.task();
     let mut context = Context {
         run: random_run(),
         share: Share::WHOLE,
+        is_worker: false,
         clock_offset_ns: 0,
-        gate: &mut gate,
+        gate: &mut Solo,
     };
     let conducted = task.conduct(&mut context)?;
+    Ok(print_report(&*task, &conducted))
+}
+
+/// Carries out a scenario on workers.
+fn shared(run: &Run) -> Result<bool, String> {
+    let task = run.parse_scenario()?.task();
+    let common = task.common();
+    let conducted = run.coordinate(random_run(), common.broker_pid, !common.json)?;
+    Ok(print_report(&*task, &conducted))
+}
+
+/// Prints the report; true when the run has passed.
+fn print_report(task: &dyn Task, conducted: &Conducted) -> bool {
     let mut report = Report::new(task.name());
     report.add_machine();
-    task.report(&conducted, &mut report);
-    if conducted.was_interrupted {
-        report.add_note("interrupted: this is the run so far".to_owned());
-    }
+    task.report(conducted, &mut report);
+    report.add_circumstances(conducted);
     if task.common().json {
         println!("{}", report.to_json());
     } else {
         print!("{}", report.to_text());
     }
-    Ok(report.passed())
+    report.passed()
 }
 
 /// A number that no other run has, in all likelihood.

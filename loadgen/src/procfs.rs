@@ -13,8 +13,8 @@ use crate::net::system;
 pub struct Usage {
     /// Resident memory in bytes.
     pub resident_bytes: u64,
-    /// CPU time per thread, by thread id.
-    threads: BTreeMap<u32, Thread>,
+    /// CPU time per thread, by thread id (and worker, where those of several are added).
+    threads: BTreeMap<u64, Thread>,
     /// CPU time of the whole process, ended threads included, in coarse ticks.
     total_ticks_ns: u64,
 }
@@ -74,6 +74,15 @@ impl Usage {
         })
     }
 
+    /// Adds what the process of another worker has used; its number keeps thread ids apart.
+    pub fn merge(&mut self, other: Self, worker: u32) {
+        self.resident_bytes += other.resident_bytes;
+        self.total_ticks_ns += other.total_ticks_ns;
+        let threads = other.threads.into_iter();
+        self.threads
+            .extend(threads.map(|(id, thread)| (u64::from(worker) << 32 | id, thread)));
+    }
+
     /// CPU time of the whole process since `earlier`, in nanoseconds.
     pub fn cpu_ns_since(&self, earlier: &Self) -> u64 {
         let exact: u64 = self
@@ -93,7 +102,7 @@ impl Usage {
 
     /// CPU time of each thread since `earlier`, the busiest first; idle ones are left out.
     pub fn threads_since(&self, earlier: &Self) -> Vec<ThreadTime> {
-        let since = |(id, thread): (&u32, &Thread)| {
+        let since = |(id, thread): (&u64, &Thread)| {
             let before = earlier.threads.get(id).map_or(0, |thread| thread.cpu_ns);
             let cpu_ns = thread.cpu_ns.saturating_sub(before);
             ThreadTime {

@@ -17,7 +17,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::{Acceptor, Engine, EngineSetup, Lateness};
 use crate::routes;
 use crate::settings::{Listener, Settings};
-use crate::shard::{Shard, ShardSetup, Stats};
+use crate::shard::{RetainedQuota, Shard, ShardSetup, Stats};
 
 /// Memory that glommio registers for its own I/O, which a shard does not use: the least.
 const GLOMMIO_IO_MEMORY: usize = 64 << 10;
@@ -160,6 +160,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
     let started = Instant::now();
     let limits = Arc::new(settings.mqtt.clone());
+    let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
     let mut links = routes::start(count, settings.hash_seed, &doorbells)
         .map_err(|source| shard_error(0, source))?;
@@ -174,7 +175,8 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             limits: Arc::clone(&limits),
             hash_seed: settings.hash_seed,
             id_secret: secret().map_err(|source| shard_error(cpu, source))?,
-            peer_bytes_max: settings.engine.ring_batch_bytes as usize,
+            retained_quota: Arc::clone(&retained_quota),
+            peer_bytes_max: settings.engine.ring_bytes as usize,
             routes: reader,
             stats: shard_stats,
             now_ms: 0,
@@ -196,6 +198,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
+    stats.reverse();
     let running = Running {
         threads,
         stopper,

@@ -57,9 +57,10 @@ pub struct Engine {
     pub spin_before_sleep_us: u32,
     /// Batches that fit into the ring from one shard to another. Default 64.
     pub ring_batches: u32,
-    /// Bytes of messages that one batch between two shards may hold. Default 256 KiB;
-    /// worst case `shards² × ring_batches × ring_batch_bytes`.
-    pub ring_batch_bytes: u32,
+    /// Bytes of messages under way from one shard to another. Default 8 MiB, about a tenth of
+    /// a second of a busy shard's messages; worst case `shards² × ring_bytes`. Beyond it,
+    /// QoS 0 messages are dropped and counted, and QoS 1 and 2 publishers wait.
+    pub ring_bytes: u32,
     /// Completions handled in one turn before output is flushed. Default 1,024.
     pub turn_completions: u32,
 }
@@ -72,7 +73,7 @@ impl Default for Engine {
             receive_buffers: 512,
             spin_before_sleep_us: 0,
             ring_batches: 64,
-            ring_batch_bytes: 256 << 10,
+            ring_bytes: 8 << 20,
             turn_completions: 1024,
         }
     }
@@ -116,8 +117,9 @@ pub struct Mqtt {
     pub max_keep_alive_s: u16,
     /// Topic aliases a client may use. Default 32; about 100 bytes each when used.
     pub topic_alias_maximum: u16,
-    /// Bytes of output that may wait for a client that reads slowly. Default 1 MiB. QoS 0
-    /// messages beyond it are dropped and counted.
+    /// Bytes of output that may wait for a client that reads slowly, beside as much that the
+    /// kernel is to take next. Default 8 MiB. QoS 0 messages beyond it are dropped and
+    /// counted.
     pub max_output_bytes: u32,
     /// Retained messages of the node. Default 1,000,000.
     pub max_retained_messages: u32,
@@ -143,7 +145,7 @@ impl Default for Mqtt {
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
             topic_alias_maximum: 32,
-            max_output_bytes: 1 << 20,
+            max_output_bytes: 8 << 20,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,

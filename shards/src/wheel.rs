@@ -123,6 +123,7 @@ impl<T: Copy> TimerWheel<T> {
         self.earliest_slot().map(|(_, start_ms)| start_ms)
     }
 
+    #[cfg(test)]
     /// Moves time to `now_ms` and hands the token of each timer due by then to `fire`, in
     /// the order of their deadlines. A time before an earlier one is ignored.
     pub(crate) fn advance(&mut self, now_ms: u64, fire: &mut impl FnMut(T)) {
@@ -151,11 +152,13 @@ impl<T: Copy> TimerWheel<T> {
         false
     }
 
+    #[cfg(test)]
     /// Pending timers.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[cfg(test)]
     /// Whether no timer is pending.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0

@@ -112,9 +112,9 @@ pub(crate) const KEYS: &[Key] = &[
         "batches in the ring between two shards",
     ),
     key(
-        "shards.ring_batch_bytes",
-        Kind::Integer(4096, 64 << 20),
-        "bytes of messages in one batch between two shards",
+        "shards.ring_bytes",
+        Kind::Integer(65_536, 1 << 30),
+        "bytes of messages under way from one shard to another",
     ),
     key(
         "shards.turn_completions",

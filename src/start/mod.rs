@@ -61,8 +61,11 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     announcement.show();
     notify::ready();
 
-    plane::wait(running)?;
-    info!("stopped");
+    let totals = plane::wait(running)?;
+    info!(
+        "stopped: {} messages received, {} sent, {} dropped, {} protocol errors",
+        totals.received, totals.sent, totals.dropped, totals.protocol_errors
+    );
     drop(folder);
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@
 //! `tests/mosquitto-deviations.txt`.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -178,10 +178,17 @@ impl Broker {
     }
 
     /// Waits for a CONNACK: of a broker that was killed the kernel may keep accepting for a
-    /// while, and resets what it has accepted.
+    /// while, and resets what it has accepted. A connection that is left without an answer
+    /// fails the test.
     fn wait_until_it_serves(&mut self) {
         let deadline = Instant::now() + patience();
-        while exchange_connect(self.address).is_err() {
+        while let Err(error) = exchange_connect(self.address) {
+            assert_ne!(
+                error.kind(),
+                ErrorKind::WouldBlock,
+                "no answer to CONNECT:\n{}",
+                self.output()
+            );
             if let Some(status) = self.process.try_wait().expect("ask for the broker's end") {
                 self.expected_to_end = true;
                 panic!(

@@ -148,7 +148,7 @@ impl Client {
             panic!("expected the end of the connection, got {packet:?}");
         }
         let mut rest = [0; 256];
-        match self.stream.read(&mut rest) {
+        match self.read_past_interruptions(&mut rest) {
             Ok(0) => {}
             Ok(count) => panic!(
                 "expected the end of the connection, got {:02x?}",
@@ -233,6 +233,16 @@ impl Client {
                     self.early = messages;
                     return other;
                 }
+            }
+        }
+    }
+
+    /// Reads some bytes. A process that is stopped and continued meanwhile is interrupted.
+    fn read_past_interruptions(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
             }
         }
     }

@@ -58,11 +58,6 @@ impl Flows {
         &mut self.tally
     }
 
-    /// Whether `flow` has everything up to `sent` messages.
-    pub fn is_complete(&self, flow: usize, sent: u64) -> bool {
-        self.next.get(flow) == Some(&sent) && !self.gaps.contains_key(&flow)
-    }
-
     /// Judges a flow whose publisher has sent `sent` messages in all.
     pub fn close(&mut self, flow: usize, sent: u64) {
         let gaps = self.gaps.remove(&flow).unwrap_or_default();

@@ -113,7 +113,7 @@ fn an_allowed_repeat_is_counted_apart() {
     let mut flows = Flows::new(1);
     flows.receive(0, 0, Repeat::Forbidden);
     flows.receive(0, 0, Repeat::Allowed);
-    assert!(flows.is_complete(0, 1));
+    flows.close(0, 1);
     assert_eq!(
         flows.into_tally(),
         Tally {

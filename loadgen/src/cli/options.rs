@@ -9,7 +9,8 @@ use super::values::{self, CpuList};
 use crate::codec::{Qos, Version};
 use crate::net::{Sources, Targets, system};
 use crate::payload::STAMP_LENGTH;
-use crate::run::{Profile, Share, Staging};
+use crate::run::{Profile, Staging};
+use crate::scenarios::Context;
 use crate::traffic::Pace;
 
 /// Options of every scenario.
@@ -89,16 +90,11 @@ impl Common {
     }
 
     /// How the run is carried out; `clients` says whether the descriptors suffice.
-    pub fn staging(
-        &self,
-        share: Share,
-        clock_offset_ns: i64,
-        clients: u32,
-    ) -> Result<Staging, String> {
+    pub fn staging(&self, context: &Context<'_>, clients: u32) -> Result<Staging, String> {
         let limit = system::raise_descriptor_limit()
             .map_err(|error| format!("cannot raise the limit of open descriptors: {error}"))?;
         let threads = self.threads();
-        let own = share.range(clients).len() as u64;
+        let own = context.share.range(clients).len() as u64;
         let per_thread = own.div_ceil(threads as u64);
         let usable = limit.saturating_sub(RESERVED_DESCRIPTORS + 2 * threads as u64);
         if per_thread > usable {
@@ -115,10 +111,10 @@ impl Common {
                 .clone()
                 .map(|CpuList(cpus)| cpus)
                 .unwrap_or_default(),
-            share,
-            broker_pid: self.broker_pid,
-            clock_offset_ns,
-            shows_progress: !self.json,
+            share: context.share,
+            broker_pid: self.broker_pid.filter(|_| !context.is_worker),
+            clock_offset_ns: context.clock_offset_ns,
+            shows_progress: !self.json && !context.is_worker,
         })
     }
 
@@ -134,9 +130,9 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// Options of scenarios with a flow of messages.
 #[derive(Debug, Clone, Args)]
 pub struct Flow {
-    /// QoS of publishes and subscriptions: 0, 1 or 2
-    #[arg(long, default_value = "0", value_parser = values::qos)]
-    pub qos: Qos,
+    /// QoS of publishes and subscriptions: 0, 1 or 2 [default: 0; sparse: 1]
+    #[arg(long, value_parser = values::qos)]
+    pub qos: Option<Qos>,
     /// Bytes of payload, at least 32
     #[arg(long, default_value_t = 64, value_parser = payload_range())]
     pub payload: u32,
@@ -166,11 +162,16 @@ pub struct Flow {
 }
 
 /// From the stamp alone to what a PUBLISH can carry beside topic and header.
-fn payload_range() -> clap::builder::RangedI64ValueParser<u32> {
+pub fn payload_range() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(STAMP_LENGTH as i64..=268_000_000)
 }
 
 impl Flow {
+    /// The QoS: what was asked for, or `usual`.
+    pub fn qos(&self, usual: Qos) -> Qos {
+        self.qos.unwrap_or(usual)
+    }
+
     /// The pace: what was asked for, or a window of `inflight`.
     pub fn pace(&self, inflight: u32) -> Pace {
         match self.rate {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Reads `10`, `10s`, `250ms` or `2m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
         "ms" => 0.001,
@@ -43,7 +43,7 @@ pub(super) fn cpu_list(text: &str) -> Result<CpuList, String> {
 pub struct CpuList(pub Vec<usize>);
 
 /// Reads QoS 0, 1 or 2.
-pub(super) fn qos(text: &str) -> Result<crate::codec::Qos, String> {
+pub fn qos(text: &str) -> Result<crate::codec::Qos, String> {
     let number = text.parse().ok();
     number
         .and_then(crate::codec::Qos::from_number)
@@ -51,7 +51,7 @@ pub(super) fn qos(text: &str) -> Result<crate::codec::Qos, String> {
 }
 
 /// Reads a rate above 0.
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
         _ => Err(format!("{text:?} is not a rate per second above 0")),

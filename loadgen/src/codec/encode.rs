@@ -88,6 +88,17 @@ pub fn publish_head(
     string(out, topic.as_bytes());
 }
 
+/// Appends what comes between the head of a PUBLISH and its payload.
+#[inline]
+pub fn publish_middle(out: &mut Vec<u8>, version: Version, packet_id: Option<u16>) {
+    if let Some(packet_id) = packet_id {
+        out.extend_from_slice(&packet_id.to_be_bytes());
+    }
+    if version == Version::V5 {
+        out.push(0);
+    }
+}
+
 /// Appends PUBACK, PUBREC, PUBREL or PUBCOMP with reason code 0.
 #[inline]
 pub fn acknowledgement(out: &mut Vec<u8>, kind: AckKind, packet_id: u16) {

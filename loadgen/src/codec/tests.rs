@@ -1,3 +1,4 @@
+use super::decode::Connack;
 use super::*;
 
 fn packet(bytes: &[u8], version: Version) -> Packet<'_> {

@@ -11,6 +11,9 @@ use super::ring::{Completion, Request, Ring};
 use super::system::{self, RawAddress};
 use super::waker::Waker;
 
+/// Sends that are requested in one turn; their completions fit into the ring.
+const SENDS_MAX: usize = 8192;
+
 /// What the kernel has completed, as the owner of the connections sees it.
 #[derive(Debug)]
 pub enum Happening<'a> {
@@ -130,7 +133,7 @@ impl Hands<'_> {
 
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.links.dirty);
-        for slot in dirty.drain(..) {
+        for slot in dirty.drain(..dirty.len().min(SENDS_MAX)) {
             self.links.links[slot as usize].is_dirty = false;
             self.send(slot);
         }

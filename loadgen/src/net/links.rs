@@ -169,7 +169,9 @@ impl Links {
     pub fn close(&mut self, slot: u32, reason: Closing) {
         let link = &mut self.links[slot as usize];
         if link.closing.is_none() {
-            link.closing = Some(reason);
+            // The broker may close first once it has read DISCONNECT.
+            let is_asked = link.is_finishing && !matches!(reason, Closing::Violation(_));
+            link.closing = Some(if is_asked { Closing::Requested } else { reason });
             self.closings.push(slot);
         }
     }

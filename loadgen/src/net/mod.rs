@@ -16,3 +16,6 @@ pub use address::{Sources, Targets};
 pub use engine::{Engine, Happening};
 pub use links::{Closing, Links};
 pub use waker::Waker;
+
+#[cfg(test)]
+mod tests;

@@ -35,7 +35,7 @@ impl RawAddress {
                 };
                 // SAFETY: `sockaddr_storage` is larger than every address and aligned for it.
                 unsafe { place.cast::<libc::sockaddr_in>().write(raw) };
-                mem::size_of_val(&raw)
+                size_of_val(&raw)
             }
             SocketAddr::V6(v6) => {
                 let raw = libc::sockaddr_in6 {
@@ -49,7 +49,7 @@ impl RawAddress {
                 };
                 // SAFETY: as above.
                 unsafe { place.cast::<libc::sockaddr_in6>().write(raw) };
-                mem::size_of_val(&raw)
+                size_of_val(&raw)
             }
         };
         Self {
@@ -96,7 +96,7 @@ pub fn tcp_socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Owne
 
 fn set_option(socket: &OwnedFd, level: c_int, name: c_int) -> io::Result<()> {
     let on: c_int = 1;
-    let length = mem::size_of_val(&on) as socklen_t;
+    let length = size_of_val(&on) as socklen_t;
     let pointer = (&raw const on).cast::<c_void>();
     // SAFETY: `on` outlives the call and its size is given.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, length) })?;
@@ -149,7 +149,7 @@ pub fn pin(cpu: usize) -> io::Result<()> {
         set
     };
     // SAFETY: the set outlives the call and its size is given.
-    check(unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) }).map(drop)
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) }).map(drop)
 }
 
 /// Lets timers of the calling thread fire when they are due, not up to 50 µs later.
@@ -176,22 +176,12 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 /// The monotonic clock in nanoseconds: the same in every process of the machine.
 #[inline]
 pub fn monotonic_ns() -> u64 {
-    clock_ns(libc::CLOCK_MONOTONIC)
-}
-
-/// CPU time of the calling thread in nanoseconds.
-pub fn thread_cpu_ns() -> u64 {
-    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-#[inline]
-fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` outlives the call; these clocks exist on every Linux.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    // SAFETY: `time` outlives the call; this clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 

@@ -212,6 +212,6 @@ impl Clients<'_> {
 }
 
 /// The client identifier of a client: unique in the run, 23 bytes at most (`[MQTT-3.1.3-5]`).
-pub fn client_id(run: u32, number: u32) -> String {
+fn client_id(run: u32, number: u32) -> String {
     format!("lg{run:08x}-{number}")
 }

@@ -2,27 +2,20 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::net::{Waker, system};
 use crate::procfs::Usage;
-use crate::stats::{Outcome, Progress};
+use crate::stats::Outcome;
 
+use super::Stage;
 use super::clients::Profile;
 use super::control::Control;
 use super::driver::{Driver, Part};
 use super::gate::Gate;
+use super::lead::Lead;
 use super::share::Share;
-use super::{Stage, Until};
-
-/// How often the conductor looks whether all threads are done with a stage.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// How often it looks at anything while only time has to pass.
-const LOOK_WHILE_TIMED: Duration = Duration::from_millis(200);
 
 /// What a scenario is to the conductor.
 pub trait Scenario: Sync {
@@ -88,6 +81,15 @@ pub struct StageRecord {
 }
 
 impl StageRecord {
+    /// Adds what another worker has seen of the same stage.
+    fn merge(&mut self, other: Self, worker: u32) {
+        self.start_ns = self.start_ns.min(other.start_ns);
+        self.end_ns = self.end_ns.max(other.end_ns);
+        self.is_complete &= other.is_complete;
+        self.own.0.merge(other.own.0, worker);
+        self.own.1.merge(other.own.1, worker);
+    }
+
     /// How long it took, in seconds.
     pub fn seconds(&self) -> f64 {
         self.end_ns.saturating_sub(self.start_ns) as f64 / 1e9
@@ -103,9 +105,24 @@ pub struct Conducted {
     pub outcome: Outcome,
     /// The user ended it early.
     pub was_interrupted: bool,
+    /// How long the machine gave this process no time at all, in seconds.
+    pub stood_still_s: f64,
 }
 
 impl Conducted {
+    /// Adds what another worker has seen of the same run.
+    pub fn merge(&mut self, other: Self, worker: u32) {
+        for record in other.stages {
+            match self.stages.iter_mut().find(|own| own.name == record.name) {
+                Some(own) => own.merge(record, worker),
+                None => self.stages.push(record),
+            }
+        }
+        self.outcome.merge(other.outcome);
+        self.was_interrupted |= other.was_interrupted;
+        self.stood_still_s = self.stood_still_s.max(other.stood_still_s);
+    }
+
     /// The record of a stage, if the run came to it.
     pub fn stage(&self, name: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|record| record.name == name)
@@ -143,11 +160,7 @@ pub fn conduct<S: Scenario>(
                 .spawn_scoped(scope, work)
         };
         let threads: Result<Vec<_>, _> = (0..staging.threads).map(spawn).collect();
-        let lead = Lead {
-            control: &control,
-            staging,
-            progress: Progress::new(true),
-        };
+        let lead = Lead::new(&control, staging);
         let led = match &threads {
             Ok(_) => lead.run(&script, gate),
             Err(error) => Err(format!("cannot start a thread: {error}")),
@@ -160,6 +173,9 @@ pub fn conduct<S: Scenario>(
                 .map_err(|_| "a thread has panicked".to_owned())?;
             conducted.outcome.merge(outcome?);
         }
+        let totals = control.sent_totals();
+        let own = staging.share.range(totals.len() as u32);
+        conducted.outcome.close_ledger(own, &totals);
         Ok(conducted)
     })
 }
@@ -192,136 +208,4 @@ fn perform<S: Scenario>(
         control.fail(String::clone(failure));
     }
     result
-}
-
-/// The conductor at work.
-struct Lead<'a> {
-    control: &'a Control,
-    staging: &'a Staging,
-    progress: Progress,
-}
-
-impl Lead<'_> {
-    fn run(mut self, script: &[Stage], gate: &mut dyn Gate) -> Result<Conducted, String> {
-        let mut conducted = Conducted::default();
-        let mut brings = Value::Null;
-        for (index, stage) in script.iter().enumerate() {
-            if conducted.was_interrupted && !stage.is_final {
-                continue;
-            }
-            let all = gate.arrive(stage.name, brings)?;
-            self.share_totals(&all)?;
-            let record = self.stage(index, stage, gate, &mut conducted.was_interrupted)?;
-            if !record.is_complete && !stage.is_final && !conducted.was_interrupted {
-                return Err(self.stuck(stage));
-            }
-            conducted.stages.push(record);
-            brings = Value::Null;
-            if stage.name == "stop" && self.staging.share.workers > 1 {
-                brings = Value::from(self.control.sent_totals().to_vec());
-            }
-        }
-        self.progress.clear();
-        Ok(conducted)
-    }
-
-    /// Adds up what the publishers of all workers have sent, when the workers bring it.
-    fn share_totals(&self, all: &[Value]) -> Result<(), String> {
-        let mut totals: Vec<u64> = Vec::new();
-        for value in all.iter().filter(|value| value.is_array()) {
-            let part: Vec<u64> = serde_json::from_value(value.clone())
-                .map_err(|error| format!("a worker brought bad totals: {error}"))?;
-            totals.resize(totals.len().max(part.len()), 0);
-            totals
-                .iter_mut()
-                .zip(part)
-                .for_each(|(total, part)| *total += part);
-        }
-        if !totals.is_empty() {
-            self.control.set_sent_totals(totals);
-        }
-        Ok(())
-    }
-
-    fn stage(
-        &mut self,
-        index: usize,
-        stage: &Stage,
-        gate: &mut dyn Gate,
-        was_interrupted: &mut bool,
-    ) -> Result<StageRecord, String> {
-        let before = self.sample()?;
-        let start_ns = self.control.now();
-        self.control.begin(index, start_ns);
-        let (end_ns, is_complete) = self.wait(index, stage, start_ns, gate, was_interrupted)?;
-        let after = self.sample()?;
-        Ok(StageRecord {
-            name: stage.name.to_owned(),
-            start_ns,
-            end_ns,
-            is_complete,
-            broker: before.0.zip(after.0),
-            own: (before.1, after.1),
-        })
-    }
-
-    /// Waits for the end of a stage; says when that was, and whether everything was done.
-    fn wait(
-        &mut self,
-        index: usize,
-        stage: &Stage,
-        start_ns: u64,
-        gate: &mut dyn Gate,
-        was_interrupted: &mut bool,
-    ) -> Result<(u64, bool), String> {
-        let mut progress = (self.control.progress(), start_ns);
-        loop {
-            let now = self.control.now();
-            let since = |then: u64| Duration::from_nanos(now.saturating_sub(then));
-            let sleep = match stage.until {
-                Until::Elapsed(time) if since(start_ns) >= time => return Ok((now, true)),
-                Until::Elapsed(time) => (time - since(start_ns)).min(LOOK_WHILE_TIMED),
-                Until::Done(patience) => {
-                    if let Some(end_ns) = self.control.all_done_ns(index) {
-                        return Ok((end_ns, true));
-                    }
-                    let count = self.control.progress();
-                    if count != progress.0 {
-                        progress = (count, now);
-                    } else if since(progress.1) >= patience {
-                        return Ok((now, false));
-                    }
-                    LOOK
-                }
-            };
-            if self.control.has_failed() {
-                return Err(self.control.failure().unwrap_or_default());
-            }
-            self.progress.tick(stage.name, self.control);
-            let interrupted = system::wait_for_interrupt(sleep) || gate.is_interrupted();
-            if interrupted && std::mem::replace(was_interrupted, true) {
-                return Err("interrupted twice".to_owned());
-            }
-            if interrupted && !stage.is_final {
-                return Ok((self.control.now(), false));
-            }
-        }
-    }
-
-    fn sample(&self) -> Result<(Option<Usage>, Usage), String> {
-        let broker = self.staging.broker_pid.map(Usage::read).transpose()?;
-        Ok((broker, Usage::read(std::process::id())?))
-    }
-
-    fn stuck(&self, stage: &Stage) -> String {
-        let Until::Done(patience) = stage.until else {
-            return format!("the stage {:?} was not completed", stage.name);
-        };
-        format!(
-            "{}: no progress for {} s; {} clients are connected",
-            stage.name,
-            patience.as_secs(),
-            self.control.sum(|board| &board.connected),
-        )
-    }
 }

@@ -7,6 +7,8 @@ use crate::net::Waker;
 use crate::net::system;
 use crate::stats::Latency;
 
+use super::gate::Counters;
+
 /// Before the first stage.
 const NO_STAGE: usize = usize::MAX;
 
@@ -181,6 +183,17 @@ impl Control {
             .iter()
             .map(|board| counter(board).load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// How far all threads have come.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connected: self.sum(|board| &board.connected),
+            sent: self.sum(|board| &board.sent),
+            received: self.sum(|board| &board.received),
+            steps: self.sum(|board| &board.steps),
+            errors: self.sum(|board| &board.errors),
+        }
     }
 
     /// By a thread: the run cannot go on. The first failure is the one that is reported.

@@ -9,15 +9,17 @@ mod conductor;
 mod control;
 mod driver;
 mod gate;
+mod lead;
+mod muster;
 mod ramp;
 mod share;
 
 pub use clients::{Clients, Profile, Start};
 pub use conductor::{Conducted, Scenario, Seat, StageRecord, Staging, conduct};
-pub use control::{Board, Control};
+pub use control::Control;
 pub use driver::{Part, Rest};
-pub use gate::{Gate, Solo};
-pub use ramp::Ramp;
+pub use gate::{Counters, Gate, Solo};
+pub use muster::{Muster, lost};
 pub use share::Share;
 
 use std::time::Duration;

@@ -1,14 +1,17 @@
 //! The ramp: which connections are to be opened when.
 
-/// Without a rate: connections of one thread that may wait for their CONNACK at a time.
-const OPENING_MAX: usize = 64;
+/// Without a rate: connections of the whole run that may wait for their CONNACK at a time. Some
+/// brokers let the kernel hold no more than 100 that they have not accepted.
+const OPENING_MAX: f64 = 64.0;
 
 /// Opens the clients of one thread, at a rate or as fast as the broker answers.
 #[derive(Debug)]
-pub struct Ramp {
+pub(super) struct Ramp {
     start_ns: u64,
     /// Between two connections of this thread; 0 without a rate.
     interval_ns: f64,
+    /// Without a rate: how many may wait.
+    waiting_max: usize,
     opened: usize,
     count: usize,
 }
@@ -16,7 +19,7 @@ pub struct Ramp {
 impl Ramp {
     /// A ramp from `start_ns` on for `own` of the run's `total` clients, which together are
     /// opened at `per_second`; 0 for no rate.
-    pub fn new(start_ns: u64, per_second: f64, own: usize, total: usize) -> Self {
+    pub(super) fn new(start_ns: u64, per_second: f64, own: usize, total: usize) -> Self {
         let share = own as f64 / total.max(1) as f64;
         let interval_ns = if per_second > 0.0 {
             1e9 / (per_second * share)
@@ -26,24 +29,30 @@ impl Ramp {
         Self {
             start_ns,
             interval_ns,
+            waiting_max: (OPENING_MAX * share).ceil() as usize,
             opened: 0,
             count: own,
         }
     }
 
     /// How many were given out.
-    pub fn opened(&self) -> usize {
+    pub(super) fn opened(&self) -> usize {
         self.opened
     }
 
+    /// Whether all were given out.
+    pub(super) fn is_over(&self) -> bool {
+        self.opened == self.count
+    }
+
     /// The slot to open now, with its due time; `waiting` have no CONNACK yet.
-    pub fn next(&mut self, waiting: usize, now: u64) -> Option<(u32, u64)> {
+    pub(super) fn next(&mut self, waiting: usize, now: u64) -> Option<(u32, u64)> {
         let has_rate = self.interval_ns > 0.0;
         let due = if has_rate { self.due_ns() } else { now };
         let is_due = if has_rate {
             due <= now
         } else {
-            waiting < OPENING_MAX
+            waiting < self.waiting_max
         };
         if self.opened == self.count || !is_due {
             return None;
@@ -53,7 +62,7 @@ impl Ramp {
     }
 
     /// When to ask again, as far as that depends on the clock.
-    pub fn wake_at(&self) -> u64 {
+    pub(super) fn wake_at(&self) -> u64 {
         let is_waiting = self.opened < self.count && self.interval_ns > 0.0;
         if is_waiting { self.due_ns() } else { u64::MAX }
     }
@@ -81,8 +90,8 @@ mod tests {
 
     #[test]
     fn without_a_rate_the_answers_set_the_pace() {
-        let mut ramp = Ramp::new(0, 0.0, 100, 100);
-        assert_eq!(ramp.next(OPENING_MAX, 5), None);
-        assert_eq!(ramp.next(OPENING_MAX - 1, 5), Some((0, 5)));
+        let mut ramp = Ramp::new(0, 0.0, 25, 100);
+        assert_eq!(ramp.next(16, 5), None);
+        assert_eq!(ramp.next(15, 5), Some((0, 5)));
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::{Common, Flow};
+use crate::codec::Qos;
 use crate::run::{Conducted, Control, Profile, Scenario, Seat, Stage, conduct};
 use crate::stats::{Outcome, Report};
 use crate::traffic::{Audience, Pace, Plan, Table, TopicNames, Traffic};
@@ -48,7 +49,7 @@ pub(super) fn conduct_plan(
     context: &mut Context<'_>,
 ) -> Result<Conducted, String> {
     plan.check(context.share)?;
-    let staging = common.staging(context.share, context.clock_offset_ns, plan.clients())?;
+    let staging = common.staging(context, plan.clients())?;
     let profile = common.shared_profile(context.run)?;
     let scenario = FlowScenario {
         plan: Arc::new(plan),
@@ -72,7 +73,7 @@ pub(super) fn plan(common: &Common, flow: &Flow, inflight: u32) -> Plan {
         filters: Box::new(|_| Vec::new()),
         filters_per_packet: 100,
         checks_order: true,
-        qos: flow.qos,
+        qos: flow.qos(Qos::AtMostOnce),
         pace: flow.pace(inflight),
         tick: flow.tick,
         payload: flow.payload,
@@ -95,7 +96,7 @@ pub(super) fn report_flow(
         Pace::Window(window) => (format!("{window} in flight"), json!({"inflight": window})),
         Pace::Rate(rate) => (format!("{rate} messages/s due"), json!({"rate": rate})),
     };
-    let qos = flow.qos.number();
+    let qos = flow.qos(Qos::AtMostOnce).number();
     let text = format!(
         "MQTT {}, QoS {qos}, {} bytes, {text}",
         common.mqtt.name(),

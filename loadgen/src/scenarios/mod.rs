@@ -1,9 +1,23 @@
 //! The scenarios, one file each.
 
+mod churn;
+pub mod connect;
+mod crowd;
 pub mod fan_in;
 pub mod fan_out;
 mod flow;
+pub mod idle;
+pub mod matching;
+pub mod million;
 pub mod pairs;
+mod patterns;
+mod queue;
+pub mod retained;
+pub mod session;
+pub mod shared;
+pub mod sparse;
+mod store;
+pub mod subscribe;
 
 use crate::cli::Common;
 use crate::run::{Conducted, Gate, Share};
@@ -30,6 +44,8 @@ pub struct Context<'a> {
     pub run: u32,
     /// This process' part.
     pub share: Share,
+    /// The broker is watched by the coordinator, not by this process.
+    pub is_worker: bool,
     /// Added to this machine's clock to get the run's.
     pub clock_offset_ns: i64,
     /// Where the workers wait for each other.

@@ -192,6 +192,11 @@ impl Session {
         self.pings <= 2
     }
 
+    /// Whether every PINGREQ has its answer.
+    pub fn is_answered(&self) -> bool {
+        self.pings == 0
+    }
+
     /// Takes one packet from the server.
     #[inline]
     pub fn receive<'a>(

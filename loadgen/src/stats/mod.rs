@@ -5,7 +5,7 @@ mod outcome;
 mod progress;
 mod report;
 
-pub use latency::{Latency, Percentiles};
+pub use latency::Latency;
 pub use outcome::Outcome;
 pub use progress::Progress;
 pub use report::{Report, grouped};

@@ -6,7 +6,7 @@ use super::Latency;
 use crate::check::{Ledger, Tally};
 
 /// Problems that are told one by one; more are only counted.
-const PROBLEMS_MAX: usize = 10;
+const PROBLEMS_MAX: usize = 5;
 
 /// The result of one thread, one worker, or the whole run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

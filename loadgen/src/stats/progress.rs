@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::Latency;
-use crate::run::Control;
+use crate::run::{Control, Counters};
 
 /// Between two lines.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -14,9 +14,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Progress {
     is_shown: bool,
     last: Instant,
-    sent: u64,
-    received: u64,
-    steps: u64,
+    /// Since the line before.
+    elapsed: Duration,
+    before: Counters,
     latency: Latency,
 }
 
@@ -26,36 +26,58 @@ impl Progress {
         Self {
             is_shown: is_wanted && std::io::stdout().is_terminal(),
             last: Instant::now(),
-            sent: 0,
-            received: 0,
-            steps: 0,
+            elapsed: Duration::ZERO,
+            before: Counters::default(),
             latency: Latency::default(),
         }
     }
 
-    /// Writes a line when it is time for one.
-    pub fn tick(&mut self, stage: &str, control: &Control) {
-        let elapsed = self.last.elapsed();
-        if !self.is_shown || elapsed < INTERVAL {
+    /// Whether it is time for a line; if so, the next one is due after the usual interval.
+    pub fn is_due(&mut self) -> bool {
+        self.elapsed = self.last.elapsed();
+        let is_due = self.elapsed >= INTERVAL;
+        if is_due {
+            self.last = Instant::now();
+        }
+        is_due
+    }
+
+    /// Writes a line about a run in this process.
+    pub fn show(&mut self, stage: &str, control: &Control) {
+        if !self.is_shown {
             return;
         }
-        self.last = Instant::now();
-        let rate = |count: u64, before: &mut u64| {
-            let new = count.saturating_sub(std::mem::replace(before, count));
-            new as f64 / elapsed.as_secs_f64()
+        let latest = self.latest_latency(control);
+        let p99_ms = latest.percentiles().p99 / 1000.0;
+        let latency = match latest.count() {
+            0 => String::new(),
+            _ => format!("p99 {p99_ms:.3} ms  "),
         };
-        let sent = rate(control.sum(|board| &board.sent), &mut self.sent);
-        let received = rate(control.sum(|board| &board.received), &mut self.received);
-        let steps = rate(control.sum(|board| &board.steps), &mut self.steps);
-        let p99_ms = self.latest_latency(control).percentiles().p99 / 1000.0;
-        let connected = control.sum(|board| &board.connected);
-        let errors = control.sum(|board| &board.errors);
+        self.write(&format!("{stage:<9}"), control.counters(), &latency);
+        control.ask_latency();
+    }
+
+    /// Writes a line about the sum of many processes.
+    pub fn show_sum(&mut self, stage: &str, counters: Counters) {
+        if self.is_shown {
+            self.write(stage, counters, "");
+        }
+    }
+
+    fn write(&mut self, stage: &str, counters: Counters, latency: &str) {
+        let before = std::mem::replace(&mut self.before, counters);
+        let rate = |count: u64, before: u64| {
+            count.saturating_sub(before) as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        };
         let line = format!(
-            "{stage:<9} connected {connected}  out {sent:.0}/s  in {received:.0}/s  \
-             steps {steps:.0}/s  p99 {p99_ms:.3} ms  errors {errors}"
+            "{stage} connected {}  out {:.0}/s  in {:.0}/s  steps {:.0}/s  {latency}errors {}",
+            counters.connected,
+            rate(counters.sent, before.sent),
+            rate(counters.received, before.received),
+            rate(counters.steps, before.steps),
+            counters.errors
         );
         let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
-        control.ask_latency();
     }
 
     /// Removes the line.

@@ -203,6 +203,22 @@ impl Report {
         }
     }
 
+    /// Adds the rate of messages in a stage that ended with the last of them, and the broker's
+    /// CPU time for each.
+    pub fn add_stage_rate(&mut self, conducted: &Conducted, stage: &str, key: &str, count: u64) {
+        let Some(record) = conducted.stage(stage) else {
+            return;
+        };
+        let rate = count as f64 / record.seconds().max(1e-9);
+        let mut text = format!("{}/s, {:.3} s", grouped(rate), record.seconds());
+        if let Some((before, after)) = &record.broker {
+            let cpu_us = after.cpu_ns_since(before) as f64 / 1000.0 / count.max(1) as f64;
+            let _ = write!(text, ", broker {cpu_us:.3} µs CPU per message");
+            self.add_value(&format!("{stage}_broker_us_per_message"), cpu_us);
+        }
+        self.add(key, stage, text, rate);
+    }
+
     /// Adds what the broker's memory grew by between two moments, for each of `count` things.
     pub fn add_growth(&mut self, key: &str, before: &Usage, after: &Usage, unit: &str, count: u64) {
         let grown = after.resident_bytes as i64 - before.resident_bytes as i64;
@@ -219,6 +235,20 @@ impl Report {
             "resident_bytes_after": after.resident_bytes,
         });
         self.add(key, "broker memory", text, value);
+    }
+
+    /// Adds what befell the run as a whole.
+    pub fn add_circumstances(&mut self, conducted: &Conducted) {
+        if conducted.was_interrupted {
+            self.add_note("interrupted: this is the run so far".to_owned());
+        }
+        if conducted.stood_still_s > 0.0 {
+            self.add_note(format!(
+                "the machine stood still for {:.1} s (paused, or busy with other things): the \
+                 figures are not the broker's alone",
+                conducted.stood_still_s
+            ));
+        }
     }
 
     /// The report for programs: one JSON object.

@@ -153,3 +153,6 @@ impl Listeners {
         (self.flows.into_tally(), received, self.ledger)
     }
 }
+
+#[cfg(test)]
+mod tests;

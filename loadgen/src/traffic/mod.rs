@@ -10,6 +10,6 @@ mod publishers;
 mod returns;
 mod schedule;
 
-pub use part::{Traffic, stage};
+pub use part::Traffic;
 pub use plan::{Audience, Pace, Plan, TopicNames};
 pub use returns::Table;

@@ -1,38 +1,23 @@
 //! One thread of a flow of messages.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::codec::Publish;
 use crate::net::Closing;
-use crate::run::{Clients, Control, Part, Profile, Ramp, Rest, Seat, Start};
+use crate::run::{Clients, Control, Muster, Part, Profile, Rest, Seat, Start, lost};
 use crate::session::Event;
 use crate::stats::{Latency, Outcome};
 
 use super::listeners::Listeners;
-use super::plan::{Audience, Pace, Plan};
+use super::plan::{Audience, Pace, Phase, Plan};
 use super::publishers::Publishers;
 use super::returns::{Returns, Table};
 use super::schedule::Schedule;
 
-/// The stages of [`Plan::script`] by number.
-pub mod stage {
-    /// Clients connect and subscribe.
-    pub const CONNECT: usize = 0;
-    /// Nothing happens, so that subscriptions take effect everywhere.
-    pub const SETTLE: usize = 1;
-    /// Messages flow and are not measured.
-    pub const WARM_UP: usize = 2;
-    /// Messages flow and are measured.
-    pub const MEASURE: usize = 3;
-    /// Publishers stop; what they have sent becomes known.
-    pub const STOP: usize = 4;
-    /// What is still on its way arrives.
-    pub const DRAIN: usize = 5;
-    /// Clients disconnect.
-    pub const LEAVE: usize = 6;
-}
+/// Open loop: messages that fell due so short before the end are not missed if they were not
+/// sent.
+const UNSENT_GRACE_NS: u64 = 10_000_000;
 
 /// How often a thread looks whether the whole group has received everything.
 const DRAIN_LOOK_NS: u64 = 5_000_000;
@@ -46,20 +31,16 @@ pub struct Traffic {
     subscribers: usize,
     /// The subscribers' numbers in the run.
     subscriber_numbers: Vec<u32>,
-    /// Filters that are still to be asked for, by slot.
-    filters: Vec<VecDeque<String>>,
     publishers: Publishers,
     /// Closed loop over several subscribers or threads.
     returns: Option<Returns>,
-    ramp: Ramp,
-    /// When each connection was due, until its CONNACK.
-    opened_ns: Vec<u64>,
-    /// Clients that are connected and, if they subscribe, subscribed.
-    ready: usize,
+    muster: Muster,
     /// Whether publishers wait for what they have sent.
     is_closed: bool,
     schedule: Option<Schedule>,
-    stage: usize,
+    /// Open loop: nothing is sent before this.
+    next_send_ns: u64,
+    phase: Phase,
     /// The measured window by due time; the end is open until it is known.
     window_ns: std::ops::Range<u64>,
     received: u64,
@@ -86,10 +67,8 @@ impl Traffic {
         } else {
             0
         };
-        let clients = plan.clients_of(&seat).len();
         Self {
             listeners: Listeners::new(plan, &subscriber_numbers, profile.run, seat.share),
-            filters: Vec::new(),
             publishers: Publishers::new(
                 plan,
                 &publisher_numbers,
@@ -98,12 +77,11 @@ impl Traffic {
                 profile.version,
             ),
             returns: table.map(|table| Returns::new(table, seat.thread, subscribers, window)),
-            ramp: Ramp::new(0, 0.0, 0, 0),
-            opened_ns: vec![0; clients],
-            ready: 0,
+            muster: Muster::new(plan.qos, plan.filters_per_packet),
             is_closed: matches!(plan.pace, Pace::Window(_)),
             schedule: None,
-            stage: stage::CONNECT,
+            next_send_ns: 0,
+            phase: Phase::Connect,
             window_ns: u64::MAX..u64::MAX,
             received: 0,
             sent_before: 0,
@@ -144,63 +122,22 @@ impl Traffic {
         }
         self.outcome.sent = self.publishers.sent();
         self.outcome.received = self.received;
+        self.muster.measured(&mut self.outcome);
         self.outcome
     }
 
-    fn connect_due(&mut self, clients: &mut Clients<'_>, now: u64) -> Rest {
-        loop {
-            let waiting = self.ramp.opened() - self.outcome.connections as usize;
-            let Some((slot, due)) = self.ramp.next(waiting, now) else {
-                break;
-            };
-            self.opened_ns[slot as usize] = due;
-            clients.open(slot, Start::Clean);
-        }
-        let is_done = self.ready == clients.count();
-        Rest {
-            is_done,
-            wake_at: self.ramp.wake_at(),
-        }
+    fn connect(&mut self, clients: &mut Clients<'_>, now: u64) -> Rest {
+        let rest = self.muster.turn(clients, now);
+        let is_done = rest.is_done && self.muster.subscribed_clients() == self.subscribers;
+        Rest { is_done, ..rest }
     }
 
     fn connected(&mut self, clients: &mut Clients<'_>, slot: u32, now: u64) {
-        let due = self.opened_ns[slot as usize];
-        self.outcome.connect.record(now.saturating_sub(due));
-        self.outcome.connections += 1;
-        if (slot as usize) < self.subscribers {
-            let number = self.subscriber_numbers[slot as usize];
-            self.filters.resize_with(self.subscribers, VecDeque::new);
-            self.filters[slot as usize] = (self.plan.filters)(number).into();
-            self.subscribe_next(clients, slot);
-        } else {
-            self.ready += 1;
+        self.muster.connected(slot, now);
+        if let Some(number) = self.subscriber_numbers.get(slot as usize) {
+            self.muster
+                .subscribe(clients, slot, (self.plan.filters)(*number), now);
         }
-    }
-
-    /// Sends the next SUBSCRIBE of a client, if there is more to ask for.
-    fn subscribe_next(&mut self, clients: &mut Clients<'_>, slot: u32) {
-        let waiting = &mut self.filters[slot as usize];
-        if waiting.is_empty() {
-            *waiting = VecDeque::new();
-            self.ready += 1;
-            return;
-        }
-        let count = waiting.len().min(self.plan.filters_per_packet);
-        let filters: Vec<String> = waiting.drain(..count).collect();
-        clients.subscribe(slot, &filters, self.plan.qos);
-    }
-
-    fn subscribed(&mut self, clients: &mut Clients<'_>, slot: u32, codes: &[u8]) {
-        self.outcome.filters += codes.len() as u64;
-        if let Some(code) = codes.iter().find(|code| **code != self.plan.qos.number()) {
-            let control = Arc::clone(clients.control());
-            control.fail(format!(
-                "a filter of client {} was answered with {code:#04x}, not with QoS {}",
-                clients.number(slot),
-                self.plan.qos.number()
-            ));
-        }
-        self.subscribe_next(clients, slot);
     }
 
     #[inline]
@@ -238,8 +175,18 @@ impl Traffic {
                 u64::MAX
             }
             (Pace::Rate(_), Some(schedule)) => {
-                let due = self.publishers.send_due(clients, schedule, now);
-                due.max(now + self.plan.tick.as_nanos() as u64)
+                // Turns between two ticks are for receiving.
+                if now >= self.next_send_ns {
+                    let tick_ns = self.plan.tick.as_nanos() as u64;
+                    let due = self.publishers.send_due(clients, schedule, now);
+                    // Behind schedule there is no waiting for the next tick.
+                    self.next_send_ns = if due > now {
+                        due.max(now + tick_ns)
+                    } else {
+                        now
+                    };
+                }
+                self.next_send_ns
             }
             (Pace::Rate(_), None) => u64::MAX,
         };
@@ -255,28 +202,21 @@ impl Traffic {
             return;
         };
         let (thread, threads) = (self.seat.thread, self.seat.threads);
-        let mut woken = vec![false; threads];
-        let mut own = Vec::new();
-        returns.show(|publisher| {
+        let publishers = &mut self.publishers;
+        let mut to_wake = ThreadSet::default();
+        returns.show(|publisher, back| {
             if publisher % threads == thread {
-                own.push(publisher);
+                publishers.returned_up_to(publisher / threads, back);
             } else {
-                woken[publisher % threads] = true;
+                to_wake.insert(publisher % threads);
             }
         });
-        for publisher in own {
-            let back = returns.back(publisher);
-            self.publishers.returned_up_to(publisher / threads, back);
-        }
         if clients.was_woken() {
-            for index in 0..self.publishers.count() {
-                let back = returns.back(index * threads + thread);
-                self.publishers.returned_up_to(index, back);
+            for index in 0..publishers.count() {
+                publishers.returned_up_to(index, returns.back(index * threads + thread));
             }
         }
-        for thread in (0..threads).filter(|thread| woken[*thread]) {
-            clients.control().wake(thread);
-        }
+        to_wake.for_each(|thread| clients.control().wake(thread));
     }
 
     fn stop(&mut self, clients: &Clients<'_>) {
@@ -288,7 +228,9 @@ impl Traffic {
             self.outcome.window_received = self.received - self.received_before;
         }
         if let Some(schedule) = &self.schedule {
-            self.outcome.unsent = self.publishers.unsent(schedule, end_ns);
+            // What fell due just before the end may not have had its turn.
+            let due_ns = end_ns.saturating_sub(UNSENT_GRACE_NS + self.plan.tick.as_nanos() as u64);
+            self.outcome.unsent = self.publishers.unsent(schedule, due_ns);
         }
         control.add_sent_totals(self.plan.publishers, self.publishers.totals());
     }
@@ -296,7 +238,7 @@ impl Traffic {
     /// Done when everything that was sent has arrived and is acknowledged.
     fn drain(&mut self, clients: &mut Clients<'_>, now: u64) -> Rest {
         if let Some(returns) = &mut self.returns {
-            returns.show(|_| ());
+            returns.show(|_, _| ());
         }
         let has_all = match self.listeners.expected(&self.totals) {
             Some(expected) => self.received >= expected,
@@ -308,7 +250,8 @@ impl Traffic {
                 clients.control().sum(|board| &board.received) >= sent
             }
         };
-        let is_done = has_all && self.publishers.are_acknowledged(clients);
+        let is_settled = has_all && self.publishers.are_acknowledged(clients);
+        let is_done = is_settled || clients.open_connections() == 0;
         Rest {
             is_done,
             wake_at: if is_done {
@@ -323,47 +266,46 @@ impl Traffic {
         let board = control.board(self.seat.thread);
         board.sent.store(self.publishers.sent(), Ordering::Relaxed);
         board.received.store(self.received, Ordering::Relaxed);
-        let steps = self.outcome.connections + self.outcome.filters;
-        board.steps.store(steps, Ordering::Relaxed);
     }
 }
 
 impl Part for Traffic {
     fn enter(&mut self, stage: usize, clients: &mut Clients<'_>, _now: u64) {
-        self.stage = stage;
+        self.phase = Phase::of_stage(stage);
         let start_ns = clients.control().stage_start_ns();
-        match stage {
-            stage::CONNECT => {
-                let rate = clients.profile().connect_rate;
-                let total = self.plan.clients() as usize;
-                self.ramp = Ramp::new(start_ns, rate, clients.count(), total);
+        match self.phase {
+            Phase::Connect => {
+                let count = clients.count();
+                self.muster
+                    .begin(clients, Start::Clean, count, self.plan.clients());
             }
-            stage::WARM_UP => match self.plan.pace {
+            Phase::WarmUp => match self.plan.pace {
                 Pace::Window(_) => self.publishers.release_all(),
                 Pace::Rate(rate) => {
                     self.schedule = Some(Schedule::new(start_ns, rate, self.plan.publishers));
                 }
             },
-            stage::MEASURE => {
+            Phase::Measure => {
                 self.window_ns.start = start_ns;
                 self.sent_before = self.publishers.sent();
                 self.received_before = self.received;
             }
-            stage::STOP => self.stop(clients),
-            stage::DRAIN => self.totals = clients.control().sent_totals(),
-            stage::LEAVE => (0..clients.count() as u32).for_each(|slot| clients.disconnect(slot)),
+            Phase::Stop => self.stop(clients),
+            Phase::Drain => self.totals = clients.control().sent_totals(),
+            Phase::Leave => (0..clients.count() as u32).for_each(|slot| clients.disconnect(slot)),
             _ => {}
         }
     }
 
     fn turn(&mut self, clients: &mut Clients<'_>, now: u64) -> Rest {
-        let rest = match self.stage {
-            stage::CONNECT => self.connect_due(clients, now),
-            stage::WARM_UP | stage::MEASURE => self.publish(clients, now),
-            stage::DRAIN => self.drain(clients, now),
-            stage::LEAVE => Rest::when(clients.open_connections() == 0),
+        let rest = match self.phase {
+            Phase::Connect => self.connect(clients, now),
+            Phase::WarmUp | Phase::Measure => self.publish(clients, now),
+            Phase::Drain => self.drain(clients, now),
+            Phase::Leave => Rest::when(clients.open_connections() == 0),
             _ => Rest::when(true),
         };
+        self.muster.show_progress(clients);
         self.show_progress(clients.control());
         rest
     }
@@ -373,29 +315,41 @@ impl Part for Traffic {
         match event {
             Event::Message(publish) => self.message(slot, &publish, now),
             Event::Connected { .. } => self.connected(clients, slot, now),
-            Event::Subscribed { codes } => self.subscribed(clients, slot, codes),
+            Event::Subscribed { codes } => self.muster.suback(clients, slot, codes, now),
             Event::Acknowledged => {}
         }
     }
 
     fn closed(&mut self, clients: &mut Clients<'_>, slot: u32, reason: &Closing, _now: u64) {
-        if matches!(reason, Closing::Requested) || self.stage == stage::LEAVE {
-            return;
-        }
-        let what = clients.describe(slot, reason);
-        clients
-            .control()
-            .board(self.seat.thread)
-            .errors
-            .fetch_add(1, Ordering::Relaxed);
-        if self.stage == stage::CONNECT {
-            clients.control().fail(what);
-        } else {
-            self.outcome.add_problem(what);
+        if self.phase != Phase::Leave {
+            let is_gathering = self.phase == Phase::Connect;
+            lost(clients, slot, reason, is_gathering, &mut self.outcome);
         }
     }
 
     fn latency(&self) -> Option<&Latency> {
         Some(&self.outcome.latency)
+    }
+}
+
+/// Threads by their numbers, of which there are at most 1024.
+#[derive(Default)]
+struct ThreadSet {
+    words: [u64; 16],
+}
+
+impl ThreadSet {
+    fn insert(&mut self, thread: usize) {
+        self.words[thread / 64 % 16] |= 1 << (thread % 64);
+    }
+
+    fn for_each(&self, mut act: impl FnMut(usize)) {
+        for (index, word) in self.words.iter().enumerate() {
+            let mut rest = *word;
+            while rest != 0 {
+                act(index * 64 + rest.trailing_zeros() as usize);
+                rest &= rest - 1;
+            }
+        }
     }
 }

@@ -49,6 +49,9 @@ pub enum TopicNames {
     },
 }
 
+/// The most pairs of a publisher and a subscriber that hears it: eight bytes each.
+const FLOWS_MAX: u64 = 1 << 27;
+
 /// How many digits the numbers of random topics have.
 pub(super) const RANDOM_DIGITS: usize = 7;
 
@@ -62,8 +65,45 @@ impl TopicNames {
     }
 }
 
+/// What a flow does in each stage of its script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Clients connect and subscribe.
+    Connect,
+    /// Nothing happens, so that subscriptions take effect everywhere.
+    Settle,
+    /// Messages flow and are not measured.
+    WarmUp,
+    /// Messages flow and are measured.
+    Measure,
+    /// Publishers stop; what they have sent becomes known.
+    Stop,
+    /// What is still on its way arrives.
+    Drain,
+    /// Clients disconnect.
+    Leave,
+}
+
+impl Phase {
+    /// All of them, in order.
+    const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Settle,
+        Self::WarmUp,
+        Self::Measure,
+        Self::Stop,
+        Self::Drain,
+        Self::Leave,
+    ];
+
+    /// The phase of a stage, by its number.
+    pub(super) fn of_stage(stage: usize) -> Self {
+        Self::ALL.get(stage).copied().unwrap_or(Self::Leave)
+    }
+}
+
 /// The filters of a subscriber.
-pub type Filters = Box<dyn Fn(u32) -> Vec<String> + Send + Sync>;
+pub(super) type Filters = Box<dyn Fn(u32) -> Vec<String> + Send + Sync>;
 
 /// A flow of messages. Numbers are those of the whole run, over all threads and workers.
 pub struct Plan {
@@ -102,22 +142,28 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The stages of a flow; their numbers are in [`stage`](super::stage).
+    /// The stages of a flow.
     pub fn script(&self) -> Vec<Stage> {
-        let stage = |name, until, is_final| Stage {
-            name,
-            until,
-            is_final,
-        };
-        vec![
-            stage("connect", Until::Done(self.patience), false),
-            stage("settle", Until::Elapsed(self.settle), false),
-            stage("warm-up", Until::Elapsed(self.warm_up), false),
-            stage("measure", Until::Elapsed(self.duration), false),
-            stage("stop", Until::Done(self.patience), true),
-            stage("drain", Until::Done(self.patience), true),
-            stage("leave", Until::Done(self.patience), true),
-        ]
+        Phase::ALL
+            .iter()
+            .map(|phase| {
+                let (name, until) = match phase {
+                    Phase::Connect => ("connect", Until::Done(self.patience)),
+                    Phase::Settle => ("settle", Until::Elapsed(self.settle)),
+                    Phase::WarmUp => ("warm-up", Until::Elapsed(self.warm_up)),
+                    Phase::Measure => ("measure", Until::Elapsed(self.duration)),
+                    Phase::Stop => ("stop", Until::Done(self.patience)),
+                    Phase::Drain => ("drain", Until::Done(self.patience)),
+                    Phase::Leave => ("leave", Until::Done(self.patience)),
+                };
+                let is_final = matches!(phase, Phase::Stop | Phase::Drain | Phase::Leave);
+                Stage {
+                    name,
+                    until,
+                    is_final,
+                }
+            })
+            .collect()
     }
 
     /// Clients of the whole run.
@@ -164,6 +210,18 @@ impl Plan {
     pub fn check(&self, share: Share) -> Result<(), String> {
         if self.publishers == 0 || self.subscribers == 0 {
             return Err("at least one publisher and one subscriber are needed".to_owned());
+        }
+        let flows = u64::from(self.publishers) * u64::from(self.subscribers);
+        if self.audience == Audience::All && flows > FLOWS_MAX {
+            return Err(format!(
+                "{flows} flows from publishers to subscribers are too many to check; the most \
+                 is {FLOWS_MAX}"
+            ));
+        }
+        if self.audience == Audience::AnyOne
+            && self.subscribers.min(self.publishers) < share.workers
+        {
+            return Err("each worker needs a publisher and a subscriber".to_owned());
         }
         let hears_elsewhere = matches!(self.audience, Audience::All | Audience::Next);
         let has_window = matches!(self.pace, Pace::Window(_));

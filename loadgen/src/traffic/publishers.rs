@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::{self, Qos, Version};
+use crate::codec::{self, Version};
 use crate::payload::{self, Payloads, STAMP_LENGTH, Stamp};
 use crate::run::Clients;
 
@@ -228,12 +228,7 @@ impl Publishers {
             };
             out.reserve(publisher.head.len() + 3 + self.plan.payload as usize + STAMP_LENGTH);
             out.extend_from_slice(&publisher.head);
-            if let Some(packet_id) = packet_id {
-                out.extend_from_slice(&packet_id.to_be_bytes());
-            }
-            if self.version == Version::V5 {
-                out.push(0);
-            }
+            codec::publish_middle(out, self.version, packet_id);
             self.payloads.write(out, stamp, publisher.topic_digest);
             publisher.sent += 1;
             sent += 1;

@@ -119,14 +119,15 @@ impl Returns {
         }
     }
 
-    /// Shows what has changed; `publisher` is told each publisher with news.
-    pub(super) fn show(&mut self, mut publisher: impl FnMut(usize)) {
+    /// Shows what has changed; `news` is told each publisher with news, and how many of its
+    /// messages are back everywhere.
+    pub(super) fn show(&mut self, mut news: impl FnMut(usize, u64)) {
         let row = &self.table.rows[self.thread];
         for touched in self.touched.drain(..) {
             let index = touched as usize;
             if row[index].load(Ordering::Relaxed) != self.done[index] {
                 row[index].store(self.done[index], Ordering::Release);
-                publisher(index);
+                news(index, self.table.back(index));
             }
         }
     }
@@ -143,7 +144,7 @@ mod tests {
 
     fn changed(returns: &mut Returns) -> Vec<usize> {
         let mut publishers = Vec::new();
-        returns.show(|publisher| publishers.push(publisher));
+        returns.show(|publisher, _| publishers.push(publisher));
         publishers
     }
 

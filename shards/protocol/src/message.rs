@@ -105,7 +105,7 @@ impl Message {
 
     /// The message by reference.
     #[must_use]
-    pub fn as_ref(&self) -> MessageRef<'_> {
+    pub fn by_ref(&self) -> MessageRef<'_> {
         let (topic, rest) = self
             .bytes
             .split_at(usize::from(self.topic_len).min(self.bytes.len()));
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_kept_message_gives_back_what_it_was_made_of() {
         let kept = sample().to_message();
-        let back = kept.as_ref();
+        let back = kept.by_ref();
         assert_eq!(back.topic, "a/b");
         assert_eq!(back.properties, [1, 1]);
         assert_eq!(back.payload, b"payload");

@@ -244,7 +244,8 @@ impl Engine {
     /// The time until the next timer; `None` when there is none.
     fn timeout(&self) -> Option<Duration> {
         // The other side of a full ring does not say when there is room again.
-        let backlog = (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
+        let backlog = self.shard.waits_for_rings()
+            || (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
             || self.routes.as_ref().is_some_and(RouteLink::has_backlog);
         if backlog {
             return Some(BACKLOG_RETRY);

@@ -44,7 +44,9 @@ impl Engine {
     pub(super) fn send_batches(&mut self) {
         for (peer, outward) in self.neighbours.to.iter_mut().enumerate() {
             let Some(outward) = outward else { continue };
-            if outward.ring.len() == outward.ring.capacity() {
+            let held = outward.ring.len();
+            self.shard.ring_holds(peer as u16, held);
+            if held == outward.ring.capacity() {
                 continue;
             }
             if let Some(batch) = self.shard.take_batch(peer as u16) {

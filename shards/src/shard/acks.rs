@@ -158,6 +158,29 @@ impl Shard {
         }
     }
 
+    /// Another shard has not retained a message: its acknowledgement will say so.
+    pub(super) fn refuse_pending(&mut self, key: u32, serial: u32, wait: (u16, u64)) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.serial != serial {
+            return;
+        }
+        let pending = connection
+            .pending
+            .iter_mut()
+            .flat_map(|pending| pending.iter_mut());
+        for ack in pending.filter(|ack| ack.waits.contains(&wait)) {
+            ack.reason = ReasonCode::QUOTA_EXCEEDED;
+            // The client is not going to release it.
+            if ack.kind == AckKind::PubRec
+                && let Some(session) = self.sessions.get_mut(connection.session)
+            {
+                session.inflow.release(ack.packet_id);
+            }
+        }
+    }
+
     pub(super) fn handle_pubrel(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;

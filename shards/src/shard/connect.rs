@@ -47,7 +47,8 @@ impl Shard {
         }
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
-        if present {
+        let connected = |session: &Session| session.connection == key;
+        if present && self.sessions.get(session).is_some_and(connected) {
             self.send_queued(session);
             self.announce_presence(session, true);
         }
@@ -75,6 +76,9 @@ impl Shard {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         if let Some(will) = &connect.will {
+            if self.has_too_many_properties(&will.properties) {
+                return Err(ReasonCode::QUOTA_EXCEEDED);
+            }
             let topic = TopicName::parse(will.topic, self.limits.max_topic_levels)
                 .map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
             if topic.as_str().starts_with("$SYS/") {
@@ -193,6 +197,7 @@ impl Shard {
             subscriptions: Vec::new(),
             outflow: Outflow::new(self.window(connect), expiry_s > 0),
             inflow: Inflow::default(),
+            replays: None,
             timer: None,
             ends_ms: u64::MAX,
             dropped: 0,
@@ -277,15 +282,16 @@ impl Shard {
             .map_or(u32::MAX, core::num::NonZeroU32::get);
         // One and a half times the keep alive [MQTT-3.1.2-22].
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
+        self.stats.connections.add(1);
         self.outbox.mark(connection, key);
         encode::connack(&mut connection.output.bytes, connect.version, &connack);
         if connection.output.len() > connection.maximum_packet_size as usize {
             connection.output.clear();
-            self.disconnect(key, ReasonCode::PACKET_TOO_LARGE);
+            // Not even CONNACK fits: nothing can be said [MQTT-3.1.2-24].
+            self.close_silently(key);
             return;
         }
         self.watch_silence(key);
-        self.stats.connections.add(1);
     }
 
     /// The keep alive in force: a 5.0 client can be told another than it asked for

@@ -42,13 +42,9 @@ impl Shard {
         };
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
-            encode::disconnect(
-                &mut connection.output.bytes,
-                connection.version,
-                reason,
-                None,
-                None,
-            );
+            let size_max = connection.maximum_packet_size;
+            let output = &mut connection.output.bytes;
+            encode::disconnect_within(output, connection.version, reason, None, None, size_max);
         }
         self.close_silently(key);
     }
@@ -69,6 +65,7 @@ impl Shard {
 
     /// The peer has closed the connection, or it broke. The engine releases it next.
     pub(crate) fn closed_by_peer(&mut self, key: u32) {
+        self.finish_input(key);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -78,6 +75,19 @@ impl Shard {
         connection.phase = Phase::Gone;
         connection.output = Output::default();
         self.detach(key);
+    }
+
+    /// Handles what waits in a paused connection: the client has sent it before the end, a
+    /// DISCONNECT perhaps, which discards its will.
+    fn finish_input(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.phase == Phase::Live && connection.paused {
+            connection.paused = false;
+            connection.ended = true;
+            self.continue_input(key);
+        }
     }
 
     /// Unties a connection from its session and lets the session run out.
@@ -154,7 +164,7 @@ impl Shard {
         let expires_ms = self.expiry_deadline(expiry_s);
         let message = MessageRef {
             expires_ms,
-            ..Message::as_ref(&message)
+            ..Message::by_ref(&message)
         };
         if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
             self.route(topic, &message);

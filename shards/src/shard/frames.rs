@@ -24,7 +24,7 @@ impl<'a> Outgoing<'a> {
 
     pub(crate) fn of(kept: &'a Arc<Kept>) -> Self {
         Self {
-            message: Kept::as_ref(kept),
+            message: Kept::by_ref(kept),
             kept: Some(Arc::clone(kept)),
         }
     }

@@ -9,6 +9,9 @@ use super::peers::Peer;
 /// Input that a paused connection may hold before the engine stops reading it.
 pub(crate) const PAUSED_INPUT_MAX: usize = 64 << 10;
 
+/// SUBSCRIBE packets of one connection whose SUBACK may be outstanding.
+const HELD_SUBACKS_MAX: u16 = 256;
+
 /// Packet types.
 const PUBLISH: u8 = 3;
 const SUBSCRIBE: u8 = 8;
@@ -122,8 +125,8 @@ impl Shard {
 
     /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
     /// a ring to another shard is full, anything while the client does not read the answers
-    /// it has already, and anything but another SUBSCRIBE while a SUBACK is outstanding, so
-    /// that a client's packets take effect in the order it sent them.
+    /// it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
+    /// so that a client's packets take effect in the order it sent them.
     #[inline]
     fn must_wait(&mut self, key: u32, first: u8) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
@@ -131,8 +134,14 @@ impl Shard {
         };
         let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
         let unread = connection.output.len() >= self.limits.max_output_bytes as usize;
-        let unsubscribed = connection.held_subacks > 0 && first >> 4 != SUBSCRIBE;
-        let waits = unread || unsubscribed || (publish && self.peers.iter().any(Peer::is_full));
+        let held_subacks_max = if first >> 4 == SUBSCRIBE {
+            HELD_SUBACKS_MAX
+        } else {
+            1
+        };
+        let unsubscribed = connection.held_subacks >= held_subacks_max;
+        let full = publish && self.peers.iter().any(Peer::is_full);
+        let waits = (unread || unsubscribed || full) && !connection.ended;
         if waits {
             connection.paused = true;
             self.paused.push(key);

@@ -14,6 +14,8 @@ pub(crate) struct Batch {
     pub(crate) items: Vec<Item>,
     /// The bytes of the messages that [`Item::Publish`] points into.
     pub(crate) bytes: Vec<u8>,
+    /// Bytes of the messages that other items hold by reference.
+    pub(crate) kept_bytes: usize,
     /// The sender waits to hear that the publishes are accepted.
     pub(crate) wants_answer: bool,
 }
@@ -28,6 +30,9 @@ pub(crate) enum Item {
     /// All publishes up to this one, in the order they were sent, are with the sessions
     /// that get them.
     Accepted { publishes: u64 },
+    /// The retained messages are at their limit: this publish was not retained. Comes before
+    /// the `Accepted` that covers it.
+    Refused { publish: u64 },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Arc<Message>),
@@ -141,11 +146,18 @@ impl Batch {
         self.items.push(Item::Publish(packed));
     }
 
+    /// Bytes of messages in it.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.kept_bytes
+    }
+
     /// Empties the batch and keeps its memory, unless that has grown large.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 512 << 10;
         self.items.clear();
         self.bytes.clear();
+        self.kept_bytes = 0;
         self.bytes.shrink_to(KEPT);
     }
 }

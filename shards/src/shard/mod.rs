@@ -31,11 +31,14 @@ mod outbox;
 mod peers;
 mod plan;
 mod publish;
+mod quota;
 mod replay;
 mod session;
 mod shared;
 mod stats;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
@@ -60,6 +63,7 @@ pub(crate) use outbox::Output;
 use peers::Peer;
 pub(crate) use peers::RouteChange;
 use plan::Plans;
+pub(crate) use quota::RetainedQuota;
 use session::Session;
 pub use stats::{Counter, Stats};
 use subscribe::Ticket;
@@ -89,7 +93,7 @@ pub(crate) struct Shard {
     subscriptions: SubscriptionTree,
     plans: Plans,
     retained: RetainedTree<Arc<Message>>,
-    retained_bytes: u64,
+    retained_quota: Arc<RetainedQuota>,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
     frames: Frames,
@@ -98,6 +102,10 @@ pub(crate) struct Shard {
     outbox: Outbox,
     handovers: Vec<Handover>,
     peers: Vec<Peer>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a batch travels through the rings in its box"
+    )]
     spare_batches: Vec<Box<Batch>>,
     routes: Option<RouteReader>,
     destinations: DestinationSet,
@@ -115,6 +123,8 @@ pub(crate) struct Shard {
     paused: Vec<u32>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
+    /// Replays that only wait for their turn.
+    unfinished_replays: VecDeque<u32>,
 
     stats: Arc<Stats>,
 }
@@ -127,6 +137,8 @@ pub(crate) struct ShardSetup {
     pub(crate) hash_seed: u64,
     /// Secret for assigned client identifiers, unknown to clients.
     pub(crate) id_secret: [u64; 2],
+    /// Shared by all shards of the node.
+    pub(crate) retained_quota: Arc<RetainedQuota>,
     /// Bytes that may wait for one other shard.
     pub(crate) peer_bytes_max: usize,
     /// The route index; `None` when this shard is the only destination there is.
@@ -182,7 +194,7 @@ impl Shard {
             subscriptions: SubscriptionTree::new(setup.hash_seed),
             plans: Plans::new(seed),
             retained: RetainedTree::new(setup.hash_seed),
-            retained_bytes: 0,
+            retained_quota: setup.retained_quota,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
             frames: Frames::default(),
@@ -201,6 +213,7 @@ impl Shard {
             route_waits: VecDeque::new(),
             paused: Vec::new(),
             stalled_replays: Vec::new(),
+            unfinished_replays: VecDeque::new(),
             stats: setup.stats,
         }
     }
@@ -303,9 +316,10 @@ impl Shard {
 
     /// Whether work is left that needs no input: another turn is due at once.
     pub(crate) fn has_work(&self) -> bool {
-        self.wheel
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= self.now_ms)
+        let due = |deadline| deadline <= self.now_ms;
+        self.wheel.next_deadline().is_some_and(due)
+            || self.may_resume()
+            || !self.unfinished_replays.is_empty()
     }
 
     fn next_serial(&mut self) -> u32 {

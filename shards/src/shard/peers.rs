@@ -1,11 +1,12 @@
 //! The other shards of this node.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use protocol::message::MessageRef;
+use protocol::message::{Message, MessageRef};
 use protocol::wire::QoS;
 
-use super::items::{ArrivedConnection, Batch, Item};
+use super::items::{ArrivedConnection, Batch, Item, SessionRef, SharedDelivery};
 use super::{Handover, NONE, Shard};
 
 /// Emptied batches kept to be filled again.
@@ -24,7 +25,11 @@ pub(crate) enum RouteChange {
 #[derive(Debug)]
 pub(crate) struct Peer {
     batch: Box<Batch>,
+    /// Bytes of messages that may be under way to it, in the batch and in the ring.
     bytes_max: usize,
+    /// The sizes of the batches in the ring, oldest first, and their sum.
+    under_way: VecDeque<usize>,
+    under_way_bytes: usize,
     /// Publishes sent to it so far.
     sent: u64,
     /// Publishes it has accepted, in the order they were sent.
@@ -40,6 +45,8 @@ impl Peer {
         Self {
             batch: Box::default(),
             bytes_max,
+            under_way: VecDeque::new(),
+            under_way_bytes: 0,
             sent: 0,
             accepted: 0,
             waits: VecDeque::new(),
@@ -50,7 +57,7 @@ impl Peer {
     /// Whether so much waits that no more QoS 0 messages are taken and QoS 1 and 2
     /// publishers are paused.
     pub(super) fn is_full(&self) -> bool {
-        self.batch.bytes.len() >= self.bytes_max
+        self.under_way_bytes + self.batch.size() >= self.bytes_max
     }
 
     /// Publishes it has accepted.
@@ -70,12 +77,20 @@ impl Peer {
         self.sent
     }
 
-    /// Adds an item that counts as a publish; returns its number.
-    pub(super) fn count_publish(&mut self, item: Item) -> u64 {
-        self.batch.items.push(item);
+    /// Adds a message that the other shard is to retain. Counts as a publish; returns its
+    /// number.
+    pub(super) fn retain(&mut self, message: Arc<Message>) -> u64 {
+        self.batch.kept_bytes += message.size();
+        self.batch.items.push(Item::Retain(message));
         self.batch.wants_answer = true;
         self.sent += 1;
         self.sent
+    }
+
+    /// Adds a message for a member of a group.
+    pub(super) fn deliver(&mut self, to: SessionRef, delivery: SharedDelivery) {
+        self.batch.kept_bytes += delivery.message.size();
+        self.batch.items.push(Item::Deliver { to, delivery });
     }
 
     /// A connection waits until publish number `sent` is accepted.
@@ -91,8 +106,22 @@ impl Shard {
         if peer.batch.items.is_empty() {
             return None;
         }
+        let size = peer.batch.size();
+        peer.under_way.push_back(size);
+        peer.under_way_bytes += size;
         let fresh = self.spare_batches.pop().unwrap_or_default();
         Some(core::mem::replace(&mut peer.batch, fresh))
+    }
+
+    /// The ring to another shard holds this many batches: the older ones are taken.
+    pub(crate) fn ring_holds(&mut self, peer: u16, batches: usize) {
+        let Some(peer) = self.peers.get_mut(usize::from(peer)) else {
+            return;
+        };
+        while peer.under_way.len() > batches {
+            let size = peer.under_way.pop_front().unwrap_or(0);
+            peer.under_way_bytes = peer.under_way_bytes.saturating_sub(size);
+        }
     }
 
     /// Whether there is something for another shard.
@@ -156,9 +185,11 @@ impl Shard {
                 self.count_arrived(from);
                 if !self.store_retained(message) {
                     self.stats.dropped.add(1);
+                    self.refuse_arrived(from);
                 }
             }
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
+            Item::Refused { publish } => self.refused_by(from, publish),
             Item::Deliver { to, delivery } => self.deliver_to_member(to, &delivery),
             Item::Join {
                 name,
@@ -200,6 +231,24 @@ impl Shard {
         }
     }
 
+    /// Tells another shard that its last publish was not retained.
+    fn refuse_arrived(&mut self, from: u16) {
+        if let Some(peer) = self.peers.get_mut(usize::from(from)) {
+            let publish = peer.arrived;
+            peer.push(Item::Refused { publish });
+        }
+    }
+
+    fn refused_by(&mut self, from: u16, publish: u64) {
+        let Some(peer) = self.peers.get(usize::from(from)) else {
+            return;
+        };
+        let waiting = peer.waits.iter().find(|(sent, ..)| *sent == publish);
+        if let Some(&(_, key, serial)) = waiting {
+            self.refuse_pending(key, serial, (from, publish));
+        }
+    }
+
     fn accepted_by(&mut self, from: u16, publishes: u64) {
         let Some(peer) = self.peers.get_mut(usize::from(from)) else {
             return;
@@ -224,18 +273,33 @@ impl Shard {
             return;
         }
         let full = self.peers.iter().any(Peer::is_full);
-        let output_max = self.limits.max_output_bytes as usize;
         for key in core::mem::take(&mut self.paused) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            let waits = connection.held_subacks > 0 || connection.output.len() >= output_max;
-            if full || waits {
+            if full || connection.waits(&self.limits) {
                 self.paused.push(key);
             } else if connection.paused {
                 connection.paused = false;
                 self.continue_input(key);
             }
         }
+    }
+
+    /// Whether a connection is paused because too much is under way to another shard.
+    pub(crate) fn waits_for_rings(&self) -> bool {
+        !self.paused.is_empty() && self.peers.iter().any(Peer::is_full)
+    }
+
+    /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch
+    /// or its output may have gone since the last one.
+    pub(super) fn may_resume(&self) -> bool {
+        let waits = |key: &u32| {
+            let connection = self.connections.get(*key);
+            connection.is_some_and(|connection| connection.waits(&self.limits))
+        };
+        !self.paused.is_empty()
+            && !self.peers.iter().any(Peer::is_full)
+            && !self.paused.iter().all(waits)
     }
 }

@@ -7,7 +7,10 @@ use protocol::subscriptions::{GroupId, Subscriber, SubscriptionTree, Visitor};
 use protocol::topic::TopicName;
 use protocol::wire::QoS;
 
-/// Topics remembered by a shard, a power of two. 16 bytes each, and for a topic that was
+/// Targets that a plan may have room for to be filled again.
+const SPARE_TARGETS_MAX: usize = 1024;
+
+/// Topics remembered by a shard, a power of two. 24 bytes each, and for a topic that was
 /// published to twice in a row its plan: about 150 bytes and 12 bytes a receiver.
 const SLOTS: usize = 8192;
 
@@ -25,12 +28,20 @@ pub(crate) struct Target {
     identifiers: u32,
 }
 
+/// The state of the tables that a plan was made from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Generations {
+    /// Of this shard's subscription table.
+    pub(crate) subscriptions: u64,
+    /// Of the route index.
+    pub(crate) routes: u64,
+}
+
 /// Where a message of one topic goes.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     topic: Box<str>,
-    generation: u64,
-    routes_generation: u64,
+    tables: Generations,
     /// Sessions of this shard.
     pub(crate) targets: Vec<Target>,
     identifiers: Vec<u32>,
@@ -48,6 +59,14 @@ impl Plan {
         &self.identifiers[start..start + usize::from(target.identifiers_len)]
     }
 
+    /// Empties the plan and keeps its memory.
+    fn clear(&mut self) {
+        self.targets.clear();
+        self.identifiers.clear();
+        self.groups.clear();
+        self.peers.clear();
+    }
+
     /// Whether nobody, here or on another shard, is to get the message.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty() && self.peers.is_empty()
@@ -58,6 +77,8 @@ impl Plan {
 struct Slot {
     /// The hash of the topic that was asked for last.
     seen: u64,
+    /// The hash of the plan's topic.
+    hash: u64,
     plan: Option<Rc<Plan>>,
 }
 
@@ -69,6 +90,8 @@ pub(crate) struct Plans {
     slots: Box<[Slot]>,
     seed: Seed,
     found: Found,
+    /// The last plan that was not kept, to be filled again.
+    spare: Rc<Plan>,
 }
 
 impl Plans {
@@ -77,54 +100,57 @@ impl Plans {
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
             seed,
             found: Found::default(),
+            spare: Rc::default(),
         }
     }
 
-    /// The plan for a topic. `peers` says which other shards have subscribers, given the
-    /// list to fill.
-    pub(crate) fn find(
+    /// The plan for a topic, if it is known and still holds. That a topic is known also means
+    /// that it is a valid topic name.
+    #[inline]
+    pub(crate) fn known(&self, topic: &str, tables: Generations) -> Option<Rc<Plan>> {
+        let hash = self.seed.hash(topic);
+        let slot = &self.slots[hash as usize % SLOTS];
+        if slot.hash != hash {
+            return None;
+        }
+        let plan = slot.plan.as_ref()?;
+        (plan.tables == tables && *plan.topic == *topic).then(|| Rc::clone(plan))
+    }
+
+    /// Works out the plan for a topic. `peers` says which other shards have subscribers,
+    /// given the list to fill.
+    pub(crate) fn make(
         &mut self,
         topic: TopicName<'_>,
         tree: &SubscriptionTree,
-        routes_generation: u64,
+        tables: Generations,
         peers: impl FnOnce(&mut Vec<u16>),
     ) -> Rc<Plan> {
-        let hash = self.seed.hash(topic.as_str());
-        let slot = &mut self.slots[hash as usize % SLOTS];
-        let generation = tree.generation();
-        if let Some(plan) = &slot.plan
-            && plan.generation == generation
-            && plan.routes_generation == routes_generation
-            && *plan.topic == *topic.as_str()
-        {
-            return Rc::clone(plan);
+        let mut shared = core::mem::take(&mut self.spare);
+        if Rc::get_mut(&mut shared).is_none() {
+            shared = Rc::default();
         }
-        let mut plan = Plan {
-            generation,
-            routes_generation,
-            ..Plan::default()
+        let Some(plan) = Rc::get_mut(&mut shared) else {
+            return shared;
         };
+        plan.clear();
+        plan.tables = tables;
         self.found.subscribers.clear();
         self.found.lists = 0;
-        tree.matches(
-            topic,
-            &mut Matching {
-                found: &mut self.found,
-                groups: &mut plan.groups,
-            },
-        );
-        merge(&mut self.found, &mut plan);
+        let (found, groups) = (&mut self.found, &mut plan.groups);
+        tree.matches(topic, &mut Matching { found, groups });
+        merge(&mut self.found, plan);
         peers(&mut plan.peers);
-        let again = slot.seen == hash;
-        slot.seen = hash;
-        if again {
+        let hash = self.seed.hash(topic.as_str());
+        let slot = &mut self.slots[hash as usize % SLOTS];
+        if core::mem::replace(&mut slot.seen, hash) == hash {
             plan.topic = topic.as_str().into();
+            slot.hash = hash;
+            slot.plan = Some(Rc::clone(&shared));
+        } else if plan.targets.capacity() <= SPARE_TARGETS_MAX {
+            self.spare = Rc::clone(&shared);
         }
-        let plan = Rc::new(plan);
-        if again {
-            slot.plan = Some(Rc::clone(&plan));
-        }
-        plan
+        shared
     }
 }
 
@@ -158,7 +184,7 @@ fn merge(found: &mut Found, plan: &mut Plan) {
             .subscribers
             .sort_by_key(|subscriber| subscriber.session);
     }
-    plan.targets.reserve_exact(found.subscribers.len());
+    plan.targets.reserve(found.subscribers.len());
     for subscriber in &found.subscribers {
         let last = plan.targets.last_mut();
         let target = match last.filter(|target| target.session == subscriber.session) {

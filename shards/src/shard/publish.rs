@@ -6,10 +6,11 @@ use protocol::message::MessageRef;
 use protocol::topic::TopicName;
 use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Version};
 
+use shard_sync::RouteReader;
+
 use super::connection::Aliases;
 use super::input::Flow;
-use super::items::Item;
-use super::plan::Plan;
+use super::plan::{Generations, Plan};
 use super::{NONE, Shard};
 
 /// What became of a message.
@@ -44,11 +45,17 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
-        let topic = match TopicName::parse(topic, self.limits.max_topic_levels) {
-            Ok(topic) => topic,
-            Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
+        let plan = match self.known_plan(topic) {
+            Some(plan) => plan,
+            None => match TopicName::parse(topic, self.limits.max_topic_levels) {
+                Ok(topic) => self.make_plan(topic),
+                Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
+            },
         };
-        if topic.as_str().starts_with("$SYS/") {
+        if self.has_too_many_properties(&publish.properties) {
+            return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
+        }
+        if topic.starts_with("$SYS/") {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
         let session = self
@@ -63,7 +70,7 @@ impl Shard {
         }
         let mut storage = Vec::new();
         let message = MessageRef {
-            topic: topic.as_str(),
+            topic,
             properties: forwarded(&publish.properties, &mut storage),
             payload: publish.payload,
             qos: publish.qos,
@@ -71,7 +78,7 @@ impl Shard {
             expires_ms: self.expiry_deadline(publish.properties.message_expiry()),
             publisher: self.publisher(session),
         };
-        let routed = self.route(topic, &message);
+        let routed = self.follow(&plan, &message);
         self.acknowledge(key, session, publish, routed)
     }
 
@@ -85,47 +92,64 @@ impl Shard {
         u64::from(self.id) << 32 | u64::from(session)
     }
 
+    /// Brings a message that is not a client's PUBLISH, a will, to all who get it.
+    pub(super) fn route(&mut self, topic: TopicName<'_>, message: &MessageRef<'_>) {
+        let plan = self.plan(topic);
+        self.follow(&plan, message);
+    }
+
     /// Retains a message if it asks for that, and brings it to all sessions that subscribe
     /// to its topic, on this and on other shards.
-    pub(super) fn route(&mut self, topic: TopicName<'_>, message: &MessageRef<'_>) -> Routed {
-        let mut routed = Routed::default();
+    fn follow(&mut self, plan: &Plan, message: &MessageRef<'_>) -> Routed {
+        let mut routed = Routed {
+            matched: !plan.is_empty(),
+            ..Routed::default()
+        };
         if message.retain {
             self.retain(message, &mut routed);
         }
-        let plan = self.plan(topic);
-        routed.matched = !plan.is_empty();
         for &peer in &plan.peers {
             self.send_publish(peer, message, &mut routed.waits);
         }
-        self.deliver_plan(&plan, message);
+        self.deliver_plan(plan, message);
         routed
     }
 
     /// A message that another shard has routed here.
     pub(super) fn route_arrived(&mut self, message: &MessageRef<'_>) {
-        let Ok(topic) = TopicName::parse(message.topic, u16::MAX) else {
-            return;
-        };
-        let plan = self.plan(topic);
-        self.deliver_plan(&plan, message);
+        if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
+            let plan = self.plan(topic);
+            self.deliver_plan(&plan, message);
+        }
+    }
+
+    fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
+        let known = self.known_plan(topic.as_str());
+        known.unwrap_or_else(|| self.make_plan(topic))
     }
 
     #[inline]
-    fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
-        let own = self.id;
-        let (routes, destinations) = (self.routes.as_mut(), &mut self.destinations);
-        let generation = routes.as_ref().map_or(0, |routes| routes.generation());
+    fn known_plan(&self, topic: &str) -> Option<Rc<Plan>> {
+        self.plans.known(topic, self.generations())
+    }
+
+    fn generations(&self) -> Generations {
+        Generations {
+            subscriptions: self.subscriptions.generation(),
+            routes: self.routes.as_ref().map_or(0, RouteReader::generation),
+        }
+    }
+
+    fn make_plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
+        let tables = self.generations();
+        let (own, destinations) = (self.id, &mut self.destinations);
+        let routes = self.routes.as_mut();
         self.plans
-            .find(topic, &self.subscriptions, generation, |peers| {
+            .make(topic, &self.subscriptions, tables, |peers| {
                 let Some(routes) = routes else { return };
-                destinations.clear();
                 routes.matches(topic.as_str(), destinations);
-                peers.extend(
-                    destinations
-                        .shards()
-                        .map(u16::from)
-                        .filter(|shard| *shard != own),
-                );
+                let shards = destinations.shards().map(u16::from);
+                peers.extend(shards.filter(|shard| *shard != own));
             })
     }
 
@@ -152,7 +176,11 @@ impl Shard {
             return;
         }
         if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
-            let sent = peer.count_publish(Item::Retain(message.to_message()));
+            if message.qos == QoS::AtMostOnce && peer.is_full() {
+                self.stats.dropped.add(1);
+                return;
+            }
+            let sent = peer.retain(message.to_message());
             if message.qos != QoS::AtMostOnce {
                 routed.waits.push((owner, sent));
             }
@@ -182,6 +210,12 @@ impl Shard {
         aliases.topic(alias).ok_or(ReasonCode::PROTOCOL_ERROR)
     }
 
+    #[inline]
+    pub(super) fn has_too_many_properties(&self, properties: &PublishProperties<'_>) -> bool {
+        !properties.is_empty()
+            && properties.user_properties().len() > usize::from(self.limits.max_user_properties)
+    }
+
     fn is_repeated(&self, session: u32, id: Option<PacketId>) -> bool {
         match (self.sessions.get(session), id) {
             (Some(session), Some(id)) => session.inflow.holds(id),
@@ -198,11 +232,11 @@ impl Shard {
             .sessions
             .get(session)
             .map_or(0, |session| session.inflow.len());
-        let pending = self
-            .connections
-            .get(key)
-            .map_or(0, |connection| connection.pending_acks());
-        held + pending >= usize::from(self.limits.receive_maximum)
+        let Some(connection) = self.connections.get(key) else {
+            return false;
+        };
+        let maximum = usize::from(self.limits.receive_maximum);
+        held + connection.pending_acks() >= maximum && held + connection.pending_unheld() >= maximum
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use protocol::message::Message;
 use protocol::topic::{Filter, TopicName};
-use protocol::wire::QoS;
+use protocol::wire::{QoS, ReasonCode};
 
 use super::deliver::Receiver;
 use super::items::{Item, ReplayCursor, SessionRef};
@@ -16,7 +16,17 @@ use super::{NONE, Shard};
 /// Retained messages looked up at a time.
 const CHUNK: usize = 128;
 
-/// Output of a subscriber above which the replay waits, in bytes.
+/// Replays of one session under way at a time.
+const ACTIVE_MAX: usize = 16;
+
+/// Look-ups for one replay at a time: what matches nothing takes several turns.
+const LOOKUPS: usize = 8;
+
+/// Replays that are not finished and wait for nothing, gone on with in one turn.
+const UNFINISHED_PER_TURN: usize = 8;
+
+/// Output of a subscriber above which the replay waits, in bytes; a lower limit of all
+/// output counts as well.
 const OUTPUT_HIGH: usize = 64 << 10;
 
 /// The retained messages of one new subscription, on their way to the subscriber. Lives on
@@ -38,6 +48,16 @@ pub(super) struct Replay {
     stalled: bool,
 }
 
+/// The replays of one session. At most [`ACTIVE_MAX`] times the look-ups and the found
+/// messages of one, and as many that wait as a session may have subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Replays {
+    /// Under way.
+    active: usize,
+    /// Those that begin when others are over.
+    waiting: VecDeque<ReplayStart>,
+}
+
 impl Shard {
     /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
     /// the store is full.
@@ -45,41 +65,57 @@ impl Shard {
         let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else {
             return false;
         };
-        if Message::as_ref(&message).payload.is_empty() {
-            if let Some(old) = self.retained.remove(topic) {
-                self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
-            }
+        if message.payload().is_empty() {
+            self.forget_retained(topic);
             return true;
         }
-        let count = u64::from(self.count);
-        let old = self.retained.get(topic).map_or(0, |old| old.size() as u64);
-        let bytes = self.retained_bytes - old + message.size() as u64;
-        let messages_max = u64::from(self.limits.max_retained_messages).div_ceil(count);
-        let full = old == 0 && self.retained.len() as u64 >= messages_max;
-        if full || bytes > self.limits.max_retained_bytes.div_ceil(count) {
-            return false;
+        let old = self.retained.get(topic).map(|old| old.size());
+        let has_room = self.retained_quota.take(message.size(), old, &self.limits);
+        if has_room {
+            self.retained.insert(topic, Arc::clone(&message));
         }
-        self.retained_bytes = bytes;
-        self.retained.insert(topic, Arc::clone(&message));
-        true
+        has_room
     }
 
-    /// Begins to send the retained messages that a new subscription matches.
+    fn forget_retained(&mut self, topic: TopicName<'_>) {
+        if let Some(old) = self.retained.remove(topic) {
+            self.retained_quota.give_back(old.size());
+        }
+    }
+
+    /// Sends the retained messages that a new subscription matches, at once or when fewer
+    /// replays of its session are under way.
     pub(super) fn start_replay(&mut self, session_key: u32, start: ReplayStart) {
+        if self.count == 1 && self.retained.is_empty() {
+            return;
+        }
+        let waiting_max = self.limits.max_subscriptions as usize;
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
-        let Ok(filter) = Filter::parse(&start.filter, u16::MAX) else {
-            return;
-        };
-        let serial = session.serial;
-        let sources = if filter.has_wildcard() {
+        let replays = session.replays.get_or_insert_default();
+        if replays.active < ACTIVE_MAX {
+            replays.active += 1;
+            let serial = session.serial;
+            let replay = self.begin_replay(session_key, serial, start);
+            self.advance_replay(replay);
+        } else if replays.waiting.len() < waiting_max {
+            replays.waiting.push_back(start);
+        } else {
+            let connection = session.connection;
+            self.disconnect(connection, ReasonCode::QUOTA_EXCEEDED);
+        }
+    }
+
+    fn begin_replay(&mut self, session: u32, serial: u32, start: ReplayStart) -> u32 {
+        let wildcard = Filter::parse(&start.filter, u16::MAX).is_ok_and(|f| f.has_wildcard());
+        let sources = if wildcard {
             (0..self.count).collect()
         } else {
             vec![self.shard_of(&start.filter)]
         };
-        let replay = self.replays.insert(Replay {
-            session: session_key,
+        self.replays.insert(Replay {
+            session,
             serial,
             filter: start.filter,
             qos: start.qos,
@@ -89,13 +125,31 @@ impl Shard {
             after: None,
             found: VecDeque::new(),
             stalled: false,
-        });
-        self.advance_replay(replay);
+        })
     }
 
-    /// Sends and looks up until the subscriber has enough, an answer is missing, or all is
-    /// sent.
-    fn advance_replay(&mut self, key: u32) {
+    /// A replay is over. Returns the one of its session that takes its place.
+    fn end_replay(&mut self, key: u32) -> Option<u32> {
+        let Replay {
+            session, serial, ..
+        } = self.replays.remove(key)?;
+        let current = self.sessions.get_mut(session);
+        let current = current.filter(|current| current.serial == serial)?;
+        let replays = current.replays.as_mut()?;
+        let Some(start) = replays.waiting.pop_front() else {
+            replays.active = replays.active.saturating_sub(1);
+            if replays.active == 0 {
+                current.replays = None;
+            }
+            return None;
+        };
+        Some(self.begin_replay(session, serial, start))
+    }
+
+    /// Sends and looks up until the subscriber has enough, an answer is missing, all is sent,
+    /// or others have their turn. Goes on with the replays that take the place of this one.
+    fn advance_replay(&mut self, mut key: u32) {
+        let mut lookups = 0;
         loop {
             let Some(replay) = self.replays.get_mut(key) else {
                 return;
@@ -105,20 +159,28 @@ impl Shard {
                 self.replays.remove(key);
                 return;
             }
-            if replay.found.is_empty() {
-                if replay.asked {
-                    return;
+            if !replay.found.is_empty() {
+                if self.send_replayed(key) {
+                    continue;
                 }
-                let Some(&source) = replay.sources.last() else {
-                    self.replays.remove(key);
-                    return;
-                };
-                self.ask_replay(key, source);
-                continue;
-            }
-            if !self.send_replayed(key) {
                 return;
             }
+            if replay.asked {
+                return;
+            }
+            let Some(&source) = replay.sources.last() else {
+                let Some(next) = self.end_replay(key) else {
+                    return;
+                };
+                key = next;
+                continue;
+            };
+            if lookups == LOOKUPS {
+                self.unfinished_replays.push_back(key);
+                return;
+            }
+            lookups += 1;
+            self.ask_replay(key, source);
         }
     }
 
@@ -131,7 +193,8 @@ impl Shard {
             return false;
         };
         let connection = self.connections.get(session.connection);
-        let room = connection.is_some_and(|connection| connection.output.len() < OUTPUT_HIGH)
+        let output_max = OUTPUT_HIGH.min(self.limits.max_output_bytes as usize);
+        let room = connection.is_some_and(|connection| connection.output.len() < output_max)
             && (replay.qos == QoS::AtMostOnce || session.outflow.is_open());
         if !room {
             if !replay.stalled {
@@ -260,17 +323,21 @@ impl Shard {
                 }
             });
         for message in expired {
-            if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX)
-                && let Some(old) = self.retained.remove(topic)
-            {
-                self.retained_bytes = self.retained_bytes.saturating_sub(old.size() as u64);
+            if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
+                self.forget_retained(topic);
             }
         }
         (found, next)
     }
 
-    /// Goes on with replays that waited for their subscriber.
+    /// Goes on with replays that waited for their turn or their subscriber.
     pub(super) fn resume_replays(&mut self) {
+        let unfinished = self.unfinished_replays.len().min(UNFINISHED_PER_TURN);
+        for _ in 0..unfinished {
+            if let Some(key) = self.unfinished_replays.pop_front() {
+                self.advance_replay(key);
+            }
+        }
         if self.stalled_replays.is_empty() {
             return;
         }
@@ -279,9 +346,13 @@ impl Shard {
                 continue;
             };
             replay.stalled = false;
-            let session = self.sessions.get(replay.session);
+            let session = self.sessions.get_mut(replay.session);
+            let session = session.filter(|session| session.serial == replay.serial);
             // Without a client the rest is not sent: a subscription made again brings it.
-            if session.is_none_or(|session| session.connection == NONE) {
+            if let Some(session) = session
+                && session.connection == NONE
+            {
+                session.replays = None;
                 self.replays.remove(key);
             } else {
                 self.advance_replay(key);

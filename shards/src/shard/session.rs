@@ -6,6 +6,7 @@ use protocol::message::Message;
 use protocol::session::{Inflow, Outflow};
 use protocol::subscriptions::FilterId;
 
+use super::replay::Replays;
 use crate::wheel::TimerKey;
 
 /// A session. Lives on the shard that its client identifier hashes to, and is touched by
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) subscriptions: Vec<Held>,
     pub(crate) outflow: Outflow,
     pub(crate) inflow: Inflow,
+    /// Retained messages on their way to the client. `None` while there are none.
+    pub(crate) replays: Option<Box<Replays>>,
     /// Runs while the client is away: the end of the session or of the will delay.
     pub(crate) timer: Option<TimerKey>,
     /// When the session ends, in milliseconds of the shard's clock, while the client is
@@ -30,6 +33,17 @@ pub(crate) struct Session {
     pub(crate) ends_ms: u64,
     /// Messages dropped because a queue was full.
     pub(crate) dropped: u64,
+}
+
+impl Session {
+    /// Where among its subscriptions a shared one is.
+    pub(crate) fn shared_place(&self, group: &str, filter: &str) -> Option<usize> {
+        let mut held = self.subscriptions.iter();
+        held.position(|held| match held {
+            Held::Shared(name) => *name.group == *group && *name.filter == *filter,
+            Held::Own(_) => false,
+        })
+    }
 }
 
 /// A will and its delay.

@@ -27,8 +27,7 @@ impl Shard {
     pub(super) fn join(&mut self, name: SharedName, member: Member, ticket: u32) -> Option<u16> {
         let session = self.sessions.get_mut(member.session.session)?;
         let online = session.connection != NONE;
-        let held = |held: &Held| matches!(held, Held::Shared(other) if **other == name);
-        if !session.subscriptions.iter().any(held) {
+        if session.shared_place(&name.group, &name.filter).is_none() {
             session
                 .subscriptions
                 .push(Held::Shared(Box::new(name.clone())));
@@ -205,7 +204,7 @@ impl Shard {
             retain,
             identifier: member.identifier,
         };
-        peer.push(Item::Deliver { to, delivery });
+        peer.deliver(to, delivery);
     }
 
     /// A message from the owner of a group for a session of this shard.

@@ -10,7 +10,7 @@ use protocol::wire::{
 use super::input::Flow;
 use super::items::{Item, Member, SessionRef};
 use super::peers::RouteChange;
-use super::session::{Held, SharedName};
+use super::session::{Held, Session, SharedName};
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -108,7 +108,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
-        connection.held_subacks += 1;
+        connection.held_subacks = connection.held_subacks.saturating_add(1);
         let serial = connection.serial;
         if let Some(held) = self.tickets.get_mut(ticket) {
             let then = Then::SubAck {
@@ -154,7 +154,8 @@ impl Shard {
         let Some(session) = self.sessions.get(session_key) else {
             return Outcome::refused(ReasonCode::UNSPECIFIED_ERROR);
         };
-        if session.subscriptions.len() >= self.limits.max_subscriptions as usize {
+        let full = session.subscriptions.len() >= self.limits.max_subscriptions as usize;
+        if full && !self.is_subscribed(session, subscription) {
             return Outcome::refused(ReasonCode::QUOTA_EXCEEDED);
         }
         let code = ReasonCode(options.qos as u8);
@@ -198,6 +199,18 @@ impl Shard {
         }
     }
 
+    /// Whether a session has the subscription, so that it would be replaced
+    /// [MQTT-3.8.4-3].
+    fn is_subscribed(&self, session: &Session, subscription: &Subscription<'_>) -> bool {
+        let filter = subscription.filter;
+        let Some(group) = subscription.group else {
+            let filter = self.subscriptions.find(filter);
+            let own = |held: &Held| matches!(held, Held::Own(held) if Some(*held) == filter);
+            return session.subscriptions.iter().any(own);
+        };
+        session.shared_place(group, filter.as_str()).is_some()
+    }
+
     /// Enters a subscription into this shard's table. True when it is new.
     fn subscribe_own(
         &mut self,
@@ -235,15 +248,18 @@ impl Shard {
             .connections
             .get(key)
             .map_or(NONE, |connection| connection.session);
+        let in_use = self.identifier_in_use(session, unsubscribe.packet_id);
         let mut codes = Vec::new();
         for text in unsubscribe.filters() {
-            let existed = Subscription::parse(text, self.limits.max_topic_levels)
-                .is_ok_and(|subscription| self.unsubscribe(session, &subscription));
-            codes.push(if existed {
-                ReasonCode::SUCCESS
-            } else {
-                ReasonCode::NO_SUBSCRIPTION_EXISTED
-            });
+            codes.push(
+                match Subscription::parse(text, self.limits.max_topic_levels) {
+                    _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
+                    Ok(subscription) if self.unsubscribe(session, &subscription) => {
+                        ReasonCode::SUCCESS
+                    }
+                    _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                },
+            );
         }
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);
@@ -276,8 +292,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
-        let named = |held: &Held| matches!(held, Held::Shared(name) if *name.group == *group && *name.filter == *filter);
-        let Some(index) = session.subscriptions.iter().position(named) else {
+        let Some(index) = session.shared_place(group, filter) else {
             return false;
         };
         let serial = session.serial;

@@ -21,6 +21,19 @@ pub(crate) use std::sync::{
 #[repr(align(128))]
 pub(crate) struct CachePadded<T>(pub(crate) T);
 
+/// Has the processor fetch the cache line at `place`, which need not exist.
+#[inline]
+pub(crate) fn prefetch<T>(place: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint. It reads nothing and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = place;
+}
+
 /// [`std::cell::UnsafeCell`] with the interface of loom's.
 #[cfg(not(loom))]
 #[derive(Debug)]

@@ -53,6 +53,7 @@ fn member(shard: u16, session: SessionKey) -> Member {
     Member {
         shard,
         online: true,
+        serial: 0,
         session,
         options: options(QoS::AtMostOnce),
         identifier: 0,
@@ -367,10 +368,10 @@ fn groups_are_known_by_name_and_filter() {
 }
 
 #[test]
-fn a_subscriber_takes_12_bytes_and_the_receivers_of_a_filter_16() {
+fn a_subscriber_takes_12_bytes_the_receivers_of_a_filter_16_a_member_20() {
     assert_eq!(size_of::<Subscriber>(), 12);
     assert_eq!(size_of::<Receivers>(), 16);
-    assert_eq!(size_of::<Member>(), 16);
+    assert_eq!(size_of::<Member>(), 20);
 }
 
 #[test]

@@ -93,7 +93,7 @@ faults! {
     TopicFilterEmpty PROTOCOL_ERROR "an empty topic filter [MQTT-4.7.3-1]"
     TopicNameEmpty PROTOCOL_ERROR "an empty topic name and no alias [MQTT-4.7.3-1]"
     TopicNameWildcard PROTOCOL_ERROR "a wildcard in its topic name [MQTT-3.3.2-2]"
-    UnsupportedVersion UNSUPPORTED_PROTOCOL_VERSION "an unknown protocol [MQTT-3.1.2-1], [MQTT-3.1.2-2]"
+    UnsupportedVersion UNSUPPORTED_PROTOCOL_VERSION "an unknown protocol [MQTT-3.1.2-1]"
 }
 
 /// Why a packet is refused.

@@ -43,6 +43,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         limits: Arc::default(),
         hash_seed: 1,
         id_secret: [1, 2],
+        retained_quota: Arc::default(),
         peer_bytes_max: 0,
         routes: None,
         stats: Arc::new(Stats::default()),

@@ -6,19 +6,22 @@
 
 use std::sync::OnceLock;
 
-use super::grace::{Grace, Limbo};
+use super::{
+    chunk::{Chunk, Record},
+    grace::{Grace, Limbo},
+};
 
-/// Records of a chunk: 256 KiB of records of one cache line.
+/// Records of a chunk. See [`Chunk`] for their memory.
 #[cfg(not(loom))]
-const CHUNK: usize = 1 << 12;
+const CHUNK: usize = 1 << 15;
 #[cfg(loom)]
 const CHUNK: usize = 1 << 3;
 
 /// Chunks of a group.
-const GROUP: usize = 1 << 10;
+const GROUP: usize = 1 << 8;
 
 /// Groups of an arena.
-const GROUPS: usize = 1 << 9;
+const GROUPS: usize = 1 << 8;
 
 /// Records of an arena: 2³¹, which is 128 GiB of records of one cache line.
 const LIMIT: u32 = (GROUPS * GROUP * CHUNK) as u32;
@@ -26,16 +29,14 @@ const LIMIT: u32 = (GROUPS * GROUP * CHUNK) as u32;
 /// The number of no record.
 pub(super) const NONE: u32 = 0;
 
-type Chunk<T> = Box<[T]>;
 type Group<T> = Box<[OnceLock<Chunk<T>>]>;
 
 /// The records, for everybody.
-#[derive(Debug)]
-pub(super) struct Arena<T> {
+pub(super) struct Arena<T: Record> {
     groups: Box<[OnceLock<Group<T>>]>,
 }
 
-impl<T> Default for Arena<T> {
+impl<T: Record> Default for Arena<T> {
     fn default() -> Self {
         Self {
             groups: empty(GROUPS),
@@ -43,7 +44,7 @@ impl<T> Default for Arena<T> {
     }
 }
 
-impl<T> Arena<T> {
+impl<T: Record> Arena<T> {
     /// The record with a number that [`Numbers::take`] gave.
     #[inline]
     pub(super) fn get(&self, number: u32) -> &T {
@@ -56,12 +57,11 @@ impl<T> Arena<T> {
             reason = "a number is given out after its chunk is made"
         )]
         let chunk = chunk.expect("the chunk of a record");
-        &chunk[record]
+        &chunk.records()[record]
     }
 }
 
 /// Which numbers of an arena are free. It belongs to the writer.
-#[derive(Debug)]
 pub(super) struct Numbers {
     /// The first number that was never used.
     unused: u32,
@@ -97,7 +97,7 @@ impl Numbers {
     }
 
     /// A record that no reader knows. The caller has seen that one is [left](Self::left).
-    pub(super) fn take<T: Default>(&mut self, arena: &Arena<T>) -> u32 {
+    pub(super) fn take<T: Record>(&mut self, arena: &Arena<T>) -> u32 {
         if let Some(number) = self.free.pop() {
             return number;
         }
@@ -105,7 +105,7 @@ impl Numbers {
         let number = self.unused;
         let (group, chunk, _) = position(number);
         let group = arena.groups[group].get_or_init(|| empty(GROUP));
-        group[chunk].get_or_init(|| std::iter::repeat_with(T::default).take(CHUNK).collect());
+        group[chunk].get_or_init(|| Chunk::new(CHUNK, number as usize >= CHUNK));
         self.unused += 1;
         number
     }

@@ -2,6 +2,7 @@
 
 use super::{
     arena::{Arena, NONE, Numbers},
+    chunk::Record,
     grace::{Grace, Pin},
     table::{Table, TableWriter},
 };
@@ -14,7 +15,7 @@ const LINE_WORDS: usize = 6;
 const LINE_BYTES: usize = LINE_WORDS * 8;
 
 /// Exact topics, for everybody.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ExactRoutes {
     table: Table,
     lines: Arena<TopicLine>,
@@ -43,6 +44,11 @@ impl ExactRoutes {
         Some(self.lines.get(number).destinations.load(Ordering::Acquire))
     }
 
+    /// Has the processor fetch the slot where [`Self::find`] will begin.
+    pub(super) fn prefetch(&self, hash: u64, pin: &Pin<'_>) {
+        self.table.prefetch(hash, pin);
+    }
+
     fn is_topic(&self, number: u32, topic: &str) -> bool {
         let mut line = self.lines.get(number);
         if line.length.load(Ordering::Relaxed) as usize != topic.len() {
@@ -60,6 +66,9 @@ impl ExactRoutes {
         true
     }
 }
+
+// SAFETY: it consists of atomic integers only.
+unsafe impl Record for TopicLine {}
 
 impl TopicLine {
     fn holds(&self, text: &[u8]) -> bool {
@@ -79,7 +88,7 @@ impl TopicLine {
 }
 
 /// The writer's side of [`ExactRoutes`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ExactWriter {
     table: TableWriter,
     numbers: Numbers,

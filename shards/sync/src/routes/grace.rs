@@ -147,9 +147,12 @@ impl<T> Limbo<T> {
 
     /// Takes out one item that was unlinked before `epoch`.
     pub(super) fn take_before(&mut self, epoch: u64) -> Option<T> {
-        self.unlinked
-            .pop_front_if(|(unlinked, _)| *unlinked < epoch)
-            .map(|(_, item)| item)
+        let (unlinked, _) = self.unlinked.front()?;
+        if *unlinked < epoch {
+            self.unlinked.pop_front().map(|(_, item)| item)
+        } else {
+            None
+        }
     }
 
     pub(super) fn len(&self) -> usize {

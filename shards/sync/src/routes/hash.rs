@@ -26,11 +26,12 @@ impl Seed {
         }
     }
 
-    /// The hash of a text of a few words.
-    pub(super) fn text(&self, words: &[u64]) -> u64 {
+    /// The hash of a text of `length` bytes.
+    pub(super) fn text(&self, words: &[u64], length: usize) -> u64 {
+        let start = folded(self.text ^ length as u64, self.factor);
         words
             .iter()
-            .fold(self.text, |hash, word| folded(hash ^ word, self.factor))
+            .fold(start, |hash, word| folded(hash ^ word, self.factor))
     }
 
     /// The hash of the edge that leaves the node `parent` with a text of the hash `text`.

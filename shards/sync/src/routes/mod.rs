@@ -4,8 +4,8 @@
 //! once, where it arrives, and goes to each destination once; there it is matched again in
 //! the destination's own table of sessions.
 //!
-//! Filters without wildcards are in a hash table by the whole topic ([`exact`]), the others
-//! in a trie ([`trie`]) whose edges `(parent, word) → child` are in a hash table as well.
+//! Filters without wildcards are in a hash table by the whole topic (`exact`), the others
+//! in a trie (`trie`) whose edges `(parent, word) → child` are in a hash table as well.
 //!
 //! ```text
 //!   table                       arena
@@ -23,10 +23,12 @@
 //! word: a slot of a table, the word of a record that holds its destinations, the link to a
 //! `+` child, or the pointer to a bigger table. What such a word leads to is complete before
 //! the store and is not reused before every reader that may have seen it is done
-//! ([`grace`]). Words of topics are compared byte by byte, so a collision of hashes costs
+//! (`grace`). Words of topics are compared byte by byte, so a collision of hashes costs
 //! time and delivers nothing to the wrong client.
 
 mod arena;
+#[cfg_attr(loom, path = "loom_chunk.rs")]
+mod chunk;
 mod destination;
 mod exact;
 mod grace;
@@ -69,7 +71,6 @@ pub fn route_index(seed: u64) -> (RouteWriter, RouteReader) {
 }
 
 /// What the writer and the readers hold together.
-#[derive(Debug)]
 struct Shared {
     seed: Seed,
     /// Counts the changes.

@@ -7,56 +7,54 @@
 use super::hash::Seed;
 
 /// The longest piece in bytes. A UUID has 36.
-pub(super) const PIECE_BYTES: usize = PIECE_WORDS * 8 - 1;
+pub(super) const PIECE_BYTES: usize = 36;
 
-/// The size of a piece in 64-bit words. The first byte is the header, the text follows.
-pub(super) const PIECE_WORDS: usize = 5;
-
-/// The bit of the header that says that the word ends with this piece. The bits below are
-/// the number of bytes.
-const LAST: u8 = 0x40;
+/// The size of a piece in 64-bit words, of which the last one is half used.
+pub(super) const PIECE_WORDS: usize = PIECE_BYTES.div_ceil(8);
 
 /// A word of a topic or filter, or a part of a long one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
-    /// Header and text. What is not used is zero.
+    /// The text. What is not used is zero, which no text contains [MQTT-1.5.4-2].
     words: [u64; PIECE_WORDS],
+    /// Of text and length.
     hash: u64,
     /// Where in [`Pieces`] the word after this one begins.
     next_word: u32,
+    /// Whether the word ends with this piece.
+    is_last: bool,
 }
 
 impl Piece {
     /// `text` is at most [`PIECE_BYTES`] long.
-    fn new(seed: &Seed, text: &[u8], last: bool, next_word: u32) -> Self {
+    fn new(seed: &Seed, text: &[u8], is_last: bool, next_word: u32) -> Self {
         let mut bytes = [0; PIECE_WORDS * 8];
-        bytes[0] = text.len() as u8 | if last { LAST } else { 0 };
-        bytes[1..][..text.len()].copy_from_slice(text);
+        bytes[..text.len()].copy_from_slice(text);
         let mut words = [0; PIECE_WORDS];
         for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u64::from_le_bytes(*bytes);
         }
-        let hash = seed.text(&words[..text.len() / 8 + 1]);
+        let hash = seed.text(&words[..text.len().div_ceil(8)], text.len());
         Self {
             words,
             hash,
             next_word,
+            is_last,
         }
     }
 
-    /// Header and text, without the words that are not used.
-    pub(super) fn used_words(&self) -> &[u64] {
-        let length = self.words[0] as u8 & !LAST;
-        &self.words[..usize::from(length) / 8 + 1]
-    }
-
-    /// Header and text.
+    /// The text.
     pub(super) fn words(&self) -> &[u64; PIECE_WORDS] {
         &self.words
     }
 
     pub(super) fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Whether the word ends with this piece.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last
     }
 }
 

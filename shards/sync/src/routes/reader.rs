@@ -1,5 +1,7 @@
 //! The side of the route index that shards have.
 
+use std::fmt;
+
 use super::{
     DestinationSet, Shared,
     grace::Reader,
@@ -10,7 +12,6 @@ use super::{
 use crate::shim::Arc;
 
 /// Finds where messages go. Each shard has its own; it belongs to the thread of the shard.
-#[derive(Debug)]
 pub struct RouteReader {
     shared: Arc<Shared>,
     reader: Reader,
@@ -39,9 +40,7 @@ impl RouteReader {
         let shared = &*self.shared;
         let hash = self.topic.cut(&shared.seed, topic);
         let pin = self.reader.pin();
-        if let Some(word) = shared.exact.find(topic, hash, &pin) {
-            stored::collect(word, &shared.sets, &pin, found);
-        }
+        shared.exact.prefetch(hash, &pin);
         let view = View {
             trie: &shared.trie,
             sets: &shared.sets,
@@ -49,6 +48,9 @@ impl RouteReader {
             pin: &pin,
         };
         view.collect(&self.topic, &mut self.visits, found);
+        if let Some(word) = shared.exact.find(topic, hash, &pin) {
+            stored::collect(word, &shared.sets, &pin, found);
+        }
     }
 
     /// Counts the changes of the index.
@@ -64,5 +66,14 @@ impl Clone for RouteReader {
     /// A reader for another thread.
     fn clone(&self) -> Self {
         Self::new(self.shared.clone())
+    }
+}
+
+impl fmt::Debug for RouteReader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RouteReader")
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
     }
 }

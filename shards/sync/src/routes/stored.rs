@@ -10,6 +10,7 @@
 
 use super::{
     arena::{Arena, NONE, Numbers},
+    chunk::Record,
     destination::{Destination, DestinationSet, ones},
     grace::{Grace, Pin},
 };
@@ -47,6 +48,9 @@ pub(super) struct SetLine {
     numbers: [AtomicU64; 7],
 }
 
+// SAFETY: it consists of atomic integers only.
+unsafe impl Record for SetLine {}
+
 /// Adds the destinations of a stored word to `set`.
 #[inline]
 pub(super) fn collect(word: u64, lines: &SetLines, _pin: &Pin<'_>, set: &mut DestinationSet) {
@@ -60,7 +64,7 @@ pub(super) fn collect(word: u64, lines: &SetLines, _pin: &Pin<'_>, set: &mut Des
 }
 
 /// The writer's side of the lists.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct SetWriter {
     numbers: Numbers,
     /// The destinations of the set that is being changed, in ascending order.

@@ -13,7 +13,7 @@
 use std::ptr;
 
 use super::grace::{Grace, Limbo, Pin};
-use crate::shim::{Arc, AtomicPtr, AtomicU64, Ordering};
+use crate::shim::{Arc, AtomicPtr, AtomicU64, Ordering, prefetch};
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -39,13 +39,11 @@ const EMPTY: u64 = 0;
 const TOMBSTONE: u64 = 1 << 32;
 
 /// The table as readers see it.
-#[derive(Debug)]
 pub(super) struct Table {
     segments: Box<[AtomicPtr<Slots>]>,
 }
 
 /// The slots of one segment, a power of two, at least one of them empty.
-#[derive(Debug)]
 struct Slots {
     slots: Box<[AtomicU64]>,
 }
@@ -65,16 +63,29 @@ impl Table {
     pub(super) fn find(
         &self,
         hash: u64,
-        _pin: &Pin<'_>,
+        pin: &Pin<'_>,
         is_key: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
+        let (_, number) = self.slots(hash, pin)?.find(hash, is_key)?;
+        Some(number)
+    }
+
+    /// Has the processor fetch the slot where [`Self::find`] would begin.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64, pin: &Pin<'_>) {
+        if let Some(slots) = self.slots(hash, pin) {
+            prefetch(&raw const slots.slots[slots.home_of(hash)]);
+        }
+    }
+
+    #[inline]
+    fn slots<'p>(&self, hash: u64, _pin: &'p Pin<'_>) -> Option<&'p Slots> {
         let slots = self.segments[segment_of(hash)].load(Ordering::Acquire);
         // SAFETY: the pointer is null or comes from an `Arc` that `TableWriter` owns. After it
         // has replaced the pointer it keeps that `Arc` until every reader that was pinned
         // before has unpinned, and this reader is pinned for as long as the reference lives.
         // When the writer ends, it leaves its tables with the index, which outlives readers.
-        let slots = unsafe { slots.as_ref() }?;
-        slots.find(hash, is_key).map(|(_, number)| number)
+        unsafe { slots.as_ref() }
     }
 }
 
@@ -84,6 +95,12 @@ impl Slots {
         Self {
             slots: slots.collect(),
         }
+    }
+
+    /// The position at which the way of a hash begins.
+    #[inline]
+    fn home_of(&self, hash: u64) -> usize {
+        hash as usize & (self.slots.len() - 1)
     }
 
     /// The position and the number of a record.
@@ -131,13 +148,12 @@ impl Slots {
 }
 
 /// The writer's side of a [`Table`].
-#[derive(Debug)]
 pub(super) struct TableWriter {
     segments: Box<[Segment]>,
     limbo: Limbo<Arc<Slots>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Segment {
     slots: Option<Arc<Slots>>,
     /// Slots that hold a record.
@@ -215,10 +231,10 @@ impl Segment {
         self.slots.as_ref().map_or(0, |slots| slots.slots.len())
     }
 
-    /// Moves to slots of which between a third and two thirds are full, with the next record.
-    /// Returns those that it leaves.
+    /// Moves to slots of which between a quarter and a half hold a record, with the next one.
+    /// So a sixth of them change before it is crowded again. Returns those that it leaves.
     fn rebuild(&mut self, published: &AtomicPtr<Slots>) -> Option<Arc<Slots>> {
-        let count = ((self.full + 1) * 3 / 2 + 1).next_power_of_two();
+        let count = ((self.full + 1) * 2).next_power_of_two();
         let slots = Arc::new(Slots::new(count.max(SLOTS_MIN)));
         if let Some(crowded) = &self.slots {
             crowded.copy_to(&slots);
@@ -259,7 +275,7 @@ impl Segment {
 }
 
 fn segment_of(hash: u64) -> usize {
-    (hash >> 56) as usize % SEGMENTS
+    (hash >> 56) as usize & (SEGMENTS - 1)
 }
 
 fn tag_of(slot: u64) -> u32 {

@@ -12,6 +12,7 @@
 
 use super::{
     arena::{Arena, NONE, Numbers},
+    chunk::Record,
     destination::DestinationSet,
     grace::Pin,
     hash::Seed,
@@ -19,7 +20,7 @@ use super::{
     stored::{self, NOWHERE, SetLines},
     table::Table,
 };
-use crate::shim::{AtomicU32, AtomicU64, Ordering};
+use crate::shim::{AtomicU32, AtomicU64, Ordering, prefetch};
 
 mod writer;
 
@@ -28,31 +29,49 @@ pub(super) use writer::{Context, TrieWriter};
 /// The node where every filter begins: the first record that is taken.
 const ROOT: u32 = NONE + 1;
 
-/// The bit of [`Node::children`] that says that the node has literal children.
-const HAS_LITERALS: u32 = 1 << 31;
+/// The bit of [`Node::edge`] that says that the word ends with the piece.
+const ENDS_WORD: u32 = 1 << 31;
 
 /// Nodes and edges, for everybody.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Trie {
     /// The literal edges, by parent and piece.
     edges: Table,
     nodes: Arena<Node>,
 }
 
-/// A place in the trie.
+/// A place in the trie: one cache line.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 struct Node {
-    /// The node that the literal edge to this one comes from.
-    parent: AtomicU32,
-    /// The node that `+` leads to, or [`NONE`]; and [`HAS_LITERALS`].
-    children: AtomicU32,
+    /// See [`Children`].
+    children: AtomicU64,
     /// The destinations of the filter that ends here.
     ends: AtomicU64,
     /// The destinations of the filter that goes on with `#` from here.
     below: AtomicU64,
-    /// The piece that the literal edge to this node stands for.
-    piece: [AtomicU64; PIECE_WORDS],
+    /// The first bytes of the piece that the literal edge to this node stands for.
+    text: [AtomicU64; PIECE_WORDS - 1],
+    /// The last bytes of the piece.
+    text_end: AtomicU32,
+    /// The node that the literal edge to this one comes from, and [`ENDS_WORD`].
+    edge: AtomicU32,
+}
+
+/// What [`Node::children`] holds: the node that `+` leads to, or [`NONE`], and a set of the
+/// pieces that lead to other nodes. The set may contain more than that: each piece stands for
+/// one of 32 bits. It spares the look into the table for most pieces that lead nowhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Children(u64);
+
+/// A literal edge that is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Edge<'a> {
+    /// What [`Node::edge`] holds.
+    key: u32,
+    piece: &'a Piece,
+    /// Of both.
+    hash: u64,
 }
 
 /// A node that a match still has to look at.
@@ -81,10 +100,7 @@ impl View<'_> {
         found: &mut DestinationSet,
     ) {
         visits.clear();
-        visits.push(Visit {
-            node: ROOT,
-            word: 0,
-        });
+        visits.push(self.visit(topic, ROOT, 0));
         while let Some(visit) = visits.pop() {
             let node = self.trie.nodes.get(visit.node);
             // A filter that begins with a wildcard matches no topic that begins with `$`
@@ -97,18 +113,29 @@ impl View<'_> {
                 self.collect_set(&node.ends, found);
                 continue;
             }
-            let children = node.children.load(Ordering::Acquire);
+            let children = Children(node.children.load(Ordering::Acquire));
             let word = topic.next_word(visit.word);
-            let plus = children & !HAS_LITERALS;
-            if plus != NONE && takes_wildcards {
-                visits.push(Visit { node: plus, word });
+            if children.plus() != NONE && takes_wildcards {
+                visits.push(self.visit(topic, children.plus(), word));
             }
-            if children & HAS_LITERALS != 0
-                && let Some(node) = self.literal_child(visit.node, topic.word(visit.word))
+            let pieces = topic.word(visit.word);
+            if children.may_have(&pieces[0])
+                && let Some(node) = self.literal_child(visit.node, pieces)
             {
-                visits.push(Visit { node, word });
+                visits.push(self.visit(topic, node, word));
             }
         }
+    }
+
+    /// A visit to make later, until when the processor fetches what it will need: the node,
+    /// and the slot of its literal child.
+    fn visit(self, topic: &Pieces, node: u32, word: u32) -> Visit {
+        prefetch(self.trie.nodes.get(node));
+        if !topic.ends_at(word) {
+            let edge = Edge::new(self.seed, node, &topic.word(word)[0]);
+            self.trie.edges.prefetch(edge.hash, self.pin);
+        }
+        Visit { node, word }
     }
 
     fn collect_set(self, stored: &AtomicU64, found: &mut DestinationSet) {
@@ -119,33 +146,82 @@ impl View<'_> {
     /// The node that a word leads to, over as many edges as the word has pieces.
     fn literal_child(self, parent: u32, word: &[Piece]) -> Option<u32> {
         word.iter().try_fold(parent, |parent, piece| {
-            let hash = self.seed.edge(parent, piece.hash());
-            self.trie.edges.find(hash, self.pin, |node| {
-                self.trie.nodes.get(node).is_edge(parent, piece)
+            let edge = Edge::new(self.seed, parent, piece);
+            self.trie.edges.find(edge.hash, self.pin, |node| {
+                self.trie.nodes.get(node).is_child(&edge)
             })
         })
     }
 }
 
+// SAFETY: it consists of atomic integers only.
+unsafe impl Record for Node {}
+
 impl Node {
     /// Makes a node without children and destinations.
-    fn write(&self, parent: u32, piece: &[u64; PIECE_WORDS]) {
-        self.parent.store(parent, Ordering::Relaxed);
-        self.children.store(NONE, Ordering::Relaxed);
+    fn write(&self, edge: u32, text: &[u64; PIECE_WORDS]) {
+        self.children
+            .store(Children::default().0, Ordering::Relaxed);
         self.ends.store(NOWHERE, Ordering::Relaxed);
         self.below.store(NOWHERE, Ordering::Relaxed);
-        for (stored, word) in self.piece.iter().zip(piece) {
+        for (stored, word) in self.text.iter().zip(text) {
             stored.store(*word, Ordering::Relaxed);
         }
+        let text_end = text[PIECE_WORDS - 1] as u32;
+        self.text_end.store(text_end, Ordering::Relaxed);
+        self.edge.store(edge, Ordering::Relaxed);
     }
 
-    /// Whether the edge to this node is the one from `parent` with `piece`.
-    fn is_edge(&self, parent: u32, piece: &Piece) -> bool {
-        self.parent.load(Ordering::Relaxed) == parent
-            && self
-                .piece
-                .iter()
-                .zip(piece.used_words())
-                .all(|(stored, word)| stored.load(Ordering::Relaxed) == *word)
+    /// Whether `edge` is the one to this node.
+    fn is_child(&self, edge: &Edge<'_>) -> bool {
+        let words = edge.piece.words();
+        let differing = self.text.iter().zip(words).fold(0, |bits, (stored, word)| {
+            bits | stored.load(Ordering::Relaxed) ^ word
+        });
+        differing == 0
+            && self.text_end.load(Ordering::Relaxed) == words[PIECE_WORDS - 1] as u32
+            && self.edge.load(Ordering::Relaxed) == edge.key
+    }
+}
+
+impl Default for Children {
+    fn default() -> Self {
+        Self(u64::from(NONE))
+    }
+}
+
+impl Children {
+    /// The node that `+` leads to, or [`NONE`].
+    fn plus(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn with_plus(self, plus: u32) -> Self {
+        Self(self.0 >> 32 << 32 | u64::from(plus))
+    }
+
+    /// Whether `piece` can lead to a node.
+    fn may_have(self, piece: &Piece) -> bool {
+        self.0 & Self::bit_of(piece) != 0
+    }
+
+    fn with_literal(self, piece: &Piece) -> Self {
+        Self(self.0 | Self::bit_of(piece))
+    }
+
+    fn without_literals(self) -> Self {
+        Self(u64::from(self.plus()))
+    }
+
+    fn bit_of(piece: &Piece) -> u64 {
+        1 << (32 + (piece.hash() >> 59))
+    }
+}
+
+impl<'a> Edge<'a> {
+    fn new(seed: &Seed, parent: u32, piece: &'a Piece) -> Self {
+        let key = parent | if piece.is_last() { ENDS_WORD } else { 0 };
+        let hash = seed.edge(key, piece.hash());
+        Self { key, hash, piece }
     }
 }

@@ -22,7 +22,6 @@ const CHANGES_BETWEEN_RECLAIMS: u32 = 64;
 const CHANGES_BETWEEN_RECLAIMS: u32 = 1;
 
 /// Adds and removes filters. There is one; it belongs to the thread of the route writer.
-#[derive(Debug)]
 pub struct RouteWriter {
     shared: Arc<Shared>,
     owned: Owned,
@@ -34,7 +33,7 @@ pub struct RouteWriter {
 }
 
 /// What belongs to the writer and has to live as long as the readers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Owned {
     exact: ExactWriter,
     trie: TrieWriter,
@@ -182,6 +181,15 @@ impl Drop for RouteWriter {
             .shared
             .left_by_writer
             .set(std::mem::take(&mut self.owned));
+    }
+}
+
+impl fmt::Debug for RouteWriter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RouteWriter")
+            .field("filters", &self.filters)
+            .finish_non_exhaustive()
     }
 }
 

@@ -171,11 +171,11 @@ fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
     assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), tiny));
     assert!(!flow.is_open());
     let first = flow.next_queued().unwrap();
-    assert_eq!(first.message.as_ref().payload, b"1");
+    assert_eq!(first.message.payload(), b"1");
     let sent = flow.send(first.qos, || first.clone());
     assert!(flow.next_queued().is_none());
     flow.puback(sent).unwrap();
-    assert_eq!(flow.next_queued().unwrap().message.as_ref().payload, b"2");
+    assert_eq!(flow.next_queued().unwrap().message.payload(), b"2");
     assert_eq!((flow.queued(), flow.queue_bytes), (0, 0));
 }
 

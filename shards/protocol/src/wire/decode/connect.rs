@@ -9,7 +9,8 @@ use crate::wire::{
     UserProperties, Version, Will,
 };
 
-/// Decodes the first packet of a connection. `first` and `body` are [`split`](crate::wire::split)'s.
+/// Decodes the first packet of a connection. `first` and `body` are what
+/// [`split`](crate::wire::split) gave.
 ///
 /// The client identifier may be empty, and as long as a string may be: what is
 /// accepted is for the session to decide.

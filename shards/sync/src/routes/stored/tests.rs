@@ -28,7 +28,10 @@ proptest! {
         let mut model = BTreeSet::new();
         for (destination, kind) in changes {
             let present = kind > 0;
-            let differs = if present { model.insert(destination) } else { model.remove(&destination) };
+            let differs = match present {
+                true => model.insert(destination),
+                false => model.remove(&destination),
+            };
             let changed = writer.change(&stored, destination, present, &lines, &grace);
             prop_assert_eq!(changed, differs);
             writer.numbers().reclaim(grace.advance());

@@ -93,3 +93,26 @@ fn records_that_come_and_go_do_not_make_a_table_grow() {
     }
     assert!(slots_of(&writer) <= 64);
 }
+
+#[test]
+fn records_that_come_and_go_do_not_have_a_table_rebuilt_all_the_time() {
+    let hash = |number: u32| u64::from(number.wrapping_mul(0x9e37_79b9));
+    for stable in [300, 341, 400, 600, 680, 682, 683, 700] {
+        let grace = Grace::new();
+        let table = Table::default();
+        let mut writer = TableWriter::default();
+        for number in 1..=stable {
+            writer.insert(&table, hash(number), number, &grace);
+        }
+        let before = writer.waiting();
+        for number in stable + 1..stable + 10_000 {
+            writer.remove(&table, hash(number - stable), number - stable, &grace);
+            writer.insert(&table, hash(number), number, &grace);
+        }
+        let rebuilt = writer.waiting() - before;
+        assert!(
+            rebuilt < 10_000 / 50,
+            "{rebuilt} times with {stable} records"
+        );
+    }
+}

@@ -110,13 +110,12 @@ proptest! {
                 }
                 Operation::RemoveAny(..) if model.is_empty() => {}
                 Operation::RemoveAny(filter, destination) => {
-                    let (filter, destinations) = filter.get(&model.iter().collect::<Vec<_>>()).to_owned();
-                    let (filter, destination) = (
-                        filter.clone(),
-                        *destination.get(&destinations.iter().copied().collect::<Vec<_>>()),
-                    );
-                    prop_assert!(writer.remove(&filter, destination));
-                    remove(&mut model, &filter, destination);
+                    let filters: Vec<_> = model.keys().cloned().collect();
+                    let filter = filter.get(&filters);
+                    let destinations: Vec<_> = model[filter].iter().copied().collect();
+                    let destination = *destination.get(&destinations);
+                    prop_assert!(writer.remove(filter, destination));
+                    remove(&mut model, filter, destination);
                 }
                 Operation::Match(topic) => {
                     reader.matches(&topic, &mut found);

@@ -42,18 +42,12 @@ fn churn(writer: &mut RouteWriter, stop: &AtomicBool, announced: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {
         let filters: Vec<_> = passing_filters(round).collect();
         for (index, filter) in filters.iter().enumerate() {
-            writer
-                .add(filter, Destination::Node(1000 + index as u32 % 5))
-                .unwrap();
-            writer.add(filter, Destination::Shard(250)).unwrap();
+            add(writer, filter, Destination::Node(1000 + index as u32 % 5));
+            add(writer, filter, Destination::Shard(250));
         }
-        writer
-            .add(&format!("announced/{}/+", round + 1), SHARD)
-            .unwrap();
+        add(writer, &format!("announced/{}/+", round + 1), SHARD);
         announced.store(u64::from(round) + 1, Ordering::Release);
-        writer
-            .add(&format!("announced/{}/+", round + 2), SHARD)
-            .unwrap();
+        add(writer, &format!("announced/{}/+", round + 2), SHARD);
         if round > 100 {
             assert!(writer.remove(&format!("announced/{}/+", round - 100), SHARD));
         }
@@ -63,6 +57,10 @@ fn churn(writer: &mut RouteWriter, stop: &AtomicBool, announced: &AtomicU64) {
         }
         round += 1;
     }
+}
+
+fn add(writer: &mut RouteWriter, filter: &str, destination: Destination) {
+    assert!(writer.add(filter, destination).is_ok(), "{filter}");
 }
 
 /// Matches until `stop`; returns how often.

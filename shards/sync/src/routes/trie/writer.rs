@@ -1,13 +1,13 @@
 //! The writer's side of the trie.
 
-use super::{Arena, HAS_LITERALS, NONE, Node, Numbers, PIECE_WORDS, Piece, ROOT, Trie};
+use super::{Arena, Children, Edge, NONE, Node, Numbers, PIECE_WORDS, Piece, ROOT, Trie};
 use crate::{
     routes::{grace::Grace, hash::Seed, piece::Pieces, stored::NOWHERE, table::TableWriter},
     shim::{AtomicU64, Ordering},
 };
 
 /// Changes a [`Trie`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::routes) struct TrieWriter {
     edges: TableWriter,
     numbers: Numbers,
@@ -94,7 +94,10 @@ impl TrieWriter {
             }
             match step.literal {
                 Some(hash) => self.unlink_literal(context, step, hash),
-                None => unlink_plus(context.trie.nodes.get(step.parent)),
+                None => {
+                    let parent = context.trie.nodes.get(step.parent);
+                    parent.set_children(parent.children().with_plus(NONE));
+                }
             }
             self.numbers.give_back(step.child, context.grace);
         }
@@ -124,13 +127,12 @@ impl TrieWriter {
 
     fn plus_child(&mut self, context: Context<'_>, parent: u32) -> u32 {
         let node = context.trie.nodes.get(parent);
-        let children = node.children.load(Ordering::Relaxed);
-        if children & !HAS_LITERALS != NONE {
-            return children & !HAS_LITERALS;
+        let children = node.children();
+        if children.plus() != NONE {
+            return children.plus();
         }
         let child = self.take_node(&context.trie.nodes, parent, &[0; PIECE_WORDS]);
-        // Release: whoever finds the child finds it written.
-        node.children.store(children | child, Ordering::Release);
+        node.set_children(children.with_plus(child));
         child
     }
 
@@ -147,31 +149,27 @@ impl TrieWriter {
     }
 
     fn piece_child(&mut self, context: Context<'_>, parent: u32, piece: &Piece) -> u32 {
-        let hash = context.seed.edge(parent, piece.hash());
-        if let Some(child) = self.find_edge(context.trie, hash, parent, piece) {
+        let edge = Edge::new(context.seed, parent, piece);
+        if let Some(child) = self.find_edge(context.trie, &edge) {
             return child;
         }
-        let child = self.take_node(&context.trie.nodes, parent, piece.words());
+        let child = self.take_node(&context.trie.nodes, edge.key, piece.words());
         self.edges
-            .insert(&context.trie.edges, hash, child, context.grace);
-        let literals = &mut self.literals[parent as usize];
-        *literals += 1;
-        if *literals == 1 {
-            let children = &context.trie.nodes.get(parent).children;
-            let others = children.load(Ordering::Relaxed);
-            children.store(others | HAS_LITERALS, Ordering::Release);
-        }
+            .insert(&context.trie.edges, edge.hash, child, context.grace);
+        self.literals[parent as usize] += 1;
+        let node = context.trie.nodes.get(parent);
+        node.set_children(node.children().with_literal(piece));
         child
     }
 
-    fn find_edge(&self, trie: &Trie, hash: u64, parent: u32, piece: &Piece) -> Option<u32> {
+    fn find_edge(&self, trie: &Trie, edge: &Edge<'_>) -> Option<u32> {
         self.edges
-            .find(hash, |node| trie.nodes.get(node).is_edge(parent, piece))
+            .find(edge.hash, |node| trie.nodes.get(node).is_child(edge))
     }
 
-    fn take_node(&mut self, nodes: &Arena<Node>, parent: u32, piece: &[u64; PIECE_WORDS]) -> u32 {
+    fn take_node(&mut self, nodes: &Arena<Node>, edge: u32, text: &[u64; PIECE_WORDS]) -> u32 {
         let number = self.numbers.take(nodes);
-        nodes.get(number).write(parent, piece);
+        nodes.get(number).write(edge, text);
         if self.literals.len() <= number as usize {
             self.literals.resize(number as usize + 1, 0);
         }
@@ -179,13 +177,7 @@ impl TrieWriter {
     }
 
     fn step_plus(&mut self, context: Context<'_>, parent: u32) -> Option<u32> {
-        let children = context
-            .trie
-            .nodes
-            .get(parent)
-            .children
-            .load(Ordering::Relaxed);
-        let child = children & !HAS_LITERALS;
+        let child = context.trie.nodes.get(parent).children().plus();
         if child == NONE {
             return None;
         }
@@ -204,12 +196,12 @@ impl TrieWriter {
                 .cut_only_word(context.seed, word)
                 .iter()
                 .try_fold(parent, |parent, piece| {
-                    let hash = context.seed.edge(parent, piece.hash());
-                    let child = self.find_edge(context.trie, hash, parent, piece)?;
+                    let edge = Edge::new(context.seed, parent, piece);
+                    let child = self.find_edge(context.trie, &edge)?;
                     self.path.push(Step {
                         parent,
                         child,
-                        literal: Some(hash),
+                        literal: Some(edge.hash),
                     });
                     Some(child)
                 });
@@ -223,26 +215,27 @@ impl TrieWriter {
         let literals = &mut self.literals[step.parent as usize];
         *literals -= 1;
         if *literals == 0 {
-            let children = &context.trie.nodes.get(step.parent).children;
-            let others = children.load(Ordering::Relaxed);
-            children.store(others & !HAS_LITERALS, Ordering::Release);
+            let parent = context.trie.nodes.get(step.parent);
+            parent.set_children(parent.children().without_literals());
         }
     }
 }
 
 impl Node {
+    fn children(&self) -> Children {
+        Children(self.children.load(Ordering::Relaxed))
+    }
+
+    fn set_children(&self, children: Children) {
+        // Release: whoever finds the `+` child finds it written.
+        self.children.store(children.0, Ordering::Release);
+    }
+
     fn leads_nowhere(&self) -> bool {
-        self.children.load(Ordering::Relaxed) == NONE
+        self.children() == Children::default()
             && self.ends.load(Ordering::Relaxed) == NOWHERE
             && self.below.load(Ordering::Relaxed) == NOWHERE
     }
-}
-
-fn unlink_plus(parent: &Node) {
-    let children = parent.children.load(Ordering::Relaxed);
-    parent
-        .children
-        .store(children & HAS_LITERALS, Ordering::Release);
 }
 
 /// The words of a filter before a `#` at its end, and whether it has one.

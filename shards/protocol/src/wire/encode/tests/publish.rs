@@ -132,7 +132,8 @@ fn nothing_is_appended_of_a_message_that_fits_in_no_packet() {
 proptest! {
     #[test]
     fn a_subscriber_reads_what_a_publisher_sent(
-        (version, publish) in version().prop_flat_map(|version| (Just(version), publishes(version))),
+        (version, publish) in
+            version().prop_flat_map(|version| (Just(version), publishes(version))),
         expiry in proptest::option::of(any::<u32>()),
     ) {
         let mut properties = Vec::new();

@@ -1,0 +1,26 @@
+//! The logic of several shards together, without sockets, threads or time.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`node`] | several shards in one thread |
+//! | [`engine`], [`socket`] | what the engine and the kernel do for them |
+//! | [`packet`], [`received`] | what clients send and get, by hand |
+//! | [`random`] | chance that repeats exactly |
+//! | the others | facts, by subject |
+
+mod acknowledgements;
+mod connections;
+mod engine;
+mod full_rings;
+mod node;
+mod packet;
+mod random;
+mod received;
+mod retained;
+mod routing;
+mod sessions;
+mod shared;
+mod simulation;
+mod slow_readers;
+mod socket;
+mod wills;
