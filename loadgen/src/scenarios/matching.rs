@@ -17,7 +17,11 @@ const INFLIGHT: u32 = 64;
 #[derive(Debug, Clone, Args)]
 pub struct Match {
     /// Filters of all subscribers together
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=FILTERS_MAX))]
+    #[arg(
+        long,
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..=FILTERS_MAX)
+    )]
     pub filters: u32,
     /// Kind of filters
     #[arg(long, value_enum, default_value_t = Pattern::Mix)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
+use protocol::subscriptions::GroupId;
 use protocol::wire::{QoS, SubscriptionOptions};
 
 use super::held::SharedName;
@@ -41,6 +42,8 @@ pub(crate) enum Item {
         to: SessionRef,
         delivery: SharedDelivery,
     },
+    /// A member cannot take a message of its group: it goes back to be given to another.
+    Bounced(SharedDelivery),
     /// A session joins a group that the other shard owns; answered by `Joined`.
     Join {
         name: SharedName,
@@ -108,6 +111,11 @@ pub(crate) struct Member {
 /// What a member of a group gets.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedDelivery {
+    /// The group, on the shard that owns it.
+    pub(crate) group: GroupId,
+    pub(crate) group_serial: u32,
+    /// Nobody in the group is online: the session is to queue it.
+    pub(crate) is_last_resort: bool,
     pub(crate) message: Arc<Message>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,

@@ -93,6 +93,12 @@ impl Peer {
         self.batch.items.push(Item::Deliver { to, delivery });
     }
 
+    /// Sends a message of a group back to its owner.
+    pub(super) fn bounce(&mut self, delivery: SharedDelivery) {
+        self.batch.kept_bytes += delivery.message.size();
+        self.batch.items.push(Item::Bounced(delivery));
+    }
+
     /// A connection waits until publish number `sent` is accepted.
     pub(super) fn wait(&mut self, sent: u64, key: u32, serial: u32) {
         self.waits.push_back((sent, key, serial));
@@ -190,7 +196,8 @@ impl Shard {
             }
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
             Item::Refused { publish } => self.refused_by(from, publish),
-            Item::Deliver { to, delivery } => self.deliver_to_member(to, &delivery),
+            Item::Deliver { to, delivery } => self.deliver_to_member(from, to, delivery),
+            Item::Bounced(delivery) => self.deliver_again(&delivery),
             Item::Join {
                 name,
                 member,

@@ -190,6 +190,9 @@ impl Shard {
         }
         let message = outgoing.keep();
         let delivery = SharedDelivery {
+            group,
+            group_serial: self.subscriptions.group_serial(group).unwrap_or(0),
+            is_last_resort: !member.online,
             message,
             qos,
             retain,
@@ -198,16 +201,21 @@ impl Shard {
         peer.deliver(to, delivery);
     }
 
-    /// A message from the owner of a group for a session of this shard.
-    pub(super) fn deliver_to_member(&mut self, to: SessionRef, delivery: &SharedDelivery) {
-        let current = self
-            .sessions
-            .get(to.session)
-            .is_some_and(|session| session.serial == to.serial);
-        if !current {
-            self.stats.dropped.add(1);
+    /// A message from the owner of a group for a session of this shard. If the client went
+    /// away or the session ended meanwhile, which the owner will have heard of before, it
+    /// goes back to be given to another member.
+    pub(super) fn deliver_to_member(&mut self, from: u16, to: SessionRef, given: SharedDelivery) {
+        let session = self.sessions.get(to.session);
+        let session = session.filter(|session| session.serial == to.serial);
+        let takes =
+            session.is_some_and(|session| session.connection != NONE || given.is_last_resort);
+        if !takes {
+            if let Some(peer) = self.peers.get_mut(usize::from(from)) {
+                peer.bounce(given);
+            }
             return;
         }
+        let delivery = &given;
         let identifiers = [delivery.identifier];
         let receiver = Receiver {
             session: to.session,
@@ -220,5 +228,18 @@ impl Shard {
             },
         };
         self.deliver_kept(&delivery.message, receiver);
+    }
+
+    /// Gives a message that came back to another member of its group, if there is one.
+    pub(super) fn deliver_again(&mut self, delivery: &SharedDelivery) {
+        let group = delivery.group;
+        if self.subscriptions.group_serial(group) != Some(delivery.group_serial) {
+            self.stats.dropped.add(1);
+            return;
+        }
+        let mut frames = core::mem::take(&mut self.frames);
+        frames.clear();
+        self.deliver_to_group(group, &mut frames, &mut Outgoing::of(&delivery.message));
+        self.frames = frames;
     }
 }

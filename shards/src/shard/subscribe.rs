@@ -264,12 +264,28 @@ impl Shard {
                 },
             );
         }
-        if let Some(connection) = self.connections.get_mut(key) {
-            self.outbox.mark(connection, key);
-            let output = &mut connection.output.bytes;
-            encode::unsuback(output, version, unsubscribe.packet_id, &codes);
+        let mut packet = Vec::new();
+        encode::unsuback(&mut packet, version, unsubscribe.packet_id, &codes);
+        if self.answer(key, &packet) {
+            Flow::Continue
+        } else {
+            Flow::Stop
         }
-        Flow::Continue
+    }
+
+    /// Appends an answer. One that the client cannot take ends the connection: it may not
+    /// be sent, nor left out [MQTT-3.1.2-24]. Says whether the connection goes on.
+    fn answer(&mut self, key: u32, packet: &[u8]) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        if packet.len() > connection.maximum_packet_size as usize {
+            self.disconnect(key, ReasonCode::PACKET_TOO_LARGE);
+            return false;
+        }
+        self.outbox.mark(connection, key);
+        connection.output.bytes.extend_from_slice(packet);
+        true
     }
 
     fn unsubscribe(&mut self, session_key: u32, subscription: &Subscription<'_>) -> bool {
@@ -419,10 +435,10 @@ impl Shard {
         }
         let session = connection.session;
         connection.held_subacks = connection.held_subacks.saturating_sub(1);
-        self.outbox.mark(connection, key);
-        connection.output.bytes.extend_from_slice(packet);
-        for replay in replays {
-            self.start_replay(session, replay);
+        if self.answer(key, packet) {
+            for replay in replays {
+                self.start_replay(session, replay);
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Member {
 pub(super) struct Group {
     pub(super) name: Box<str>,
     pub(super) filter: Option<FilterId>,
+    /// Tells the group from others that had its number before or will have it.
+    pub(super) serial: u32,
     /// Those online first.
     members: Vec<Member>,
     online: usize,
@@ -35,8 +37,9 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(name: &str, filter: FilterId) -> Self {
+    pub(super) fn new(name: &str, filter: FilterId, serial: u32) -> Self {
         Self {
+            serial,
             name: name.into(),
             filter: Some(filter),
             ..Self::default()

@@ -12,6 +12,8 @@ pub(super) struct Groups {
     groups: Slab<Group>,
     numbers: Table,
     members: usize,
+    /// Groups created so far.
+    created: u32,
 }
 
 impl Groups {
@@ -21,6 +23,7 @@ impl Groups {
             groups: Slab::new(),
             numbers: Table::default(),
             members: 0,
+            created: 0,
         }
     }
 
@@ -36,7 +39,9 @@ impl Groups {
 
     /// Creates a group that is not there, without members.
     pub(super) fn create(&mut self, filter: FilterId, name: &str) -> GroupId {
-        let number = self.groups.insert(Group::new(name, filter));
+        self.created = self.created.wrapping_add(1);
+        let group = Group::new(name, filter, self.created);
+        let number = self.groups.insert(group);
         self.numbers
             .insert(hash_of(&self.hash, filter, name), number);
         GroupId(number)
@@ -49,6 +54,10 @@ impl Groups {
             self.numbers
                 .remove(hash_of(&self.hash, filter, &group.name), id.0);
         }
+    }
+
+    pub(super) fn serial(&self, id: GroupId) -> Option<u32> {
+        self.groups.find(id.0).map(|group| group.serial)
     }
 
     pub(super) fn insert_member(&mut self, id: GroupId, member: Member) -> Option<Member> {

@@ -214,6 +214,12 @@ impl SubscriptionTree {
         Some(self.release(filter))
     }
 
+    /// What tells a group from others that had its number before or will have it; `None`
+    /// where there is no such group.
+    pub fn group_serial(&self, group: GroupId) -> Option<u32> {
+        self.groups.serial(group)
+    }
+
     /// The group `name` on a filter.
     pub fn find_group(&self, name: &str, filter: Filter<'_>) -> Option<GroupId> {
         self.groups.find(self.filters.find(filter)?, name)
