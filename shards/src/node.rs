@@ -191,10 +191,10 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             started,
             routes: link,
         };
-        let ready = ready.clone();
+        let (ready, stopper) = (ready.clone(), stopper.clone());
         let thread = std::thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || run_shard(cpu, setup, engine, &ready))
+            .spawn(move || run_shard(cpu, setup, engine, &ready, stopper))
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
@@ -242,7 +242,13 @@ fn await_ready(
 }
 
 /// The life of a shard's thread.
-fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) -> io::Result<()> {
+fn run_shard(
+    cpu: usize,
+    shard: ShardSetup,
+    engine: EngineSetup,
+    ready: &Ready,
+    stopper: Stopper,
+) -> io::Result<()> {
     let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
         .io_memory(GLOMMIO_IO_MEMORY)
         .make()
@@ -270,6 +276,10 @@ fn run_shard(cpu: usize, shard: ShardSetup, engine: EngineSetup, ready: &Ready) 
         let _ = ready.send((cpu, lateness));
         let ended = if is_fit { engine.run().await } else { Ok(()) };
         engine.end().await;
+        if ended.is_err() {
+            // The others cannot do without it: sessions and groups would be missing.
+            stopper.stop();
+        }
         ended
     })
 }

@@ -157,7 +157,7 @@ impl Shard {
         let member = self
             .subscriptions
             .pick(group, ready)
-            .or_else(|| self.subscriptions.pick(group, |member| member.online))
+            // Members that are offline are asked only when there is no other.
             .or_else(|| self.subscriptions.pick(group, |_| true));
         let Some(member) = member else { return };
         let qos = member.options.qos.min(outgoing.message().qos);
