@@ -63,15 +63,7 @@ impl Shard {
             return Flow::Continue;
         };
         let kind = ack_kind(publish.qos);
-        self.queue_ack(
-            key,
-            PendingAck {
-                packet_id,
-                kind,
-                reason,
-                waits: Vec::new(),
-            },
-        )
+        self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
     }
 
     /// A QoS 2 PUBLISH that is held already is answered and not routed again
@@ -93,15 +85,7 @@ impl Shard {
         }
         let reason = ReasonCode::SUCCESS;
         let kind = ack_kind(publish.qos);
-        self.queue_ack(
-            key,
-            PendingAck {
-                packet_id,
-                kind,
-                reason,
-                waits: Vec::new(),
-            },
-        )
+        self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
     }
 
     /// Acknowledgements go out in the order of the PUBLISH packets [MQTT-4.6.0-2],
@@ -195,15 +179,7 @@ impl Shard {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
         let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
-        self.queue_ack(
-            key,
-            PendingAck {
-                packet_id,
-                kind,
-                reason,
-                waits: Vec::new(),
-            },
-        )
+        self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
     }
 
     #[inline]

@@ -277,7 +277,6 @@ impl Shard {
         connection.phase = Phase::Live;
         connection.session = session;
         connection.version = connect.version;
-        connection.problem_information = connect.request_problem_information;
         connection.maximum_packet_size = connect
             .maximum_packet_size
             .map_or(u32::MAX, core::num::NonZeroU32::get);

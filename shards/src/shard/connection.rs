@@ -45,8 +45,6 @@ pub(crate) struct Connection {
     pub(crate) ended: bool,
     /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
     pub(crate) held_subacks: u16,
-    /// Whether reason strings and user properties may be sent to this client.
-    pub(crate) problem_information: bool,
     /// Largest packet the client takes, in bytes.
     pub(crate) maximum_packet_size: u32,
     /// Keep alive times 1.5, in milliseconds; 0 when it is off.
@@ -77,7 +75,6 @@ impl Connection {
             paused: false,
             ended: false,
             held_subacks: 0,
-            problem_information: true,
             maximum_packet_size: u32::MAX,
             silence_ms_max: 0,
             heard_ms: now_ms,
@@ -148,4 +145,16 @@ pub(crate) struct PendingAck {
     pub(crate) reason: ReasonCode,
     /// Shards that have to accept, and up to which message of this shard.
     pub(crate) waits: Vec<(u16, u64)>,
+}
+
+impl PendingAck {
+    /// One that waits for no shard.
+    pub(crate) fn at_once(packet_id: PacketId, kind: AckKind, reason: ReasonCode) -> Self {
+        Self {
+            packet_id,
+            kind,
+            reason,
+            waits: Vec::new(),
+        }
+    }
 }
