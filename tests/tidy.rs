@@ -89,7 +89,8 @@ const BANS: &[Ban] = &[
 /// Which packages of ours a package may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
     ("shardmq", &["shards"]),
-    ("shards", &["protocol", "shard-sync"]),
+    ("shards", &["protocol", "shard-store", "shard-sync"]),
+    ("shard-store", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),
     ("protocol", &[]),
     ("bench", &["protocol", "shards", "shard-sync"]),

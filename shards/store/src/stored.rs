@@ -1,0 +1,78 @@
+//! What was stored, as a start finds it.
+
+use std::sync::Arc;
+
+use protocol::message::Message;
+use protocol::session::Identifiers;
+use protocol::wire::{PacketId, QoS, SubscriptionOptions};
+
+use crate::change::{Sent, SessionNumber, SessionRecord};
+
+/// Everything that was stored, with times in milliseconds of the clock that begins now.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The sessions.
+    pub sessions: Vec<StoredSession>,
+    /// The retained messages.
+    pub retained: Vec<Arc<Message>>,
+    /// The messages that are to be published later.
+    pub delayed: Vec<StoredDelayed>,
+    /// All numbers from this one on are free, for sessions, messages and entries.
+    pub next_number: u64,
+}
+
+/// A stored session.
+#[derive(Debug)]
+pub struct StoredSession {
+    /// Its number.
+    pub number: SessionNumber,
+    /// Its record.
+    pub record: SessionRecord,
+    /// Its subscriptions.
+    pub subscriptions: Vec<StoredSubscription>,
+    /// QoS 2 messages of the client that are not released.
+    pub held: Vec<PacketId>,
+    /// Its messages, in their order.
+    pub entries: Vec<StoredEntry>,
+}
+
+/// A stored subscription.
+#[derive(Debug)]
+pub struct StoredSubscription {
+    /// As in SUBSCRIBE, `$share/group/` included.
+    pub filter: Box<str>,
+    /// As in SUBSCRIBE.
+    pub options: SubscriptionOptions,
+    /// The Subscription Identifier; 0 for none.
+    pub identifier: u32,
+}
+
+/// A message that a stored session has got and not acknowledged.
+#[derive(Debug)]
+pub struct StoredEntry {
+    /// The number of the entry.
+    pub number: u64,
+    /// The number of the message, if it is stored under one of its own.
+    pub shared: Option<u64>,
+    /// The message, the same `Arc` for all entries that share it.
+    pub message: Arc<Message>,
+    /// The QoS of this delivery.
+    pub qos: QoS,
+    /// The RETAIN flag of this delivery.
+    pub retain: bool,
+    /// The subscription identifiers of this delivery.
+    pub identifiers: Identifiers,
+    /// That it was in flight.
+    pub sent: Option<Sent>,
+}
+
+/// A message that is to be published later.
+#[derive(Debug)]
+pub struct StoredDelayed {
+    /// Its number.
+    pub number: u64,
+    /// When, in milliseconds of the shards' clock.
+    pub due_ms: u64,
+    /// The message.
+    pub message: Arc<Message>,
+}
