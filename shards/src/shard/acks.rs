@@ -199,13 +199,13 @@ impl Shard {
             return Flow::Stop;
         };
         match session.outflow.pubrec(ack.packet_id, ack.reason.is_error()) {
-            Ok(AckOutcome::Release) => {
+            Ok(AckOutcome::Release(_)) => {
                 self.outbox.mark(connection, key);
                 let output = &mut connection.output.bytes;
                 encode::pubrel(output, version, ack.packet_id, ReasonCode::SUCCESS);
                 Flow::Continue
             }
-            Ok(AckOutcome::Done) => {
+            Ok(AckOutcome::Done(_)) => {
                 let session = connection.session;
                 self.send_queued(session);
                 Flow::Continue

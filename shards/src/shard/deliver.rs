@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend};
+use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend, StoredAs};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
@@ -250,5 +250,6 @@ fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
         identifiers: Identifiers::from(to.identifiers),
         qos: to.qos,
         retain: to.retain,
+        stored: StoredAs::default(),
     }
 }

@@ -46,6 +46,24 @@ impl From<&[u32]> for Identifiers {
     }
 }
 
+/// Under which numbers a delivery is stored; 0 for not at all.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StoredAs {
+    /// The session's entry.
+    pub entry: u64,
+    /// The message, if entries of several sessions share it.
+    pub message: u64,
+}
+
+impl StoredAs {
+    /// Whether it is stored.
+    #[must_use]
+    #[inline]
+    pub fn is_stored(self) -> bool {
+        self.entry != 0
+    }
+}
+
 /// One message for one session, as it is queued or may have to be sent again.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -57,6 +75,8 @@ pub struct Delivery {
     pub qos: QoS,
     /// The RETAIN flag of this delivery.
     pub retain: bool,
+    /// Where it is stored.
+    pub stored: StoredAs,
 }
 
 /// Bounds of the queue.
@@ -71,10 +91,10 @@ pub struct QueueLimits {
 /// What an acknowledgement led to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AckOutcome {
-    /// The exchange is over; the window has room again.
-    Done,
-    /// Send PUBREL.
-    Release,
+    /// The exchange is over; the window has room again. What is stored of it can go.
+    Done(StoredAs),
+    /// Send PUBREL. What is stored is to say that PUBREC has come.
+    Release(StoredAs),
 }
 
 /// The identifier acknowledged is not in use, or waits for something else.
@@ -94,6 +114,27 @@ pub enum Resend<'a> {
     Publish(PacketId, &'a Delivery),
     /// PUBREL.
     PubRel(PacketId),
+}
+
+/// What is kept of a message in flight.
+#[derive(Debug)]
+enum Kept {
+    /// It is acknowledged.
+    Nothing,
+    /// The message, to be sent again.
+    Message(Delivery),
+    /// PUBREC has come: where it is stored.
+    Received(StoredAs),
+}
+
+impl Kept {
+    fn stored(&self) -> StoredAs {
+        match self {
+            Self::Nothing => StoredAs::default(),
+            Self::Message(delivery) => delivery.stored,
+            Self::Received(stored) => *stored,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,7 +159,7 @@ enum State {
 pub struct Outflow {
     states: VecDeque<State>,
     /// Parallel to `states` in a session that can be resumed, else empty.
-    kept: VecDeque<Option<Delivery>>,
+    kept: VecDeque<Kept>,
     queue: VecDeque<Delivery>,
     queue_bytes: usize,
     /// The identifier of `states[0]`, or the next to give when there is none.
@@ -209,7 +250,7 @@ impl Outflow {
             QoS::AtLeastOnce | QoS::AtMostOnce => State::AwaitsPubAck,
         });
         if self.keep {
-            self.kept.push_back(Some(delivery()));
+            self.kept.push_back(Kept::Message(delivery()));
         }
         self.in_flight = self.in_flight.saturating_add(1);
         PacketId(id)
@@ -265,11 +306,13 @@ impl Outflow {
             State::AwaitsPubAck => return Err(Unknown::Kind),
             State::Acknowledged => return Err(Unknown::Identifier),
         }
+        let mut stored = StoredAs::default();
         if let Some(kept) = self.kept.get_mut(index) {
             // From here on only PUBREL is sent again [MQTT-4.3.3-6].
-            *kept = None;
+            stored = kept.stored();
+            *kept = Kept::Received(stored);
         }
-        Ok(AckOutcome::Release)
+        Ok(AckOutcome::Release(stored))
     }
 
     /// PUBCOMP.
@@ -290,8 +333,9 @@ impl Outflow {
             });
         }
         *state = State::Acknowledged;
+        let mut stored = StoredAs::default();
         if let Some(kept) = self.kept.get_mut(index) {
-            *kept = None;
+            stored = core::mem::replace(kept, Kept::Nothing).stored();
         }
         if self.unsent.is_none_or(|unsent| index < unsent) {
             self.in_flight = self.in_flight.saturating_sub(1);
@@ -303,7 +347,7 @@ impl Outflow {
             self.unsent = self.unsent.map(|unsent| unsent.saturating_sub(1));
         }
         self.unsent = self.unsent.filter(|unsent| *unsent < self.states.len());
-        Ok(AckOutcome::Done)
+        Ok(AckOutcome::Done(stored))
     }
 
     /// The next packet to send again after [`Outflow::resume`], in the original order and
@@ -327,8 +371,57 @@ impl Outflow {
         let id = PacketId(nth_id(self.first, index));
         match self.states.get(index)? {
             State::AwaitsPubComp => Some(Resend::PubRel(id)),
-            _ => Some(Resend::Publish(id, self.kept.get(index)?.as_ref()?)),
+            _ => match self.kept.get(index)? {
+                Kept::Message(delivery) => Some(Resend::Publish(id, delivery)),
+                Kept::Nothing | Kept::Received(_) => None,
+            },
         }
+    }
+
+    /// Where everything in flight and in the queue is stored.
+    pub fn stored(&self) -> impl Iterator<Item = StoredAs> {
+        let kept = self.kept.iter().map(Kept::stored);
+        let queued = self.queue.iter().map(|delivery| delivery.stored);
+        kept.chain(queued).filter(|stored| stored.is_stored())
+    }
+
+    /// Puts back what was in flight when the broker ended, in any order: the state of each
+    /// message and, unless PUBREC has come for it, the message.
+    pub fn restore_in_flight(&mut self, mut sent: Vec<(PacketId, bool, Delivery)>) {
+        sent.sort_by_key(|(id, ..)| id.0);
+        // Identifiers were given in a ring: the oldest comes after the largest gap.
+        let ids: Vec<u16> = sent.iter().map(|(id, ..)| id.0.get()).collect();
+        let before = |index: usize| ids.get((index + ids.len() - 1) % ids.len()).copied();
+        let gap = |index: usize| {
+            let (id, before) = (ids.get(index).copied(), before(index));
+            id.zip(before)
+                .map_or(0, |(id, before)| distance(before, id))
+        };
+        let oldest = (0..ids.len()).max_by_key(|index| gap(*index)).unwrap_or(0);
+        sent.rotate_left(oldest);
+        if let Some((id, ..)) = sent.first() {
+            self.first = id.0;
+        }
+        for (id, received, delivery) in sent {
+            while nth_id(self.first, self.states.len()) != id.0 {
+                self.states.push_back(State::Acknowledged);
+                self.kept.push_back(Kept::Nothing);
+            }
+            let (state, kept) = match (received, delivery.qos) {
+                (true, _) => (State::AwaitsPubComp, Kept::Received(delivery.stored)),
+                (false, QoS::ExactlyOnce) => (State::AwaitsPubRec, Kept::Message(delivery)),
+                (false, _) => (State::AwaitsPubAck, Kept::Message(delivery)),
+            };
+            self.states.push_back(state);
+            self.kept.push_back(kept);
+        }
+        self.unsent = (!self.states.is_empty()).then_some(0);
+    }
+
+    /// Puts a message back at the end of the queue, whatever the bounds are now.
+    pub fn restore_queued(&mut self, delivery: Delivery) {
+        self.queue_bytes += delivery.message.size();
+        self.queue.push_back(delivery);
     }
 
     fn index(&self, id: PacketId) -> Option<usize> {
@@ -340,6 +433,16 @@ impl Outflow {
         };
         let index = usize::from(distance);
         (index < self.states.len()).then_some(index)
+    }
+}
+
+/// How many places in the ring of identifiers `to` lies behind `from`, at least 1.
+fn distance(from: u16, to: u16) -> u16 {
+    if to > from {
+        to - from
+    } else {
+        // 0 is left out; the same identifier is once around.
+        u16::MAX - from + to
     }
 }
 

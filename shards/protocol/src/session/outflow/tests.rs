@@ -29,6 +29,7 @@ fn delivery(qos: QoS, payload: &[u8]) -> Delivery {
         identifiers: Identifiers::None,
         qos,
         retain: false,
+        stored: StoredAs::default(),
     }
 }
 
@@ -81,7 +82,10 @@ fn identifiers_are_given_in_sequence_and_never_zero() {
     for round in 0..70_000_u32 {
         let given = send(&mut flow, QoS::AtLeastOnce);
         assert_eq!(u32::from(given), round % 65_535 + 1);
-        assert_eq!(flow.puback(id(given)), Ok(AckOutcome::Done));
+        assert_eq!(
+            flow.puback(id(given)),
+            Ok(AckOutcome::Done(StoredAs::default()))
+        );
     }
 }
 
@@ -91,10 +95,16 @@ fn the_window_closes_and_an_acknowledgement_opens_it() {
     send(&mut flow, QoS::AtLeastOnce);
     send(&mut flow, QoS::ExactlyOnce);
     assert!(!flow.is_open());
-    assert_eq!(flow.pubrec(id(2), false), Ok(AckOutcome::Release));
+    assert_eq!(
+        flow.pubrec(id(2), false),
+        Ok(AckOutcome::Release(StoredAs::default()))
+    );
     // QoS 2 counts until PUBCOMP.
     assert!(!flow.is_open());
-    assert_eq!(flow.pubcomp(id(2)), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.pubcomp(id(2)),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert!(flow.is_open());
 }
 
@@ -103,11 +113,17 @@ fn a_message_acknowledged_twice_or_never_sent_is_unknown() {
     let mut flow = Outflow::new(window(10), false);
     send(&mut flow, QoS::AtLeastOnce);
     send(&mut flow, QoS::AtLeastOnce);
-    assert_eq!(flow.puback(id(2)), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.puback(id(2)),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert_eq!(flow.puback(id(2)), Err(Unknown::Identifier));
     assert_eq!(flow.puback(id(3)), Err(Unknown::Identifier));
     assert_eq!(flow.puback(id(65_535)), Err(Unknown::Identifier));
-    assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.puback(id(1)),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert_eq!(flow.puback(id(1)), Err(Unknown::Identifier));
 }
 
@@ -125,7 +141,10 @@ fn the_wrong_kind_of_acknowledgement_is_told_apart() {
 fn a_refused_qos_2_message_is_over() {
     let mut flow = Outflow::new(window(1), true);
     send(&mut flow, QoS::ExactlyOnce);
-    assert_eq!(flow.pubrec(id(1), true), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.pubrec(id(1), true),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert!(flow.is_open());
     assert_eq!(resent(&mut flow), Vec::<String>::new());
 }
@@ -190,4 +209,69 @@ fn a_client_that_never_acknowledges_one_message_is_stopped_in_the_end() {
         sent += 1;
     }
     assert_eq!(sent, 10 + SPAN_BEYOND_WINDOW);
+}
+
+/// A delivery that is stored under a number.
+fn stored(qos: QoS, entry: u64) -> Delivery {
+    Delivery {
+        stored: StoredAs { entry, message: 0 },
+        ..delivery(qos, b"x")
+    }
+}
+
+#[test]
+fn an_acknowledgement_says_where_the_message_was_stored() {
+    let mut flow = Outflow::new(window(10), true);
+    let as_entry = |entry| StoredAs { entry, message: 0 };
+    flow.send(QoS::AtLeastOnce, || stored(QoS::AtLeastOnce, 7));
+    flow.send(QoS::ExactlyOnce, || stored(QoS::ExactlyOnce, 8));
+    flow.enqueue(stored(QoS::AtLeastOnce, 9), LIMITS);
+    let all: Vec<u64> = flow.stored().map(|stored| stored.entry).collect();
+    assert_eq!(all, [7, 8, 9]);
+    assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done(as_entry(7))));
+    assert_eq!(
+        flow.pubrec(id(2), false),
+        Ok(AckOutcome::Release(as_entry(8)))
+    );
+    assert_eq!(flow.pubcomp(id(2)), Ok(AckOutcome::Done(as_entry(8))));
+    assert_eq!(flow.stored().count(), 1);
+}
+
+#[test]
+fn what_was_in_flight_is_restored_with_its_identifiers_around_the_end_of_the_ring() {
+    let mut flow = Outflow::new(window(10), true);
+    let (one, two) = (QoS::AtLeastOnce, QoS::ExactlyOnce);
+    flow.restore_in_flight(vec![
+        (id(2), false, stored(one, 14)),
+        (id(65_533), false, stored(two, 10)),
+        (id(1), true, stored(two, 13)),
+        (id(65_535), false, stored(one, 12)),
+    ]);
+    flow.restore_queued(stored(one, 15));
+    let again = [
+        "65533 ExactlyOnce",
+        "65535 AtLeastOnce",
+        "1 release",
+        "2 AtLeastOnce",
+    ];
+    assert_eq!(resent(&mut flow), again);
+    // What was acknowledged in between is not expected any more.
+    assert_eq!(flow.puback(id(65_534)), Err(Unknown::Identifier));
+    assert!(flow.pubcomp(id(1)).is_ok());
+    let next = flow.next_queued().unwrap();
+    assert_eq!(next.stored.entry, 15);
+    assert_eq!(flow.send(one, || next.clone()), id(3));
+}
+
+#[test]
+fn a_single_identifier_and_none_are_restored() {
+    let mut flow = Outflow::new(window(10), true);
+    flow.restore_in_flight(Vec::new());
+    assert!(flow.is_open());
+    assert_eq!(send(&mut flow, QoS::AtLeastOnce), 1);
+    let mut flow = Outflow::new(window(10), true);
+    flow.restore_in_flight(vec![(id(700), false, stored(QoS::AtLeastOnce, 1))]);
+    assert_eq!(resent(&mut flow), ["700 AtLeastOnce"]);
+    assert!(flow.puback(id(700)).is_ok());
+    assert_eq!(send(&mut flow, QoS::AtLeastOnce), 701);
 }
