@@ -178,6 +178,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             retained_quota: Arc::clone(&retained_quota),
             peer_bytes_max: settings.engine.ring_bytes as usize,
             routes: reader,
+            journal: None,
             stats: shard_stats,
             now_ms: 0,
         };

@@ -5,11 +5,14 @@ use std::collections::VecDeque;
 use protocol::session::{AckOutcome, Unknown};
 use protocol::wire::encode;
 use protocol::wire::{Ack, Publish, QoS, ReasonCode, Version};
+use shard_store::Change;
 
-use super::Shard;
 use super::connection::{AckKind, Connection, PendingAck, Phase};
 use super::input::Flow;
+use super::journal::Journal;
 use super::publish::Routed;
+use super::transaction::{Later, Then, Touched, Waiting};
+use super::{NONE, Shard};
 
 impl Shard {
     /// Answers a PUBLISH that was routed: at once, or when the other shards that get it
@@ -39,15 +42,119 @@ impl Shard {
             session.inflow.hold(packet_id);
         }
         let kind = ack_kind(publish.qos);
-        self.queue_ack(
+        let mut ack = PendingAck {
+            waits: routed.waits,
+            ..PendingAck::at_once(packet_id, kind, reason)
+        };
+        if self.journal.is_some() {
+            self.wait_for_store(key, session, &mut ack, routed.touched);
+        }
+        let flow = self.queue_ack(key, ack);
+        if routed.touched.transaction != NONE {
+            self.answered(routed.touched.transaction);
+        }
+        flow
+    }
+
+    /// Makes an acknowledgement wait for what is stored of its message.
+    fn wait_for_store(&mut self, key: u32, session: u32, ack: &mut PendingAck, touched: Touched) {
+        let Touched {
+            mut stored,
+            transaction,
+            atomic,
+        } = touched;
+        if atomic {
+            if ack.reason.is_error() {
+                self.refuse_in(transaction);
+            }
+            ack.later += 1;
+            return;
+        }
+        let packet_id = ack.packet_id;
+        if ack.kind == AckKind::PubRec
+            && !ack.reason.is_error()
+            && let Some((journal, session)) = self.durable(session)
+        {
+            journal.push(Change::HoldPacketId { session, packet_id });
+            stored = true;
+        }
+        if transaction != NONE {
+            ack.later += 1;
+            let waiting = self.waiting(key, ack);
+            self.set_then(transaction, Then::Acknowledge(waiting));
+        }
+        if stored {
+            ack.commit = self.journal.as_ref().map_or(0, |journal| journal.last());
+        }
+    }
+
+    fn waiting(&self, key: u32, ack: &PendingAck) -> Waiting {
+        Waiting {
             key,
-            PendingAck {
-                packet_id,
-                kind,
-                reason,
-                waits: routed.waits,
-            },
-        )
+            serial: self.connections.get(key).map_or(0, |found| found.serial),
+            packet_id: ack.packet_id,
+            kind: ack.kind,
+        }
+    }
+
+    /// There is no room to store the message. A 5.0 client is told; a 3.x client cannot be,
+    /// and its connection is closed so that it sends the message again.
+    pub(super) fn refuse_unstored(&mut self, key: u32, publish: &Publish<'_>) -> Flow {
+        let v5 = self.connections.get(key).map(|found| found.version) == Some(Version::V5);
+        if v5 {
+            return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
+        }
+        self.stats.dropped.add(1);
+        self.close_silently(key);
+        Flow::Stop
+    }
+
+    /// Another shard has accepted a publish and is going to say when it is stored.
+    pub(super) fn stored_later(&mut self, from: u16, publish: u64) {
+        let Some(peer) = self.peers.get_mut(usize::from(from)) else {
+            return;
+        };
+        if peer.has_later(publish) {
+            return;
+        }
+        let Some((key, serial)) = peer.who_waits(publish) else {
+            return;
+        };
+        let connection = self.connections.get_mut(key);
+        let connection = connection.filter(|connection| connection.serial == serial);
+        let pending = connection.and_then(|connection| connection.pending.as_mut());
+        let mut acks = pending.into_iter().flat_map(|pending| pending.iter_mut());
+        let Some(ack) = acks.find(|ack| ack.waits.contains(&(from, publish))) else {
+            return;
+        };
+        ack.later += 1;
+        let waiting = Waiting {
+            key,
+            serial,
+            packet_id: ack.packet_id,
+            kind: ack.kind,
+        };
+        peer.wait_later(publish, Later::Ack(waiting));
+    }
+
+    /// What an acknowledgement waited for is stored.
+    pub(super) fn stored_elsewhere(&mut self, waiting: Waiting) {
+        let Waiting {
+            key,
+            serial,
+            packet_id,
+            kind,
+        } = waiting;
+        let connection = self.connections.get_mut(key);
+        let connection = connection.filter(|connection| connection.serial == serial);
+        let pending = connection.and_then(|connection| connection.pending.as_mut());
+        let mut acks = pending.into_iter().flat_map(|pending| pending.iter_mut());
+        if let Some(ack) =
+            acks.find(|ack| (ack.packet_id, ack.kind) == (packet_id, kind) && ack.later > 0)
+        {
+            ack.later -= 1;
+            self.release_acks(key, serial);
+        }
     }
 
     /// The message is not taken: a 5.0 client is told, a 3.x client cannot be, and gets the
@@ -85,7 +192,18 @@ impl Shard {
         }
         let reason = ReasonCode::SUCCESS;
         let kind = ack_kind(publish.qos);
-        self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
+        let mut ack = PendingAck::at_once(packet_id, kind, reason);
+        if !self.atomics.is_empty() {
+            // It may have come on an earlier connection and not be stored yet.
+            let session = self
+                .connections
+                .get(key)
+                .map_or(NONE, |found| found.session);
+            let number = self.sessions.get(session).map_or(0, |found| found.number);
+            let waiting = self.waiting(key, &ack);
+            ack.later = u16::from(self.attach_to_atomic(waiting, number));
+        }
+        self.queue_ack(key, ack)
     }
 
     /// Acknowledgements go out in the order of the PUBLISH packets [MQTT-4.6.0-2],
@@ -95,9 +213,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
-        if ack.waits.is_empty() && connection.pending_acks() == 0 {
+        if ack.waits.is_empty() && ack.later == 0 && connection.pending_acks() == 0 {
             self.outbox.mark(connection, key);
-            write_ack(connection, &ack);
+            give_ack(connection, key, self.journal.as_deref_mut(), &ack);
             return Flow::Continue;
         }
         let serial = connection.serial;
@@ -130,11 +248,11 @@ impl Shard {
                     .get(usize::from(peer))
                     .is_some_and(|peer| peer.accepted() < sent)
             });
-            if waits {
+            if waits || ack.later > 0 {
                 break;
             }
             self.outbox.mark(connection, key);
-            write_ack(connection, ack);
+            give_ack(connection, key, self.journal.as_deref_mut(), ack);
             pending.pop_front();
         }
         if !pending.is_empty() {
@@ -172,6 +290,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(connection.session) else {
             return Flow::Stop;
         };
+        let session_key = connection.session;
         let held = session.inflow.release(ack.packet_id);
         let reason = if held {
             ReasonCode::SUCCESS
@@ -179,7 +298,11 @@ impl Shard {
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
         let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
-        self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
+        let mut ack = PendingAck::at_once(packet_id, kind, reason);
+        if held && self.journal.is_some() && self.record_release(session_key, packet_id) {
+            ack.commit = self.journal.as_ref().map_or(0, |journal| journal.last());
+        }
+        self.queue_ack(key, ack)
     }
 
     #[inline]
@@ -199,14 +322,26 @@ impl Shard {
             return Flow::Stop;
         };
         match session.outflow.pubrec(ack.packet_id, ack.reason.is_error()) {
-            Ok(AckOutcome::Release(_)) => {
+            Ok(AckOutcome::Release(stored)) => {
                 self.outbox.mark(connection, key);
-                let output = &mut connection.output.bytes;
-                encode::pubrel(output, version, ack.packet_id, ReasonCode::SUCCESS);
+                let pubrel = |connection: &mut Connection| {
+                    let output = &mut connection.output.bytes;
+                    encode::pubrel(output, version, ack.packet_id, ReasonCode::SUCCESS);
+                };
+                if session.durable
+                    && let Some(journal) = &mut self.journal
+                {
+                    // After a crash it must not be sent again as PUBLISH [MQTT-4.3.3-6].
+                    journal.mark_sent(session.number, stored, ack.packet_id, true);
+                    connection.hold_output(journal, key, pubrel);
+                } else {
+                    pubrel(connection);
+                }
                 Flow::Continue
             }
-            Ok(AckOutcome::Done(_)) => {
+            Ok(AckOutcome::Done(stored)) => {
                 let session = connection.session;
+                self.drop_entry(session, stored);
                 self.send_queued(session);
                 Flow::Continue
             }
@@ -236,8 +371,12 @@ impl Shard {
             return Flow::Stop;
         };
         match apply(&mut session.outflow) {
-            Ok(_) => {
-                if session.outflow.has_waiting() {
+            Ok(outcome) => {
+                let waiting = session.outflow.has_waiting();
+                if let AckOutcome::Done(stored) = outcome {
+                    self.drop_entry(session_key, stored);
+                }
+                if waiting {
                     self.send_queued(session_key);
                 }
                 Flow::Continue
@@ -253,6 +392,23 @@ fn ack_kind(qos: QoS) -> AckKind {
     match qos {
         QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::PubAck,
         QoS::ExactlyOnce => AckKind::PubRec,
+    }
+}
+
+/// Writes an acknowledgement, to be sent when what it promises is on the disk, and behind
+/// those that wait for that.
+#[inline]
+fn give_ack(
+    connection: &mut Connection,
+    key: u32,
+    journal: Option<&mut Journal>,
+    ack: &PendingAck,
+) {
+    match journal {
+        Some(journal) if !journal.has_committed(ack.commit) || connection.holds_output() => {
+            connection.hold_output(journal, key, |connection| write_ack(connection, ack));
+        }
+        _ => write_ack(connection, ack),
     }
 }
 

@@ -46,6 +46,13 @@ impl Shard {
         if target != self.id {
             return self.hand_over(key, target, input);
         }
+        if self.store_is_full() && self.would_be_stored(&connect, client_id) {
+            let reason = match connect.version {
+                Version::V5 => ReasonCode::QUOTA_EXCEEDED,
+                Version::V31 | Version::V311 => ReasonCode::SERVER_UNAVAILABLE,
+            };
+            return self.refuse_connect(key, connect.version, reason);
+        }
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
         let connected = |session: &Session| session.connection == key;
@@ -54,6 +61,12 @@ impl Shard {
             self.announce_presence(session, true);
         }
         Flow::Continue
+    }
+
+    /// Whether a new session would have to be stored.
+    fn would_be_stored(&self, connect: &Connect<'_>, client_id: &str) -> bool {
+        let known = self.find_session(client_id).is_some() && !connect.clean_start;
+        connect.session_expiry.min(self.limits.session_expiry_max_s) > 0 && !known
     }
 
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
@@ -146,6 +159,7 @@ impl Shard {
     /// session was there before.
     fn attach(&mut self, key: u32, connect: &Connect<'_>, client_id: &str) -> (u32, bool) {
         let old = self.find_session(client_id);
+        let old_is_stored = old.is_some_and(|old| self.is_durable(old));
         if let Some(old) = old {
             self.take_over(old, connect.clean_start);
         }
@@ -168,6 +182,8 @@ impl Shard {
                 self.wheel.cancel(timer);
             }
         }
+        let ended_stored = old_is_stored && resumed.is_none();
+        self.record_connected(session_key, key, ended_stored);
         (session_key, resumed.is_some())
     }
 
@@ -202,6 +218,8 @@ impl Shard {
             timer: None,
             ends_ms: u64::MAX,
             dropped: 0,
+            number: 0,
+            durable: false,
         };
         let key = self.sessions.insert(session);
         let hash = self.seed.hash(client_id);
@@ -247,6 +265,7 @@ impl Shard {
             message: message.to_message(),
             delay_s: will.delay,
             expiry_s: will.properties.message_expiry(),
+            due_ms: u64::MAX,
         }))
     }
 

@@ -9,6 +9,7 @@ use protocol::wire::{PacketId, ReasonCode, Version};
 use crate::settings::Mqtt;
 use crate::wheel::TimerKey;
 
+use super::journal::{Journal, Waiter};
 use super::outbox::Output;
 
 /// Where a connection is in its life.
@@ -60,7 +61,14 @@ pub(crate) struct Connection {
         reason = "8 bytes instead of 32 in idle connections"
     )]
     pub(crate) pending: Option<Box<VecDeque<PendingAck>>>,
+    /// Output that waits for the disk. `None` while there is none.
+    stored_later: Option<Box<StoredLater>>,
+    /// Nothing is sent until this commit is on the disk: CONNACK is in the output.
+    pub(crate) held_until: u64,
 }
+
+/// Output that waits for commits, oldest first.
+type StoredLater = VecDeque<(u64, Output)>;
 
 impl Connection {
     pub(crate) fn new(serial: u32, now_ms: u64) -> Self {
@@ -81,6 +89,62 @@ impl Connection {
             timer: None,
             aliases: None,
             pending: None,
+            stored_later: None,
+            held_until: 0,
+        }
+    }
+
+    /// Whether output waits for the disk.
+    #[inline]
+    pub(crate) fn holds_output(&self) -> bool {
+        self.stored_later.is_some()
+    }
+
+    /// Drops the output that waits for the disk: the client is gone.
+    pub(crate) fn drop_held_output(&mut self) {
+        self.stored_later = None;
+    }
+
+    /// Lets `write` write output that is sent when everything up to now is on the disk.
+    pub(crate) fn hold_output(
+        &mut self,
+        journal: &mut Journal,
+        key: u32,
+        write: impl FnOnce(&mut Self),
+    ) {
+        let commit = journal.last();
+        if self.stored_later.is_none() && journal.has_committed(commit) {
+            return write(self);
+        }
+        let open = core::mem::take(&mut self.output);
+        write(self);
+        let written = core::mem::replace(&mut self.output, open);
+        let held = self.stored_later.get_or_insert_default();
+        if let Some((last, output)) = held.back_mut()
+            && *last == commit
+        {
+            output.append(written);
+            return;
+        }
+        held.push_back((commit, written));
+        let serial = self.serial;
+        journal.wait(Waiter::Output { key, serial });
+    }
+
+    /// Moves what does not wait any more to the output.
+    pub(crate) fn release_output(&mut self, journal: &Journal) {
+        let Some(held) = &mut self.stored_later else {
+            return;
+        };
+        while let Some((commit, _)) = held.front()
+            && journal.has_committed(*commit)
+        {
+            if let Some((_, output)) = held.pop_front() {
+                self.output.append(output);
+            }
+        }
+        if held.is_empty() {
+            self.stored_later = None;
         }
     }
 
@@ -145,6 +209,10 @@ pub(crate) struct PendingAck {
     pub(crate) reason: ReasonCode,
     /// Shards that have to accept, and up to which message of this shard.
     pub(crate) waits: Vec<(u16, u64)>,
+    /// Others that have to store it.
+    pub(crate) later: u16,
+    /// What of it is stored by this shard is so with this commit; 0 for nothing.
+    pub(crate) commit: u64,
 }
 
 impl PendingAck {
@@ -155,6 +223,8 @@ impl PendingAck {
             kind,
             reason,
             waits: Vec::new(),
+            later: 0,
+            commit: 0,
         }
     }
 }

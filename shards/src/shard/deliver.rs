@@ -31,7 +31,8 @@ impl Shard {
         }
         let mut frames = core::mem::take(&mut self.frames);
         frames.clear();
-        let mut outgoing = Outgoing::new(*message);
+        let many = plan.targets.len() + plan.groups.len() > 1;
+        let mut outgoing = Outgoing::for_many(*message, many);
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
                 continue;
@@ -47,6 +48,7 @@ impl Shard {
         for group in &plan.groups {
             self.deliver_to_group(*group, &mut frames, &mut outgoing);
         }
+        outgoing.end(self.journal.as_deref_mut());
         self.frames = frames;
     }
 
@@ -80,6 +82,10 @@ impl Shard {
             self.outbox.mark(connection, key);
             write(frames, connection, outgoing, &to, None, self.now_ms);
             self.stats.sent.add(1);
+            return;
+        }
+        if session.durable {
+            self.deliver_durable(frames, outgoing, to);
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
@@ -120,32 +126,60 @@ impl Shard {
             frames.clear();
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
+        let mut journal = self.journal.as_deref_mut().filter(|_| session.durable);
         while connection.output.len() < self.limits.max_output_bytes as usize {
             let Some(delivery) = session.outflow.next_queued() else {
                 break;
             };
             // An expired message is not sent any more [MQTT-3.3.2-5].
-            if delivery.message.expires_ms <= self.now_ms {
+            let expired = delivery.message.expires_ms <= self.now_ms;
+            let mut outgoing = Outgoing::of(&delivery.message);
+            let to = Receiver::of(session_key, &delivery);
+            if expired || too_large(outgoing.message(), &to, connection, self.now_ms) {
+                self.stats.dropped.add(u64::from(!expired));
+                if let Some(journal) = &mut journal {
+                    journal.drop_entry(session.number, delivery.stored);
+                }
                 continue;
             }
             frames.clear();
-            let mut outgoing = Outgoing::of(&delivery.message);
-            let to = Receiver {
-                session: session_key,
-                qos: delivery.qos,
-                retain: delivery.retain,
-                identifiers: delivery.identifiers.as_slice(),
-            };
-            if too_large(outgoing.message(), &to, connection, self.now_ms) {
-                self.stats.dropped.add(1);
-                continue;
-            }
             let id = (delivery.qos != QoS::AtMostOnce)
                 .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
+            let held = journal.as_mut().filter(|_| delivery.stored.is_stored());
+            if let (Some(journal), Some(id)) = (held, id) {
+                journal.mark_sent(session.number, delivery.stored, id, false);
+                if delivery.qos == QoS::ExactlyOnce {
+                    let now_ms = self.now_ms;
+                    connection.hold_output(journal, key, |connection| {
+                        write(
+                            &mut frames,
+                            connection,
+                            &mut outgoing,
+                            &to,
+                            Some(id),
+                            now_ms,
+                        );
+                    });
+                    self.stats.sent.add(1);
+                    continue;
+                }
+            }
             write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
             self.stats.sent.add(1);
         }
         self.frames = frames;
+    }
+}
+
+impl<'a> Receiver<'a> {
+    /// Whom a queued delivery is for.
+    pub(super) fn of(session: u32, delivery: &'a Delivery) -> Self {
+        Self {
+            session,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            identifiers: delivery.identifiers.as_slice(),
+        }
     }
 }
 
@@ -168,7 +202,7 @@ fn send(
 
 /// Appends the packet to the connection's output.
 #[inline]
-fn write(
+pub(super) fn write(
     frames: &mut Frames,
     connection: &mut Connection,
     outgoing: &mut Outgoing<'_>,
@@ -191,7 +225,7 @@ fn write(
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
 /// if it had been sent [MQTT-3.1.2-25].
 #[inline]
-fn too_large(
+pub(super) fn too_large(
     message: &MessageRef<'_>,
     to: &Receiver<'_>,
     connection: &Connection,
@@ -244,7 +278,7 @@ fn enqueue(
     queued
 }
 
-fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
+pub(super) fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
     Delivery {
         message: outgoing.keep(),
         identifiers: Identifiers::from(to.identifiers),

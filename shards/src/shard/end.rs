@@ -99,6 +99,7 @@ impl Shard {
         connection.tail = Vec::new();
         connection.aliases = None;
         connection.pending = None;
+        connection.drop_held_output();
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
         }
@@ -120,7 +121,12 @@ impl Shard {
             u32::MAX => u64::MAX,
             seconds => self.now_ms + u64::from(seconds) * 1000,
         };
+        let now_ms = self.now_ms;
+        if let Some(will) = &mut session.will {
+            will.due_ms = now_ms + u64::from(will.delay_s) * 1000;
+        }
         self.announce_presence(session_key, false);
+        self.record_session(session_key);
         self.watch_absence(session_key);
     }
 
@@ -129,13 +135,12 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
-        let will_delay_s = session.will.as_ref().map(|will| will.delay_s);
-        if will_delay_s == Some(0) {
-            self.publish_will(session_key);
+        let will_due = session.will.as_ref().map(|will| will.due_ms);
+        if will_due.is_some_and(|due| due <= self.now_ms) {
+            self.publish_will(session_key, false);
             self.watch_absence(session_key);
             return;
         }
-        let will_due = will_delay_s.map(|seconds| self.now_ms + u64::from(seconds) * 1000);
         let due = will_due.unwrap_or(u64::MAX).min(session.ends_ms);
         if due == u64::MAX {
             return;
@@ -150,13 +155,19 @@ impl Shard {
         }
     }
 
-    /// Publishes the will of a session, if it has one, exactly once.
-    pub(super) fn publish_will(&mut self, session_key: u32) {
+    /// Publishes the will of a session, if it has one, exactly once: that it is gone, and with
+    /// it perhaps the session, is stored in the same commit as the messages it leads to. Says
+    /// whether there was one.
+    pub(super) fn publish_will(&mut self, session_key: u32, ends: bool) -> bool {
         let Some(session) = self.sessions.get_mut(session_key) else {
-            return;
+            return false;
         };
         let Some(will) = session.will.take() else {
-            return;
+            return false;
+        };
+        let last = match self.journal {
+            Some(_) => self.without_will(session_key, ends),
+            None => Vec::new(),
         };
         let Will {
             message, expiry_s, ..
@@ -167,17 +178,21 @@ impl Shard {
             ..Message::by_ref(&message)
         };
         if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
-            self.route(topic, &message);
+            self.route_with(topic, &message, last);
         }
+        true
     }
 
     /// Ends a session: its will is published, its subscriptions and messages go.
     pub(super) fn end_session(&mut self, session_key: u32) {
-        self.publish_will(session_key);
+        let had_will = self.publish_will(session_key, true);
         self.drop_subscriptions(session_key);
         let Some(session) = self.sessions.remove(session_key) else {
             return;
         };
+        if self.journal.is_some() {
+            self.drop_stored_session(&session, had_will);
+        }
         if let Some(timer) = session.timer {
             self.wheel.cancel(timer);
         }

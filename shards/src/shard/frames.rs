@@ -5,13 +5,19 @@ use std::sync::Arc;
 use protocol::message::{Message as Kept, MessageRef};
 use protocol::wire::encode::{self, Message};
 use protocol::wire::{PacketId, QoS, Version};
+use shard_store::Change;
 
+use super::journal::Journal;
 use super::outbox::{Output, SHARED_BYTES_MIN};
 
 /// A message and, once one receiver has to keep it, the copy that all of them share.
 pub(crate) struct Outgoing<'a> {
     message: MessageRef<'a>,
     kept: Option<Arc<Kept>>,
+    /// Several sessions may store it: they share one copy.
+    many: bool,
+    /// The number of that copy, when there is one.
+    stored: u64,
 }
 
 impl<'a> Outgoing<'a> {
@@ -19,6 +25,16 @@ impl<'a> Outgoing<'a> {
         Self {
             message,
             kept: None,
+            many: false,
+            stored: 0,
+        }
+    }
+
+    /// A message for several sessions.
+    pub(crate) fn for_many(message: MessageRef<'a>, many: bool) -> Self {
+        Self {
+            many,
+            ..Self::new(message)
         }
     }
 
@@ -26,6 +42,30 @@ impl<'a> Outgoing<'a> {
         Self {
             message: Kept::by_ref(kept),
             kept: Some(Arc::clone(kept)),
+            many: false,
+            stored: 0,
+        }
+    }
+
+    /// The number under which the message is stored on its own, or 0 when each entry has it.
+    /// It counts as referred to until [`Outgoing::end`].
+    pub(crate) fn stored_as(&mut self, journal: &mut Journal, changes: &mut Vec<Change>) -> u64 {
+        if self.many && self.stored == 0 {
+            let message = self.keep();
+            let (number, put) = journal.put_message(&message);
+            journal.count_shared(number);
+            changes.push(put);
+            self.stored = number;
+        }
+        self.stored
+    }
+
+    /// The message has gone to all its receivers.
+    pub(crate) fn end(&self, journal: Option<&mut Journal>) {
+        if self.stored != 0
+            && let Some(journal) = journal
+        {
+            journal.drop_reference(self.stored);
         }
     }
 

@@ -4,7 +4,6 @@ use protocol::wire::{self, DecodeError, Packet, ReasonCode, Split, Version};
 
 use super::Shard;
 use super::connection::Phase;
-use super::peers::Peer;
 
 /// Input that a paused connection may hold before the engine stops reading it.
 pub(crate) const PAUSED_INPUT_MAX: usize = 64 << 10;
@@ -129,10 +128,11 @@ impl Shard {
     /// so that a client's packets take effect in the order it sent them.
     #[inline]
     fn must_wait(&mut self, key: u32, first: u8) -> bool {
+        let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
+        let full = publish && self.is_congested();
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
-        let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
         let unread = connection.output.len() >= self.limits.max_output_bytes as usize;
         let held_subacks_max = if first >> 4 == SUBSCRIBE {
             HELD_SUBACKS_MAX
@@ -140,7 +140,6 @@ impl Shard {
             1
         };
         let unsubscribed = connection.held_subacks >= held_subacks_max;
-        let full = publish && self.peers.iter().any(Peer::is_full);
         let waits = (unread || unsubscribed || full) && !connection.ended;
         if waits {
             connection.paused = true;

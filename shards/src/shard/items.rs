@@ -5,8 +5,10 @@ use std::sync::Arc;
 use protocol::message::{Message, MessageRef};
 use protocol::subscriptions::GroupId;
 use protocol::wire::{QoS, SubscriptionOptions};
+use shard_store::Change;
 
 use super::held::SharedName;
+use super::transaction::Token;
 
 /// What one shard has for another at the end of a turn. Travels through the ring as a
 /// whole; the order within it is the order in which things happened.
@@ -31,7 +33,15 @@ pub(crate) enum Item {
     /// All publishes up to this one, in the order they were sent, are with the sessions
     /// that get them.
     Accepted { publishes: u64 },
-    /// The retained messages are at their limit: this publish was not retained. Comes before
+    /// This publish is accepted and not stored yet: `Staged` follows. Comes before the
+    /// `Accepted` that covers it.
+    StoredLater { publish: u64 },
+    /// What was given is stored; or, if it is to be stored together with other shards', this is
+    /// what is to be stored.
+    Staged { token: Token, changes: Vec<Change> },
+    /// What was given, and what there was to be stored for it, is on the disk.
+    Committed { token: Token },
+    /// The store or the retained messages are full: this publish was not taken. Comes before
     /// the `Accepted` that covers it.
     Refused { publish: u64 },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
@@ -120,6 +130,11 @@ pub(crate) struct SharedDelivery {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) identifier: u32,
+    /// What the member's shard is to answer with when it has stored the message, if the
+    /// publisher waits for that.
+    pub(crate) token: Option<Token>,
+    /// The message is stored together with others.
+    pub(crate) atomic: bool,
 }
 
 /// A message copied into [`Batch::bytes`].
@@ -133,11 +148,13 @@ pub(crate) struct Packed {
     retain: bool,
     expires_ms: u64,
     publisher: u64,
+    /// To be stored by the publisher's shard.
+    pub(crate) atomic: bool,
 }
 
 impl Batch {
     /// Copies a message to the end of the batch.
-    pub(crate) fn publish(&mut self, message: &MessageRef<'_>) {
+    pub(crate) fn publish(&mut self, message: &MessageRef<'_>, atomic: bool) {
         let packed = Packed {
             start: self.bytes.len() as u32,
             topic_len: message.topic.len() as u16,
@@ -147,6 +164,7 @@ impl Batch {
             retain: message.retain,
             expires_ms: message.expires_ms,
             publisher: message.publisher,
+            atomic,
         };
         self.bytes.extend_from_slice(message.topic.as_bytes());
         self.bytes.extend_from_slice(message.properties);

@@ -23,11 +23,13 @@ mod acks;
 mod connect;
 mod connection;
 mod deliver;
+mod durable;
 mod end;
 mod frames;
 mod held;
 mod input;
 mod items;
+mod journal;
 mod outbox;
 mod peers;
 mod plan;
@@ -41,8 +43,9 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transaction;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -59,6 +62,7 @@ use crate::wheel::TimerWheel;
 use connection::{Connection, Phase};
 use frames::Frames;
 pub(crate) use items::Batch;
+pub(crate) use journal::Journal;
 use outbox::Outbox;
 pub(crate) use outbox::Output;
 use peers::Peer;
@@ -69,6 +73,7 @@ use session::Session;
 pub use stats::{Counter, Stats};
 use subscribe::Ticket;
 use timers::Timer;
+use transaction::{Token, Touched, Transaction};
 
 /// No session, no connection.
 const NONE: u32 = u32::MAX;
@@ -127,6 +132,16 @@ pub(crate) struct Shard {
     /// Replays that only wait for their turn.
     unfinished_replays: VecDeque<u32>,
 
+    // What is stored. `None`, and all of it empty, when nothing is.
+    journal: Option<Box<Journal>>,
+    /// What the message that is being routed has led to in the store.
+    touched: Touched,
+    transactions: Slots<Transaction>,
+    /// The atomic transactions of this shard, in order.
+    atomics: VecDeque<u32>,
+    /// What this shard keeps for transactions of others.
+    staged: HashMap<(u16, Token), u32>,
+
     stats: Arc<Stats>,
 }
 
@@ -144,6 +159,8 @@ pub(crate) struct ShardSetup {
     pub(crate) peer_bytes_max: usize,
     /// The route index; `None` when this shard is the only destination there is.
     pub(crate) routes: Option<RouteReader>,
+    /// `None` when nothing is stored.
+    pub(crate) journal: Option<Box<Journal>>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) now_ms: u64,
 }
@@ -215,6 +232,11 @@ impl Shard {
             paused: Vec::new(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
+            journal: setup.journal,
+            touched: Touched::default(),
+            transactions: Slots::new(),
+            atomics: VecDeque::new(),
+            staged: HashMap::new(),
             stats: setup.stats,
         }
     }
@@ -264,6 +286,14 @@ impl Shard {
     pub(crate) fn flush(&mut self, key: u32) -> Option<Flush<'_>> {
         let connection = self.connections.get_mut(key)?;
         connection.dirty = false;
+        if connection.held_until > 0 {
+            // CONNACK is in the output, and what it says is not on the disk yet.
+            let journal = self.journal.as_ref();
+            if journal.is_some_and(|j| !j.has_committed(connection.held_until)) {
+                return None;
+            }
+            connection.held_until = 0;
+        }
         let close = matches!(connection.phase, Phase::Closing);
         Some(Flush {
             output: &mut connection.output,
@@ -320,6 +350,7 @@ impl Shard {
         let due = |deadline| deadline <= self.now_ms;
         self.wheel.next_deadline().is_some_and(due)
             || self.may_resume()
+            || self.journal.as_ref().is_some_and(|j| j.has_done())
             || !self.unfinished_replays.is_empty()
     }
 

@@ -62,6 +62,23 @@ impl Output {
         shared.payloads.push((self.bytes.len(), message));
     }
 
+    /// Appends other output.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        if self.is_empty() && other.bytes.capacity() >= self.bytes.capacity() {
+            *self = other;
+            return;
+        }
+        if let Some(shared) = other.shared.take() {
+            let own = self.shared.get_or_insert_default();
+            let from = self.bytes.len();
+            own.bytes += shared.bytes;
+            let payloads = shared.payloads.into_iter();
+            own.payloads
+                .extend(payloads.map(|(at, message)| (from + at, message)));
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+    }
+
     /// What to send, in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let payloads = self
@@ -150,6 +167,17 @@ mod tests {
         let parts: Vec<&[u8]> = output.parts().collect();
         assert_eq!(parts.concat(), b"first own secondthird end");
         assert_eq!(output.len(), parts.concat().len());
+        let mut all = Output::default();
+        all.bytes.extend_from_slice(b"before ");
+        all.append(core::mem::take(&mut output));
+        let parts: Vec<&[u8]> = all.parts().collect();
+        assert_eq!(parts.concat(), b"before first own secondthird end");
+        assert_eq!(all.len(), parts.concat().len());
+        output.append(all);
+        assert_eq!(
+            output.parts().collect::<Vec<_>>().concat().len(),
+            output.len()
+        );
         output.clear();
         assert!(output.is_empty() && output.is_plain());
         assert_eq!(output.parts().map(<[u8]>::len).sum::<usize>(), 0);

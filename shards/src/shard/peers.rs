@@ -1,12 +1,13 @@
 //! The other shards of this node.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
 use protocol::wire::QoS;
 
-use super::items::{ArrivedConnection, Batch, Item, SessionRef, SharedDelivery};
+use super::items::{ArrivedConnection, Batch, Item, Packed, SessionRef, SharedDelivery};
+use super::transaction::{Later, Then, Token};
 use super::{Handover, NONE, Shard};
 
 /// Emptied batches kept to be filled again.
@@ -36,6 +37,8 @@ pub(crate) struct Peer {
     accepted: u64,
     /// Connections that wait for an acceptance: up to which publish, key and serial.
     waits: VecDeque<(u64, u32, u32)>,
+    /// Who waits until it has stored a publish.
+    later: HashMap<u64, Later>,
     /// Publishes that came from it so far.
     arrived: u64,
 }
@@ -50,6 +53,7 @@ impl Peer {
             sent: 0,
             accepted: 0,
             waits: VecDeque::new(),
+            later: HashMap::new(),
             arrived: 0,
         }
     }
@@ -70,8 +74,8 @@ impl Peer {
     }
 
     /// Adds a message; returns its number, counted from 1.
-    pub(super) fn publish(&mut self, message: &MessageRef<'_>) -> u64 {
-        self.batch.publish(message);
+    pub(super) fn publish(&mut self, message: &MessageRef<'_>, atomic: bool) -> u64 {
+        self.batch.publish(message, atomic);
         self.batch.wants_answer |= message.qos != QoS::AtMostOnce;
         self.sent += 1;
         self.sent
@@ -97,6 +101,28 @@ impl Peer {
     pub(super) fn bounce(&mut self, delivery: SharedDelivery) {
         self.batch.kept_bytes += delivery.message.size();
         self.batch.items.push(Item::Bounced(delivery));
+    }
+
+    /// Somebody waits until publish number `sent` is stored.
+    pub(super) fn wait_later(&mut self, sent: u64, who: Later) {
+        self.later.insert(sent, who);
+    }
+
+    /// Who waited until a publish is stored.
+    pub(super) fn forget_later(&mut self, sent: u64) -> Option<Later> {
+        self.later.remove(&sent)
+    }
+
+    /// Whether somebody waits until a publish is stored.
+    pub(super) fn has_later(&self, sent: u64) -> bool {
+        self.later.contains_key(&sent)
+    }
+
+    /// The connection that waits until publish number `sent` is accepted, and its serial.
+    pub(super) fn who_waits(&self, sent: u64) -> Option<(u32, u32)> {
+        let index = self.waits.partition_point(|(other, ..)| *other < sent);
+        let &(found, key, serial) = self.waits.get(index)?;
+        (found == sent).then_some((key, serial))
     }
 
     /// A connection waits until publish number `sent` is accepted.
@@ -181,19 +207,11 @@ impl Shard {
     ) {
         match item {
             Item::Connection(connection) => adopt(connection),
-            Item::Publish(packed) => {
-                self.count_arrived(from);
-                if let Some(message) = packed.message(bytes) {
-                    self.route_arrived(&message);
-                }
-            }
-            Item::Retain(message) => {
-                self.count_arrived(from);
-                if !self.store_retained(message) {
-                    self.stats.dropped.add(1);
-                    self.refuse_arrived(from);
-                }
-            }
+            Item::Publish(packed) => self.publish_arrived(from, &packed, bytes),
+            Item::Retain(message) => self.retain_arrived(from, message),
+            Item::StoredLater { publish } => self.stored_later(from, publish),
+            Item::Staged { token, changes } => self.staged_by(from, token, changes),
+            Item::Committed { token } => self.committed_by(from, token),
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
             Item::Refused { publish } => self.refused_by(from, publish),
             Item::Deliver { to, delivery } => self.deliver_to_member(from, to, delivery),
@@ -232,13 +250,40 @@ impl Shard {
         }
     }
 
-    fn count_arrived(&mut self, from: u16) {
-        if let Some(peer) = self.peers.get_mut(usize::from(from)) {
-            peer.arrived += 1;
+    fn publish_arrived(&mut self, from: u16, packed: &Packed, bytes: &[u8]) {
+        let publish = self.count_arrived(from);
+        if packed.atomic {
+            let token = Token::Publish(publish);
+            self.begin_atomic(Then::Answer { shard: from, token }, Vec::new());
+        }
+        if let Some(message) = packed.message(bytes)
+            && !self.route_arrived(&message)
+        {
+            self.stats.dropped.add(1);
+            self.refuse_arrived(from);
+        }
+        self.settle_arrived(from, publish);
+    }
+
+    fn retain_arrived(&mut self, from: u16, message: Arc<Message>) {
+        let publish = self.count_arrived(from);
+        if self.store_retained(message) {
+            self.settle_arrived(from, publish);
+        } else {
+            self.stats.dropped.add(1);
+            self.refuse_arrived(from);
         }
     }
 
-    /// Tells another shard that its last publish was not retained.
+    fn count_arrived(&mut self, from: u16) -> u64 {
+        let peer = self.peers.get_mut(usize::from(from));
+        peer.map_or(0, |peer| {
+            peer.arrived += 1;
+            peer.arrived
+        })
+    }
+
+    /// Tells another shard that its last publish was not taken.
     fn refuse_arrived(&mut self, from: u16) {
         if let Some(peer) = self.peers.get_mut(usize::from(from)) {
             let publish = peer.arrived;
@@ -247,11 +292,14 @@ impl Shard {
     }
 
     fn refused_by(&mut self, from: u16, publish: u64) {
-        let Some(peer) = self.peers.get(usize::from(from)) else {
+        let Some(peer) = self.peers.get_mut(usize::from(from)) else {
             return;
         };
-        let waiting = peer.waits.iter().find(|(sent, ..)| *sent == publish);
-        if let Some(&(_, key, serial)) = waiting {
+        let waiting = peer.who_waits(publish);
+        if let Some(Later::Transaction(transaction)) = peer.forget_later(publish) {
+            self.refused_in(transaction);
+        }
+        if let Some((key, serial)) = waiting {
             self.refuse_pending(key, serial, (from, publish));
         }
     }
@@ -274,12 +322,18 @@ impl Shard {
         }
     }
 
+    /// Whether publishers have to wait: too much is under way to another shard or the store.
+    #[inline]
+    pub(super) fn is_congested(&self) -> bool {
+        self.peers.iter().any(Peer::is_full) || self.store_is_behind()
+    }
+
     /// Goes on with paused connections when there is room again.
     pub(super) fn resume_paused(&mut self) {
         if self.paused.is_empty() {
             return;
         }
-        let full = self.peers.iter().any(Peer::is_full);
+        let full = self.is_congested();
         for key in core::mem::take(&mut self.paused) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
@@ -295,7 +349,7 @@ impl Shard {
 
     /// Whether a connection is paused because too much is under way to another shard.
     pub(crate) fn waits_for_rings(&self) -> bool {
-        !self.paused.is_empty() && self.peers.iter().any(Peer::is_full)
+        !self.paused.is_empty() && self.is_congested()
     }
 
     /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch
@@ -305,8 +359,6 @@ impl Shard {
             let connection = self.connections.get(*key);
             connection.is_some_and(|connection| connection.waits(&self.limits))
         };
-        !self.paused.is_empty()
-            && !self.peers.iter().any(Peer::is_full)
-            && !self.paused.iter().all(waits)
+        !self.paused.is_empty() && !self.is_congested() && !self.paused.iter().all(waits)
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Generations {
 /// Where a message of one topic goes.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    topic: Box<str>,
+    pub(crate) topic: Box<str>,
     tables: Generations,
     /// Sessions of this shard.
     pub(crate) targets: Vec<Target>,

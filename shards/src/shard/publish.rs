@@ -5,12 +5,15 @@ use std::rc::Rc;
 use protocol::message::MessageRef;
 use protocol::topic::TopicName;
 use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Version};
+use shard_store::Change;
 
 use shard_sync::RouteReader;
 
-use super::connection::Aliases;
+use super::connection::{AckKind, Aliases};
 use super::input::Flow;
 use super::plan::{Generations, Plan};
+use super::session::Session;
+use super::transaction::{Later, Then, Touched, Waiting};
 use super::{NONE, Shard};
 
 /// What became of a message.
@@ -22,6 +25,8 @@ pub(super) struct Routed {
     pub(super) retain_refused: bool,
     /// Shards that have to accept it, and up to which of the publishes sent to them.
     pub(super) waits: Vec<(u16, u64)>,
+    /// What it has led to in the store.
+    pub(super) touched: Touched,
 }
 
 impl Shard {
@@ -78,8 +83,51 @@ impl Shard {
             expires_ms: self.expiry_deadline(publish.properties.message_expiry()),
             publisher: self.publisher(session),
         };
+        if publish.qos != QoS::AtMostOnce && self.store_is_full() && self.stores(&plan, &message) {
+            return self.refuse_unstored(key, publish);
+        }
+        if publish.qos == QoS::ExactlyOnce {
+            self.begin_exactly_once(key, session, publish, &plan);
+        }
         let routed = self.follow(&plan, &message);
         self.acknowledge(key, session, publish, routed)
+    }
+
+    /// Makes a QoS 2 message of a stored session part of the commit that has its packet
+    /// identifier, also where other shards store it.
+    fn begin_exactly_once(
+        &mut self,
+        key: u32,
+        session_key: u32,
+        publish: &Publish<'_>,
+        plan: &Plan,
+    ) {
+        let alone = plan.peers.is_empty() && plan.groups.is_empty();
+        let retained_here = !publish.retain || self.shard_of(&plan.topic) == self.id;
+        if alone && retained_here {
+            return;
+        }
+        let Some((_, session)) = self.durable(session_key) else {
+            return;
+        };
+        let Some(packet_id) = publish.packet_id else {
+            return;
+        };
+        let serial = self.connections.get(key).map_or(0, |found| found.serial);
+        let then = Then::Acknowledge(Waiting {
+            key,
+            serial,
+            packet_id,
+            kind: AckKind::PubRec,
+        });
+        self.begin_atomic(then, vec![Change::HoldPacketId { session, packet_id }]);
+    }
+
+    /// Whether a message is to be stored on this shard, or retained.
+    fn stores(&self, plan: &Plan, message: &MessageRef<'_>) -> bool {
+        let durable = |key| self.sessions.get(key).is_some_and(|s: &Session| s.durable);
+        let retained = message.retain && !message.payload.is_empty();
+        retained || plan.targets.iter().any(|target| durable(target.session))
     }
 
     /// The moment at which a message with this Message Expiry Interval expires.
@@ -95,7 +143,23 @@ impl Shard {
     /// Brings a message that is not a client's PUBLISH, a will, to all who get it.
     pub(super) fn route(&mut self, topic: TopicName<'_>, message: &MessageRef<'_>) {
         let plan = self.plan(topic);
-        self.follow(&plan, message);
+        let Routed { touched, .. } = self.follow(&plan, message);
+        if touched.transaction != NONE {
+            self.answered(touched.transaction);
+        }
+    }
+
+    /// Like [`Shard::route`]; `last` is stored in the same commit as the message.
+    pub(super) fn route_with(
+        &mut self,
+        topic: TopicName<'_>,
+        message: &MessageRef<'_>,
+        last: Vec<Change>,
+    ) {
+        if !last.is_empty() {
+            self.begin_atomic(Then::Nothing, last);
+        }
+        self.route(topic, message);
     }
 
     /// Retains a message if it asks for that, and brings it to all sessions that subscribe
@@ -112,15 +176,23 @@ impl Shard {
             self.send_publish(peer, message, &mut routed.waits);
         }
         self.deliver_plan(plan, message);
+        routed.touched = core::mem::take(&mut self.touched);
         routed
     }
 
-    /// A message that another shard has routed here.
-    pub(super) fn route_arrived(&mut self, message: &MessageRef<'_>) {
-        if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
-            let plan = self.plan(topic);
-            self.deliver_plan(&plan, message);
+    /// A message that another shard has routed here. False if there is no room for it in the
+    /// store.
+    pub(super) fn route_arrived(&mut self, message: &MessageRef<'_>) -> bool {
+        let Ok(topic) = TopicName::parse(message.topic, u16::MAX) else {
+            return true;
+        };
+        let plan = self.plan(topic);
+        let acknowledged = message.qos != QoS::AtMostOnce;
+        if acknowledged && self.store_is_full() && self.stores(&plan, message) {
+            return false;
         }
+        self.deliver_plan(&plan, message);
+        true
     }
 
     fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
@@ -161,7 +233,16 @@ impl Shard {
             self.stats.dropped.add(1);
             return;
         }
-        let sent = target.publish(message);
+        let Touched {
+            transaction,
+            atomic,
+            ..
+        } = self.touched;
+        let sent = target.publish(message, atomic);
+        if atomic {
+            target.wait_later(sent, Later::Transaction(transaction));
+            self.expect_answer();
+        }
         if message.qos != QoS::AtMostOnce {
             waits.push((peer, sent));
         }
@@ -182,6 +263,11 @@ impl Shard {
             }
             let sent = peer.retain(message.to_message());
             if message.qos != QoS::AtMostOnce {
+                if self.touched.atomic {
+                    let later = Later::Transaction(self.touched.transaction);
+                    peer.wait_later(sent, later);
+                    self.expect_answer();
+                }
                 routed.waits.push((owner, sent));
             }
         }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use protocol::message::Message;
 use protocol::topic::{Filter, TopicName};
 use protocol::wire::{QoS, ReasonCode};
+use shard_store::Change;
 
 use super::deliver::Receiver;
 use super::items::{Item, ReplayCursor, SessionRef};
 use super::subscribe::ReplayStart;
+use super::transaction::Touched;
 use super::{NONE, Shard};
 
 /// Retained messages looked up at a time.
@@ -67,14 +69,35 @@ impl Shard {
         };
         if message.payload().is_empty() {
             self.forget_retained(topic);
+            let topic = topic.as_str().into();
+            self.record_retained(message.qos, Change::Forget { topic });
             return true;
+        }
+        if self.store_is_full() {
+            return false;
         }
         let old = self.retained.get(topic).map(|old| old.size());
         let has_room = self.retained_quota.take(message.size(), old, &self.limits);
         if has_room {
             self.retained.insert(topic, Arc::clone(&message));
+            self.record_retained(message.qos, Change::Retain { message });
         }
         has_room
+    }
+
+    /// Stores a change of a retained message. QoS 0 waits for nothing.
+    fn record_retained(&mut self, qos: QoS, change: Change) {
+        if self.journal.is_none() {
+            return;
+        }
+        if self.touched.atomic {
+            self.stage_change(change);
+            return;
+        }
+        self.touched.stored |= qos != QoS::AtMostOnce;
+        if let Some(journal) = &mut self.journal {
+            journal.push(change);
+        }
     }
 
     fn forget_retained(&mut self, topic: TopicName<'_>) {
@@ -219,6 +242,7 @@ impl Shard {
         };
         if message.expires_ms > self.now_ms {
             self.deliver_kept(&message, receiver);
+            self.touched = Touched::default();
         }
         true
     }
@@ -325,6 +349,8 @@ impl Shard {
         for message in expired {
             if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
                 self.forget_retained(topic);
+                let topic = topic.as_str().into();
+                self.record_retained(QoS::AtMostOnce, Change::Forget { topic });
             }
         }
         (found, next)

@@ -33,6 +33,10 @@ pub(crate) struct Session {
     pub(crate) ends_ms: u64,
     /// Messages dropped because a queue was full.
     pub(crate) dropped: u64,
+    /// The number it is stored under; 0 when nothing of it is.
+    pub(crate) number: u64,
+    /// Its messages are stored too: it outlives its connection and the process.
+    pub(crate) durable: bool,
 }
 
 /// A will and its delay.
@@ -43,4 +47,7 @@ pub(crate) struct Will {
     pub(crate) delay_s: u32,
     /// Message Expiry Interval in seconds: it runs from when the will is published.
     pub(crate) expiry_s: Option<u32>,
+    /// When it is to be published, in milliseconds of the shard's clock, while the client is
+    /// away.
+    pub(crate) due_ms: u64,
 }

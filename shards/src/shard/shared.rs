@@ -13,7 +13,9 @@ use super::deliver::Receiver;
 use super::frames::{Frames, Outgoing};
 use super::held::SharedName;
 use super::items::{Item, Member, SessionRef, SharedDelivery};
+use super::journal::Waiter;
 use super::peers::RouteChange;
+use super::transaction::{Then, Token, Touched};
 use super::{NONE, Shard};
 
 impl Shard {
@@ -181,7 +183,7 @@ impl Shard {
             session: member.session,
             serial: member.serial,
         };
-        let Some(peer) = self.peers.get_mut(usize::from(member.shard)) else {
+        let Some(peer) = self.peers.get(usize::from(member.shard)) else {
             return;
         };
         if qos == QoS::AtMostOnce && peer.is_full() {
@@ -189,7 +191,11 @@ impl Shard {
             return;
         }
         let message = outgoing.keep();
+        let waits = qos != QoS::AtMostOnce && self.journal.is_some();
+        let token = (waits || self.touched.atomic).then(|| self.expect_member());
         let delivery = SharedDelivery {
+            token,
+            atomic: self.touched.atomic,
             group,
             group_serial: self.subscriptions.group_serial(group).unwrap_or(0),
             is_last_resort: !member.online,
@@ -198,7 +204,9 @@ impl Shard {
             retain,
             identifier: member.identifier,
         };
-        peer.deliver(to, delivery);
+        if let Some(peer) = self.peers.get_mut(usize::from(member.shard)) {
+            peer.deliver(to, delivery);
+        }
     }
 
     /// A message from the owner of a group for a session of this shard. If the client went
@@ -215,6 +223,9 @@ impl Shard {
             }
             return;
         }
+        if let Some(token) = given.token.filter(|_| given.atomic) {
+            self.begin_atomic(Then::Answer { shard: from, token }, Vec::new());
+        }
         let delivery = &given;
         let identifiers = [delivery.identifier];
         let receiver = Receiver {
@@ -228,15 +239,45 @@ impl Shard {
             },
         };
         self.deliver_kept(&delivery.message, receiver);
+        let touched = core::mem::take(&mut self.touched);
+        if touched.atomic {
+            self.answered(touched.transaction);
+        } else if let Some(token) = given.token {
+            if touched.stored {
+                let shard = from;
+                self.wait_for_commit(Waiter::Group { shard, token });
+            } else {
+                self.answer_stored(from, token);
+            }
+        }
     }
 
     /// Gives a message that came back to another member of its group, if there is one.
     pub(super) fn deliver_again(&mut self, delivery: &SharedDelivery) {
         let group = delivery.group;
-        if self.subscriptions.group_serial(group) != Some(delivery.group_serial) {
+        let transaction = match delivery.token {
+            Some(Token::Member { transaction, .. }) => transaction,
+            _ => NONE,
+        };
+        self.touched = Touched {
+            stored: false,
+            transaction,
+            atomic: delivery.atomic,
+        };
+        if self.subscriptions.group_serial(group) == Some(delivery.group_serial) {
+            self.deliver_in_group(delivery);
+        } else {
             self.stats.dropped.add(1);
-            return;
         }
+        let touched = core::mem::take(&mut self.touched);
+        if !touched.atomic {
+            self.wait_in_transaction(touched.transaction, touched.stored);
+        }
+        self.answered(touched.transaction);
+    }
+
+    fn deliver_in_group(&mut self, delivery: &SharedDelivery) {
+        let group = delivery.group;
         let mut frames = core::mem::take(&mut self.frames);
         frames.clear();
         self.deliver_to_group(group, &mut frames, &mut Outgoing::of(&delivery.message));

@@ -89,7 +89,6 @@ impl Shard {
         if session.ends_ms <= self.now_ms {
             self.end_session(key);
         } else {
-            self.publish_will(key);
             self.watch_absence(key);
         }
     }

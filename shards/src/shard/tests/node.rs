@@ -81,6 +81,7 @@ impl Node {
                 retained_quota: Arc::clone(&retained_quota),
                 peer_bytes_max: setup.peer_bytes_max,
                 routes: (count > 1).then(|| reader.clone()),
+                journal: None,
                 stats: Arc::new(Stats::default()),
                 now_ms: 0,
             })

@@ -1,0 +1,336 @@
+//! What a session with an expiry promises: its messages and its state are on the disk before
+//! anybody is told that they are safe.
+
+use protocol::session::{Delivery, QueueLimits, StoredAs};
+use protocol::wire::{PacketId, QoS};
+use shard_store::{Change, Commit, SessionNumber, SessionRecord, Will as StoredWill};
+
+use super::deliver::{self, Receiver};
+use super::frames::{Frames, Outgoing};
+use super::journal::{Waiter, put_entry};
+use super::session::Session;
+use super::{NONE, Shard};
+
+impl Shard {
+    /// What this turn has changed and is to be stored.
+    pub(crate) fn take_commit(&mut self) -> Option<Box<Commit>> {
+        self.journal.as_mut()?.take()
+    }
+
+    /// The store's progress: everything up to `commit` is on the disk. `behind`: more is under
+    /// way than there should be. `full`: there is no room for more messages.
+    pub(crate) fn committed(&mut self, commit: u64, behind: bool, full: bool) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        journal.set_state(behind, full);
+        journal.set_committed(commit);
+        while let Some(waiter) = self.journal.as_mut().and_then(|j| j.next_done()) {
+            match waiter {
+                Waiter::Output { key, serial } => self.release_output(key, serial),
+                Waiter::Ticket(ticket) => self.ticket_done(ticket),
+                Waiter::Transaction(transaction) => self.transaction_stored(transaction),
+                Waiter::Publisher { shard, publish } => {
+                    let token = super::transaction::Token::Publish(publish);
+                    self.answer_stored(shard, token);
+                }
+                Waiter::Group { shard, token } => self.answer_stored(shard, token),
+            }
+        }
+    }
+
+    /// Whether publishers have to wait for the store.
+    #[inline]
+    pub(super) fn store_is_behind(&self) -> bool {
+        self.journal.as_ref().is_some_and(|j| j.is_behind())
+    }
+
+    /// Whether the store takes no more messages.
+    #[inline]
+    pub(super) fn store_is_full(&self) -> bool {
+        self.journal.as_ref().is_some_and(|j| j.is_full())
+    }
+
+    /// Brings a QoS 1 or 2 message to a session that is stored. The client gets a QoS 1
+    /// message at once, a QoS 2 message when its packet identifier is on the disk: else a
+    /// crash would give the message another one, and the client would take it for new.
+    pub(super) fn deliver_durable(
+        &mut self,
+        frames: &mut Frames,
+        outgoing: &mut Outgoing<'_>,
+        to: Receiver<'_>,
+    ) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let mut changes = Vec::new();
+        let shared = outgoing.stored_as(journal, &mut changes);
+        let mut delivery = deliver::delivery(outgoing, &to);
+        delivery.stored = journal.new_entry(shared);
+        if self.touched.atomic {
+            let number = self.sessions.get(to.session).map_or(0, |s| s.number);
+            changes.push(put_entry(number, &delivery, None));
+            self.stage(to.session, delivery, changes);
+            return;
+        }
+        journal.append(changes);
+        self.touched.stored = true;
+        self.give_durable(frames, to.session, delivery, Stored::With);
+    }
+
+    /// Delivers a message that an atomic transaction has stored.
+    pub(super) fn deliver_stored(&mut self, session_key: u32, serial: u32, delivery: Delivery) {
+        let session = self.sessions.get(session_key);
+        if session.is_none_or(|session| session.serial != serial) {
+            if let Some(journal) = &mut self.journal {
+                journal.drop_reference(delivery.stored.message);
+            }
+            return;
+        }
+        let mut frames = core::mem::take(&mut self.frames);
+        frames.clear();
+        self.give_durable(&mut frames, session_key, delivery, Stored::Before);
+        self.frames = frames;
+    }
+
+    fn give_durable(
+        &mut self,
+        frames: &mut Frames,
+        session_key: u32,
+        delivery: Delivery,
+        how: Stored,
+    ) {
+        let limits = self.limits.queue();
+        let now_ms = self.now_ms;
+        let (Some(session), Some(journal)) =
+            (self.sessions.get_mut(session_key), self.journal.as_mut())
+        else {
+            return;
+        };
+        let key = session.connection;
+        let connection = self.connections.get_mut(key);
+        let Some(connection) = connection.filter(|_| session.outflow.is_open()) else {
+            let put = put_entry(session.number, &delivery, None);
+            let number = session.number;
+            let stored = delivery.stored;
+            if !enqueue(session, delivery, limits) {
+                self.stats.dropped.add(1);
+                match how {
+                    Stored::With => journal.drop_reference(stored.message),
+                    Stored::Before => journal.drop_entry(number, stored),
+                }
+            } else if how == Stored::With {
+                journal.push(put);
+            }
+            return;
+        };
+        let mut outgoing = Outgoing::of(&delivery.message);
+        let to = Receiver::of(session_key, &delivery);
+        if deliver::too_large(outgoing.message(), &to, connection, now_ms) {
+            match how {
+                Stored::With => journal.drop_reference(delivery.stored.message),
+                Stored::Before => journal.drop_entry(session.number, delivery.stored),
+            }
+            return;
+        }
+        let id = session.outflow.send(delivery.qos, || delivery.clone());
+        match how {
+            Stored::With => journal.push(put_entry(session.number, &delivery, Some(id))),
+            Stored::Before => journal.mark_sent(session.number, delivery.stored, id, false),
+        }
+        let waits = delivery.qos == QoS::ExactlyOnce;
+        self.outbox.mark(connection, key);
+        if waits {
+            connection.hold_output(journal, key, |connection| {
+                deliver::write(frames, connection, &mut outgoing, &to, Some(id), now_ms);
+            });
+        } else {
+            deliver::write(frames, connection, &mut outgoing, &to, Some(id), now_ms);
+        }
+        self.stats.sent.add(1);
+    }
+
+    /// Output that waited for the disk can go.
+    fn release_output(&mut self, key: u32, serial: u32) {
+        let Some(journal) = &self.journal else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.serial != serial {
+            return;
+        }
+        self.outbox.mark(connection, key);
+        connection.release_output(journal);
+    }
+
+    /// Records that a client has connected to a session: what it asked for, and that its end
+    /// is open. What this and the end of an earlier session change is on the disk before
+    /// CONNACK goes out.
+    pub(super) fn record_connected(&mut self, session_key: u32, key: u32, ended_stored: bool) {
+        let (Some(journal), Some(session)) =
+            (self.journal.as_mut(), self.sessions.get_mut(session_key))
+        else {
+            return;
+        };
+        let had_messages = session.durable;
+        session.durable = session.expiry_s > 0;
+        if had_messages && !session.durable {
+            // It ends with this connection, also if the broker does.
+            let number = SessionNumber(session.number);
+            session.number = 0;
+            journal.push(Change::DropSession { session: number });
+        }
+        if session.durable || session.will.is_some() {
+            if session.number == 0 {
+                session.number = journal.number();
+            }
+            journal.push(put_session(session));
+        } else if session.number != 0 {
+            let number = SessionNumber(session.number);
+            session.number = 0;
+            journal.push(Change::DropSession { session: number });
+        }
+        let waits = session.durable || had_messages || ended_stored;
+        if waits && let Some(connection) = self.connections.get_mut(key) {
+            connection.held_until = journal.last();
+            let serial = connection.serial;
+            journal.wait(Waiter::Output { key, serial });
+        }
+    }
+
+    /// Records how a session is now.
+    pub(super) fn record_session(&mut self, session_key: u32) {
+        if let (Some(journal), Some(session)) =
+            (self.journal.as_mut(), self.sessions.get(session_key))
+            && session.number != 0
+        {
+            journal.push(put_session(session));
+        }
+    }
+
+    /// What is to be stored when the will of a session has gone out.
+    pub(super) fn without_will(&self, session_key: u32, ends: bool) -> Vec<Change> {
+        let session = self.sessions.get(session_key);
+        let Some(session) = session.filter(|session| session.number != 0) else {
+            return Vec::new();
+        };
+        let number = SessionNumber(session.number);
+        if ends || !session.durable {
+            return vec![Change::DropSession { session: number }];
+        }
+        vec![put_session(session)]
+    }
+
+    /// Forgets a session that has ended, unless it goes with its will.
+    pub(super) fn drop_stored_session(&mut self, session: &Session, had_will: bool) {
+        let Some(journal) = self.journal.as_mut().filter(|_| session.number != 0) else {
+            return;
+        };
+        if !had_will {
+            let session = SessionNumber(session.number);
+            journal.push(Change::DropSession { session });
+        }
+        for stored in session.outflow.stored() {
+            journal.drop_reference(stored.message);
+        }
+    }
+
+    /// Stores a subscription of a stored session.
+    pub(super) fn record_subscription(
+        &mut self,
+        session_key: u32,
+        filter: &str,
+        options: protocol::wire::SubscriptionOptions,
+        identifier: u32,
+    ) {
+        let Some((journal, session)) = self.durable(session_key) else {
+            return;
+        };
+        journal.push(Change::PutSubscription {
+            session,
+            filter: filter.into(),
+            options,
+            identifier,
+        });
+    }
+
+    /// Forgets a subscription of a stored session.
+    pub(super) fn forget_subscription(&mut self, session_key: u32, filter: &str) {
+        let Some((journal, session)) = self.durable(session_key) else {
+            return;
+        };
+        let filter = filter.into();
+        journal.push(Change::DropSubscription { session, filter });
+    }
+
+    /// The client has released a QoS 2 message. Returns whether PUBCOMP waits for the disk.
+    pub(super) fn record_release(&mut self, session_key: u32, packet_id: PacketId) -> bool {
+        let Some((journal, session)) = self.durable(session_key) else {
+            return false;
+        };
+        journal.push(Change::ReleasePacketId { session, packet_id });
+        true
+    }
+
+    /// The journal and the number of a session whose messages are stored.
+    pub(super) fn durable(
+        &mut self,
+        session_key: u32,
+    ) -> Option<(&mut super::journal::Journal, SessionNumber)> {
+        let session = self.sessions.get(session_key)?;
+        let journal = self.journal.as_mut()?;
+        let number = SessionNumber(session.number);
+        session.durable.then_some((journal, number))
+    }
+
+    /// Whether the session's messages are stored.
+    pub(super) fn is_durable(&self, session_key: u32) -> bool {
+        let session = self.sessions.get(session_key);
+        session.is_some_and(|session| session.durable)
+    }
+
+    /// A session is done with a message that may be stored.
+    pub(super) fn drop_entry(&mut self, session_key: u32, stored: StoredAs) {
+        if stored.is_stored()
+            && let Some((journal, session)) = self.durable(session_key)
+        {
+            journal.drop_entry(session.0, stored);
+        }
+    }
+}
+
+/// When the entry of a delivery is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stored {
+    /// With the delivery.
+    With,
+    /// It was before.
+    Before,
+}
+
+fn enqueue(session: &mut Session, delivery: Delivery, limits: QueueLimits) -> bool {
+    let queued = session.outflow.enqueue(delivery, limits);
+    if !queued {
+        session.dropped += 1;
+    }
+    queued
+}
+
+fn put_session(session: &Session) -> Change {
+    let connected = session.connection != NONE;
+    let will = session.will.as_ref().map(|will| StoredWill {
+        message: std::sync::Arc::clone(&will.message),
+        delay_s: will.delay_s,
+        expiry_s: will.expiry_s,
+        due_ms: (!connected).then_some(will.due_ms),
+    });
+    Change::PutSession {
+        session: SessionNumber(session.number),
+        record: Box::new(SessionRecord {
+            client_id: session.client_id.clone(),
+            expiry_s: session.expiry_s,
+            ends_ms: (!connected).then_some(session.ends_ms),
+            will,
+        }),
+    }
+}
