@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
+use super::stats::packet;
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,7 @@ impl Shard {
         let mut outgoing = Outgoing::new(*message);
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
+                self.stats.no_local.add(1);
                 continue;
             }
             let receiver = Receiver {
@@ -75,30 +77,32 @@ impl Shard {
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
+                self.stats.qos0_dropped.add(1);
                 return;
             }
             self.outbox.mark(connection, key);
-            write(frames, connection, outgoing, &to, None, self.now_ms);
-            self.stats.sent.add(1);
+            if write(frames, connection, outgoing, &to, None, self.now_ms) {
+                self.stats.count_sent(to.qos);
+            } else {
+                self.stats.too_large.add(1);
+            }
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(
-                    frames,
-                    connection,
-                    &mut session.outflow,
-                    outgoing,
-                    &to,
-                    self.now_ms,
-                );
-                self.stats.sent.add(1);
+                let outflow = &mut session.outflow;
+                if send(frames, connection, outflow, outgoing, &to, self.now_ms) {
+                    self.stats.count_sent(to.qos);
+                } else {
+                    self.stats.too_large.add(1);
+                }
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
+                    self.stats.queue_full.add(1);
                 }
             }
         }
@@ -118,6 +122,10 @@ impl Shard {
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
             frames.clear();
+            match &resend {
+                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
+                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
+            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -126,6 +134,7 @@ impl Shard {
             };
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
+                self.stats.expired.add(1);
                 continue;
             }
             frames.clear();
@@ -138,18 +147,20 @@ impl Shard {
             };
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
+                self.stats.too_large.add(1);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce)
                 .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
             write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
-            self.stats.sent.add(1);
+            self.stats.count_sent(delivery.qos);
         }
         self.frames = frames;
     }
 }
 
-/// Sends a QoS 1 or 2 message for which the window has room.
+/// Sends a QoS 1 or 2 message for which the window has room. False when the client does not
+/// take packets so large.
 #[inline]
 fn send(
     frames: &mut Frames,
@@ -158,15 +169,16 @@ fn send(
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     now_ms: u64,
-) {
+) -> bool {
     if too_large(outgoing.message(), to, connection, now_ms) {
-        return;
+        return false;
     }
     let id = outflow.send(to.qos, || delivery(outgoing, to));
-    write(frames, connection, outgoing, to, Some(id), now_ms);
+    write(frames, connection, outgoing, to, Some(id), now_ms)
 }
 
-/// Appends the packet to the connection's output.
+/// Appends the packet to the connection's output. False when the client does not take
+/// packets so large.
 #[inline]
 fn write(
     frames: &mut Frames,
@@ -175,7 +187,7 @@ fn write(
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
     now_ms: u64,
-) {
+) -> bool {
     let variant = Variant {
         version: connection.version,
         qos: to.qos,
@@ -185,7 +197,7 @@ fn write(
         packet_id,
     };
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms)
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
