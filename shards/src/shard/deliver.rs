@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend, StoredAs};
+use protocol::session::{
+    Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
+};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
@@ -21,6 +23,8 @@ pub(super) struct Receiver<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
+    /// The shared subscription that the message comes by.
+    pub(super) membership: Option<Membership>,
 }
 
 impl Shard {
@@ -43,6 +47,7 @@ impl Shard {
                 qos: target.qos.min(message.qos),
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
+                membership: None,
             };
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
@@ -144,14 +149,19 @@ impl Shard {
                 qos: delivery.qos,
                 retain: delivery.retain,
                 identifiers: delivery.identifiers.as_slice(),
+                membership: delivery.membership,
             };
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 self.stats.too_large.add(1);
                 continue;
             }
-            let id = (delivery.qos != QoS::AtMostOnce)
-                .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
+            let id = (delivery.qos != QoS::AtMostOnce).then(|| {
+                let qos = delivery.qos;
+                session
+                    .outflow
+                    .send_by(qos, delivery.membership, || delivery.clone())
+            });
             write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
             self.stats.count_sent(delivery.qos);
         }
@@ -173,7 +183,7 @@ fn send(
     if too_large(outgoing.message(), to, connection, now_ms) {
         return false;
     }
-    let id = outflow.send(to.qos, || delivery(outgoing, to));
+    let id = outflow.send_by(to.qos, to.membership, || delivery(outgoing, to));
     write(frames, connection, outgoing, to, Some(id), now_ms)
 }
 
@@ -263,5 +273,6 @@ fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
         qos: to.qos,
         retain: to.retain,
         stored: StoredAs::default(),
+        membership: to.membership,
     }
 }
