@@ -11,6 +11,7 @@ use super::connection::{AckKind, Connection, PendingAck, Phase};
 use super::input::Flow;
 use super::journal::Journal;
 use super::publish::Routed;
+use super::stats::packet;
 use super::transaction::{Later, Then, Touched, Waiting};
 use super::{NONE, Shard};
 
@@ -166,6 +167,7 @@ impl Shard {
         reason: ReasonCode,
     ) -> Flow {
         self.stats.dropped.add(1);
+        self.stats.refused.add(1);
         let Some(packet_id) = publish.packet_id else {
             return Flow::Continue;
         };
@@ -216,6 +218,7 @@ impl Shard {
         if ack.waits.is_empty() && ack.later == 0 && connection.pending_acks() == 0 {
             self.outbox.mark(connection, key);
             give_ack(connection, key, self.journal.as_deref_mut(), &ack);
+            self.stats.count_packet_sent(packet_type(ack.kind));
             return Flow::Continue;
         }
         let serial = connection.serial;
@@ -253,6 +256,7 @@ impl Shard {
             }
             self.outbox.mark(connection, key);
             give_ack(connection, key, self.journal.as_deref_mut(), ack);
+            self.stats.count_packet_sent(packet_type(ack.kind));
             pending.pop_front();
         }
         if !pending.is_empty() {
@@ -295,6 +299,7 @@ impl Shard {
         let reason = if held {
             ReasonCode::SUCCESS
         } else {
+            self.stats.missed[packet::PUBREL].add(1);
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
         let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
@@ -307,11 +312,13 @@ impl Shard {
 
     #[inline]
     pub(super) fn handle_puback(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
-        self.acknowledged(key, |outflow| outflow.puback(ack.packet_id))
+        self.acknowledged(key, packet::PUBACK, |outflow| outflow.puback(ack.packet_id))
     }
 
     pub(super) fn handle_pubcomp(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
-        self.acknowledged(key, |outflow| outflow.pubcomp(ack.packet_id))
+        self.acknowledged(key, packet::PUBCOMP, |outflow| {
+            outflow.pubcomp(ack.packet_id)
+        })
     }
 
     pub(super) fn handle_pubrec(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
@@ -337,6 +344,7 @@ impl Shard {
                 } else {
                     pubrel(connection);
                 }
+                self.stats.count_packet_sent(packet::PUBREL);
                 Flow::Continue
             }
             Ok(AckOutcome::Done(stored)) => {
@@ -346,10 +354,12 @@ impl Shard {
                 Flow::Continue
             }
             Err(Unknown::Identifier) => {
+                self.stats.missed[packet::PUBREC].add(1);
                 let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 if !ack.reason.is_error() {
                     self.outbox.mark(connection, key);
                     encode::pubrel(&mut connection.output.bytes, version, ack.packet_id, reason);
+                    self.stats.count_packet_sent(packet::PUBREL);
                 }
                 Flow::Continue
             }
@@ -361,6 +371,7 @@ impl Shard {
     fn acknowledged(
         &mut self,
         key: u32,
+        kind: usize,
         apply: impl FnOnce(&mut protocol::session::Outflow) -> Result<AckOutcome, Unknown>,
     ) -> Flow {
         let Some(connection) = self.connections.get(key) else {
@@ -382,7 +393,10 @@ impl Shard {
                 Flow::Continue
             }
             // 5.0 names no reaction; what is not in flight cannot be acknowledged.
-            Err(Unknown::Identifier) => Flow::Continue,
+            Err(Unknown::Identifier) => {
+                self.stats.missed[kind].add(1);
+                Flow::Continue
+            }
             Err(Unknown::Kind) => self.broke_protocol(key, ReasonCode::PROTOCOL_ERROR),
         }
     }
@@ -409,6 +423,14 @@ fn give_ack(
             connection.hold_output(journal, key, |connection| write_ack(connection, ack));
         }
         _ => write_ack(connection, ack),
+    }
+}
+
+fn packet_type(kind: AckKind) -> usize {
+    match kind {
+        AckKind::PubAck => packet::PUBACK,
+        AckKind::PubRec => packet::PUBREC,
+        AckKind::PubComp => packet::PUBCOMP,
     }
 }
 

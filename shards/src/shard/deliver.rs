@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend, StoredAs};
+use protocol::session::{
+    Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
+};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
@@ -11,6 +13,7 @@ use super::connection::Connection;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
+use super::stats::packet;
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Receiver<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
+    /// The shared subscription that the message comes by.
+    pub(super) membership: Option<Membership>,
 }
 
 impl Shard {
@@ -35,6 +40,7 @@ impl Shard {
         let mut outgoing = Outgoing::for_many(*message, many);
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
+                self.stats.no_local.add(1);
                 continue;
             }
             let receiver = Receiver {
@@ -42,6 +48,7 @@ impl Shard {
                 qos: target.qos.min(message.qos),
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
+                membership: None,
             };
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
@@ -77,11 +84,15 @@ impl Shard {
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
+                self.stats.qos0_dropped.add(1);
                 return;
             }
             self.outbox.mark(connection, key);
-            write(frames, connection, outgoing, &to, None, self.now_ms);
-            self.stats.sent.add(1);
+            if write(frames, connection, outgoing, &to, None, self.now_ms) {
+                self.stats.count_sent(to.qos);
+            } else {
+                self.stats.too_large.add(1);
+            }
             return;
         }
         if session.durable {
@@ -91,20 +102,18 @@ impl Shard {
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(
-                    frames,
-                    connection,
-                    &mut session.outflow,
-                    outgoing,
-                    &to,
-                    self.now_ms,
-                );
-                self.stats.sent.add(1);
+                let outflow = &mut session.outflow;
+                if send(frames, connection, outflow, outgoing, &to, self.now_ms) {
+                    self.stats.count_sent(to.qos);
+                } else {
+                    self.stats.too_large.add(1);
+                }
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
+                    self.stats.queue_full.add(1);
                 }
             }
         }
@@ -124,6 +133,10 @@ impl Shard {
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
             frames.clear();
+            match &resend {
+                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
+                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
+            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         let mut journal = self.journal.as_deref_mut().filter(|_| session.durable);
@@ -136,36 +149,34 @@ impl Shard {
             let mut outgoing = Outgoing::of(&delivery.message);
             let to = Receiver::of(session_key, &delivery);
             if expired || too_large(outgoing.message(), &to, connection, self.now_ms) {
+                self.stats.expired.add(u64::from(expired));
                 self.stats.dropped.add(u64::from(!expired));
+                self.stats.too_large.add(u64::from(!expired));
                 if let Some(journal) = &mut journal {
                     journal.drop_entry(session.number, delivery.stored);
                 }
                 continue;
             }
             frames.clear();
-            let id = (delivery.qos != QoS::AtMostOnce)
-                .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
+            let id = (delivery.qos != QoS::AtMostOnce).then(|| {
+                let qos = delivery.qos;
+                session
+                    .outflow
+                    .send_by(qos, delivery.membership, || delivery.clone())
+            });
+            self.stats.count_sent(delivery.qos);
             let held = journal.as_mut().filter(|_| delivery.stored.is_stored());
             if let (Some(journal), Some(id)) = (held, id) {
                 journal.mark_sent(session.number, delivery.stored, id, false);
                 if delivery.qos == QoS::ExactlyOnce {
-                    let now_ms = self.now_ms;
+                    let now = self.now_ms;
                     connection.hold_output(journal, key, |connection| {
-                        write(
-                            &mut frames,
-                            connection,
-                            &mut outgoing,
-                            &to,
-                            Some(id),
-                            now_ms,
-                        );
+                        write(&mut frames, connection, &mut outgoing, &to, Some(id), now);
                     });
-                    self.stats.sent.add(1);
                     continue;
                 }
             }
             write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
-            self.stats.sent.add(1);
         }
         self.frames = frames;
     }
@@ -179,11 +190,13 @@ impl<'a> Receiver<'a> {
             qos: delivery.qos,
             retain: delivery.retain,
             identifiers: delivery.identifiers.as_slice(),
+            membership: delivery.membership,
         }
     }
 }
 
-/// Sends a QoS 1 or 2 message for which the window has room.
+/// Sends a QoS 1 or 2 message for which the window has room. False when the client does not
+/// take packets so large.
 #[inline]
 fn send(
     frames: &mut Frames,
@@ -192,15 +205,16 @@ fn send(
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     now_ms: u64,
-) {
+) -> bool {
     if too_large(outgoing.message(), to, connection, now_ms) {
-        return;
+        return false;
     }
-    let id = outflow.send(to.qos, || delivery(outgoing, to));
-    write(frames, connection, outgoing, to, Some(id), now_ms);
+    let id = outflow.send_by(to.qos, to.membership, || delivery(outgoing, to));
+    write(frames, connection, outgoing, to, Some(id), now_ms)
 }
 
-/// Appends the packet to the connection's output.
+/// Appends the packet to the connection's output. False when the client does not take
+/// packets so large.
 #[inline]
 pub(super) fn write(
     frames: &mut Frames,
@@ -209,7 +223,7 @@ pub(super) fn write(
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
     now_ms: u64,
-) {
+) -> bool {
     let variant = Variant {
         version: connection.version,
         qos: to.qos,
@@ -219,7 +233,7 @@ pub(super) fn write(
         packet_id,
     };
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms)
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
@@ -285,5 +299,6 @@ pub(super) fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delive
         qos: to.qos,
         retain: to.retain,
         stored: StoredAs::default(),
+        membership: to.membership,
     }
 }

@@ -127,13 +127,17 @@ impl Shard {
         let mut outgoing = Outgoing::of(&delivery.message);
         let to = Receiver::of(session_key, &delivery);
         if deliver::too_large(outgoing.message(), &to, connection, now_ms) {
+            self.stats.too_large.add(1);
             match how {
                 Stored::With => journal.drop_reference(delivery.stored.message),
                 Stored::Before => journal.drop_entry(session.number, delivery.stored),
             }
             return;
         }
-        let id = session.outflow.send(delivery.qos, || delivery.clone());
+        let (qos, membership) = (delivery.qos, delivery.membership);
+        let id = session
+            .outflow
+            .send_by(qos, membership, || delivery.clone());
         match how {
             Stored::With => journal.push(put_entry(session.number, &delivery, Some(id))),
             Stored::Before => journal.mark_sent(session.number, delivery.stored, id, false),
@@ -147,7 +151,7 @@ impl Shard {
         } else {
             deliver::write(frames, connection, &mut outgoing, &to, Some(id), now_ms);
         }
-        self.stats.sent.add(1);
+        self.stats.count_sent(delivery.qos);
     }
 
     /// Output that waited for the disk can go.

@@ -174,6 +174,7 @@ impl Shard {
                 qos,
                 retain,
                 identifiers,
+                membership: None,
             };
             self.deliver(frames, outgoing, to);
             return;
@@ -232,6 +233,7 @@ impl Shard {
             session: to.session,
             qos: delivery.qos,
             retain: delivery.retain,
+            membership: None,
             identifiers: if delivery.identifier == 0 {
                 &[]
             } else {

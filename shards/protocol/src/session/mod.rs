@@ -15,5 +15,5 @@ mod outflow;
 
 pub use inflow::Inflow;
 pub use outflow::{
-    AckOutcome, Delivery, Identifiers, Outflow, QueueLimits, Resend, StoredAs, Unknown,
+    AckOutcome, Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs, Unknown,
 };

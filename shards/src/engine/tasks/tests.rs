@@ -46,6 +46,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         retained_quota: Arc::default(),
         peer_bytes_max: 0,
         routes: None,
+        journal: None,
         stats: Arc::new(Stats::default()),
         now_ms: 0,
     };
@@ -60,6 +61,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         stop: Arc::default(),
         started: Instant::now(),
         routes: None,
+        journal: None,
     };
     let executor = LocalExecutorBuilder::default().io_memory(64 << 10);
     executor.make().unwrap().run(async {

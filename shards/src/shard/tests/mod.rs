@@ -10,6 +10,7 @@
 
 mod acknowledgements;
 mod connections;
+mod counters;
 mod engine;
 mod full_rings;
 mod node;
