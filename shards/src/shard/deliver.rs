@@ -6,7 +6,9 @@ use std::sync::Arc;
 use protocol::aliases::{Alias, TopicAliases};
 use protocol::hash::Seed;
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend};
+use protocol::session::{
+    Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
+};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
@@ -14,6 +16,7 @@ use super::connection::Connection;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
+use super::stats::packet;
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Receiver<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
+    /// The shared subscription that the message comes by.
+    pub(super) membership: Option<Membership>,
 }
 
 impl Shard {
@@ -37,6 +42,7 @@ impl Shard {
         let mut outgoing = Outgoing::new(*message);
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
+                self.stats.no_local.add(1);
                 continue;
             }
             let receiver = Receiver {
@@ -44,6 +50,7 @@ impl Shard {
                 qos: target.qos.min(message.qos),
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
+                membership: None,
             };
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
@@ -78,32 +85,34 @@ impl Shard {
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
+                self.stats.qos0_dropped.add(1);
                 return;
             }
             self.outbox.mark(connection, key);
             let (seed, now_ms) = (self.seed, self.now_ms);
-            write(frames, connection, outgoing, &to, None, seed, now_ms);
-            self.stats.sent.add(1);
+            if write(frames, connection, outgoing, &to, None, seed, now_ms) {
+                self.stats.count_sent(to.qos);
+            } else {
+                self.stats.too_large.add(1);
+            }
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(
-                    frames,
-                    connection,
-                    &mut session.outflow,
-                    outgoing,
-                    &to,
-                    self.seed,
-                    self.now_ms,
-                );
-                self.stats.sent.add(1);
+                let outflow = &mut session.outflow;
+                let (seed, now_ms) = (self.seed, self.now_ms);
+                if send(frames, connection, outflow, outgoing, &to, seed, now_ms) {
+                    self.stats.count_sent(to.qos);
+                } else {
+                    self.stats.too_large.add(1);
+                }
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
+                    self.stats.queue_full.add(1);
                 }
             }
         }
@@ -123,6 +132,10 @@ impl Shard {
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
             frames.clear();
+            match &resend {
+                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
+                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
+            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -131,6 +144,7 @@ impl Shard {
             };
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
+                self.stats.expired.add(1);
                 continue;
             }
             frames.clear();
@@ -140,13 +154,19 @@ impl Shard {
                 qos: delivery.qos,
                 retain: delivery.retain,
                 identifiers: delivery.identifiers.as_slice(),
+                membership: delivery.membership,
             };
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
+                self.stats.too_large.add(1);
                 continue;
             }
-            let id = (delivery.qos != QoS::AtMostOnce)
-                .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
+            let id = (delivery.qos != QoS::AtMostOnce).then(|| {
+                let qos = delivery.qos;
+                session
+                    .outflow
+                    .send_by(qos, delivery.membership, || delivery.clone())
+            });
             let (seed, now_ms) = (self.seed, self.now_ms);
             write(
                 &mut frames,
@@ -157,13 +177,14 @@ impl Shard {
                 seed,
                 now_ms,
             );
-            self.stats.sent.add(1);
+            self.stats.count_sent(delivery.qos);
         }
         self.frames = frames;
     }
 }
 
-/// Sends a QoS 1 or 2 message for which the window has room.
+/// Sends a QoS 1 or 2 message for which the window has room. False when the client does not
+/// take packets so large.
 #[inline]
 fn send(
     frames: &mut Frames,
@@ -173,15 +194,16 @@ fn send(
     to: &Receiver<'_>,
     seed: Seed,
     now_ms: u64,
-) {
+) -> bool {
     if too_large(outgoing.message(), to, connection, now_ms) {
-        return;
+        return false;
     }
-    let id = outflow.send(to.qos, || delivery(outgoing, to));
-    write(frames, connection, outgoing, to, Some(id), seed, now_ms);
+    let id = outflow.send_by(to.qos, to.membership, || delivery(outgoing, to));
+    write(frames, connection, outgoing, to, Some(id), seed, now_ms)
 }
 
-/// Appends the packet to the connection's output.
+/// Appends the packet to the connection's output. False when the client does not take
+/// packets so large.
 #[inline]
 fn write(
     frames: &mut Frames,
@@ -191,7 +213,7 @@ fn write(
     packet_id: Option<PacketId>,
     seed: Seed,
     now_ms: u64,
-) {
+) -> bool {
     let variant = Variant {
         version: connection.version,
         qos: to.qos,
@@ -202,11 +224,10 @@ fn write(
         alias: Alias::None,
     };
     if connection.topic_alias_maximum > 0 {
-        write_aliased(frames, connection, outgoing, variant, seed, now_ms);
-        return;
+        return write_aliased(frames, connection, outgoing, variant, seed, now_ms);
     }
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms)
 }
 
 /// Appends the packet to the output of a client that takes topic aliases. One that would set
@@ -218,7 +239,7 @@ fn write_aliased(
     mut variant: Variant<'_>,
     seed: Seed,
     now_ms: u64,
-) {
+) -> bool {
     let topic = outgoing.message().topic;
     let topic_hash = outgoing.topic_hash(seed);
     if let Some(aliases) = aliases(connection, topic_hash) {
@@ -228,14 +249,16 @@ fn write_aliased(
     let output = &mut connection.output;
     let sent = frames.append(output, outgoing, variant, size_max, now_ms);
     let Alias::Set(alias) = variant.alias else {
-        return;
+        return sent;
     };
     if !sent {
         variant.alias = Alias::None;
-        frames.append(output, outgoing, variant, size_max, now_ms);
-    } else if let Some(aliases) = aliases(connection, topic_hash) {
+        return frames.append(output, outgoing, variant, size_max, now_ms);
+    }
+    if let Some(aliases) = aliases(connection, topic_hash) {
         aliases.sent(alias, topic_hash, topic);
     }
+    true
 }
 
 /// The aliases of a client that takes them, as soon as a topic repeats.
@@ -316,5 +339,7 @@ fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
         identifiers: Identifiers::from(to.identifiers),
         qos: to.qos,
         retain: to.retain,
+        stored: StoredAs::default(),
+        membership: to.membership,
     }
 }

@@ -11,6 +11,7 @@
 mod acknowledgements;
 mod aliases;
 mod connections;
+mod counters;
 mod engine;
 mod full_rings;
 mod node;
