@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
+use protocol::aliases::{Glimpse, TopicAliases};
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -53,8 +54,12 @@ pub(crate) struct Connection {
     /// When the last packet arrived, in milliseconds of the shard's clock.
     pub(crate) heard_ms: u64,
     pub(crate) timer: Option<TimerKey>,
-    /// Topic aliases the client has set. `None` until it sets one.
-    pub(crate) aliases: Option<Box<Aliases>>,
+    /// Topic aliases that the client takes; 0 is none.
+    pub(crate) topic_alias_maximum: u16,
+    /// Topics sent to a client that takes aliases and has none yet.
+    pub(crate) glimpse: Glimpse,
+    /// What few connections need. `None` until then.
+    pub(crate) extras: Option<Box<Extras>>,
     /// Acknowledgements that wait for other shards, in the order of the packets.
     #[expect(
         clippy::box_collection,
@@ -87,7 +92,9 @@ impl Connection {
             silence_ms_max: 0,
             heard_ms: now_ms,
             timer: None,
-            aliases: None,
+            topic_alias_maximum: 0,
+            glimpse: Glimpse::default(),
+            extras: None,
             pending: None,
             stored_later: None,
             held_until: 0,
@@ -117,7 +124,10 @@ impl Connection {
             return write(self);
         }
         let open = core::mem::take(&mut self.output);
+        // What is written later goes out earlier: it must not rely on an alias set here.
+        let aliases = core::mem::take(&mut self.topic_alias_maximum);
         write(self);
+        self.topic_alias_maximum = aliases;
         let written = core::mem::replace(&mut self.output, open);
         let held = self.stored_later.get_or_insert_default();
         if let Some((last, output)) = held.back_mut()
@@ -166,6 +176,15 @@ impl Connection {
             .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
             .count()
     }
+}
+
+/// What few connections need, so that the others have room for one pointer to it.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// Topic aliases the client has set.
+    pub(crate) aliases: Aliases,
+    /// Topic aliases set towards the client.
+    pub(crate) aliases_out: Option<Box<TopicAliases>>,
 }
 
 /// The topics behind the aliases that one client has set.

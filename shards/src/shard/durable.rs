@@ -101,7 +101,7 @@ impl Shard {
         how: Stored,
     ) {
         let limits = self.limits.queue();
-        let now_ms = self.now_ms;
+        let (seed, now_ms) = (self.seed, self.now_ms);
         let (Some(session), Some(journal)) =
             (self.sessions.get_mut(session_key), self.journal.as_mut())
         else {
@@ -146,10 +146,26 @@ impl Shard {
         self.outbox.mark(connection, key);
         if waits {
             connection.hold_output(journal, key, |connection| {
-                deliver::write(frames, connection, &mut outgoing, &to, Some(id), now_ms);
+                deliver::write(
+                    frames,
+                    connection,
+                    &mut outgoing,
+                    &to,
+                    Some(id),
+                    seed,
+                    now_ms,
+                );
             });
         } else {
-            deliver::write(frames, connection, &mut outgoing, &to, Some(id), now_ms);
+            deliver::write(
+                frames,
+                connection,
+                &mut outgoing,
+                &to,
+                Some(id),
+                seed,
+                now_ms,
+            );
         }
         self.stats.count_sent(delivery.qos);
     }

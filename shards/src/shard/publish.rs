@@ -9,7 +9,7 @@ use shard_store::Change;
 
 use shard_sync::RouteReader;
 
-use super::connection::{AckKind, Aliases};
+use super::connection::AckKind;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
 use super::session::Session;
@@ -290,9 +290,7 @@ impl Shard {
             .connections
             .get_mut(key)
             .ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
-        let aliases = connection
-            .aliases
-            .get_or_insert_with(|| Box::new(Aliases::default()));
+        let aliases = &mut connection.extras.get_or_insert_default().aliases;
         if !publish.topic.is_empty() {
             aliases.set(alias, publish.topic);
         }
