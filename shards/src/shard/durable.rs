@@ -255,16 +255,16 @@ impl Shard {
         }
     }
 
-    /// Stores a subscription of a stored session.
+    /// Stores a subscription of a stored session. False when the session is not.
     pub(super) fn record_subscription(
         &mut self,
         session_key: u32,
         filter: &str,
         options: protocol::wire::SubscriptionOptions,
         identifier: u32,
-    ) {
+    ) -> bool {
         let Some((journal, session)) = self.durable(session_key) else {
-            return;
+            return false;
         };
         journal.push(Change::PutSubscription {
             session,
@@ -272,6 +272,7 @@ impl Shard {
             options,
             identifier,
         });
+        true
     }
 
     /// Forgets a subscription of a stored session.

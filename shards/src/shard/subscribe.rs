@@ -10,6 +10,7 @@ use protocol::wire::{
 use super::held::SharedName;
 use super::input::Flow;
 use super::items::{Item, Member, SessionRef};
+use super::journal::Waiter;
 use super::peers::RouteChange;
 use super::session::Session;
 use super::stats::packet;
@@ -93,7 +94,7 @@ impl Shard {
             },
         });
         let (mut codes, mut replays) = (Vec::new(), Vec::new());
-        let mut missing = 1;
+        let (mut missing, mut stored) = (1, false);
         for (text, options) in subscribe.filters() {
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
@@ -103,11 +104,17 @@ impl Shard {
             missing += u32::from(outcome.joins.is_some());
             if outcome.code.is_error() {
                 self.stats.subscribe_errors.add(1);
+            } else {
+                stored |= self.record_subscription(session, text, options, identifier);
             }
             codes.push(outcome.code);
             replays.extend(outcome.replay);
         }
         missing += u32::from(self.wait_for_routes(ticket));
+        if stored {
+            missing += 1;
+            self.wait_for_commit(Waiter::Ticket(ticket));
+        }
         let mut packet = Vec::new();
         encode::suback(&mut packet, version, subscribe.packet_id, &codes);
         let Some(connection) = self.connections.get_mut(key) else {
@@ -160,6 +167,7 @@ impl Shard {
             return Outcome::refused(ReasonCode::UNSPECIFIED_ERROR);
         };
         let full = session.subscriptions.len() >= self.limits.max_subscriptions as usize;
+        let full = full || session.durable && self.store_is_full();
         if full && !self.is_subscribed(session, subscription) {
             return Outcome::refused(ReasonCode::QUOTA_EXCEEDED);
         }
@@ -262,6 +270,7 @@ impl Shard {
                 match Subscription::parse(text, self.limits.max_topic_levels) {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
                     Ok(subscription) if self.unsubscribe(session, &subscription) => {
+                        self.forget_subscription(session, text);
                         ReasonCode::SUCCESS
                     }
                     _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
@@ -272,7 +281,8 @@ impl Shard {
         encode::unsuback(&mut packet, version, unsubscribe.packet_id, &codes);
         let errors = codes.iter().filter(|code| **code != ReasonCode::SUCCESS);
         self.stats.unsubscribe_errors.add(errors.count() as u64);
-        if self.answer(key, &packet) {
+        let stored = self.is_durable(session);
+        if self.answer(key, &packet, stored) {
             self.stats.count_packet_sent(packet::UNSUBACK);
             Flow::Continue
         } else {
@@ -280,9 +290,9 @@ impl Shard {
         }
     }
 
-    /// Appends an answer. One that the client cannot take ends the connection: it may not
+    /// Appends an answer, which may have to wait for what is stored. One that the client cannot take ends the connection: it may not
     /// be sent, nor left out [MQTT-3.1.2-24]. Says whether the connection goes on.
-    fn answer(&mut self, key: u32, packet: &[u8]) -> bool {
+    fn answer(&mut self, key: u32, packet: &[u8], stored: bool) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
@@ -291,7 +301,13 @@ impl Shard {
             return false;
         }
         self.outbox.mark(connection, key);
-        connection.output.bytes.extend_from_slice(packet);
+        match self.journal.as_deref_mut().filter(|_| stored) {
+            // What it says is on the disk first.
+            Some(journal) => connection.hold_output(journal, key, |connection| {
+                connection.output.bytes.extend_from_slice(packet);
+            }),
+            None => connection.output.bytes.extend_from_slice(packet),
+        }
         true
     }
 
@@ -442,7 +458,7 @@ impl Shard {
         }
         let session = connection.session;
         connection.held_subacks = connection.held_subacks.saturating_sub(1);
-        if self.answer(key, packet) {
+        if self.answer(key, packet, false) {
             self.stats.count_packet_sent(packet::SUBACK);
             for replay in replays {
                 self.start_replay(session, replay);

@@ -1,0 +1,174 @@
+//! The start: what was stored comes back into the tables, before anybody connects.
+//!
+//! Every shard takes its part ([`Shard::restore`]); when the routes and groups of all of them
+//! are in force ([`Shard::is_restored`] on each), they begin to serve ([`Shard::serve`]), which
+//! is when wills that are due go out.
+
+use std::cmp::Reverse;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use protocol::hash::Seed;
+use protocol::message::Message;
+use protocol::session::{Delivery, Outflow, StoredAs};
+use protocol::topic::{Subscription, TopicName};
+use shard_store::{
+    Change, SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
+};
+
+use super::session::{Session, Will};
+use super::subscribe::Then;
+use super::{NONE, Shard};
+
+/// Parts what was stored among `count` shards.
+pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
+    let mut parts: Vec<Stored> = (0..count).map(|_| Stored::default()).collect();
+    let shard = |name: &str| (seed.hash(name) % u64::from(count)) as usize;
+    for session in stored.sessions {
+        if let Some(part) = parts.get_mut(shard(&session.record.client_id)) {
+            part.sessions.push(session);
+        }
+    }
+    for message in stored.retained {
+        if let Some(part) = parts.get_mut(shard(message.topic())) {
+            part.retained.push(message);
+        }
+    }
+    for delayed in stored.delayed {
+        if let Some(part) = parts.get_mut(shard(delayed.message.topic())) {
+            part.delayed.push(delayed);
+        }
+    }
+    parts
+}
+
+impl Shard {
+    /// Takes what was stored of this shard's sessions and topics. Once, and first of all.
+    pub(crate) fn restore(&mut self, stored: Stored) {
+        let ticket = self.open_ticket(Then::Restored);
+        self.is_restoring = true;
+        let mut missing = 1;
+        let mut sessions = stored.sessions;
+        // Of two with one client identifier the later one counts.
+        sessions.sort_by_key(|session| Reverse(session.number));
+        for session in sessions {
+            missing += self.restore_session(session, ticket);
+        }
+        for message in stored.retained {
+            self.restore_retained(message);
+        }
+        missing += u32::from(self.wait_for_routes(ticket));
+        self.set_missing(ticket, missing);
+        self.ticket_done(ticket);
+    }
+
+    /// Whether everything that was stored is in force.
+    pub(crate) fn is_restored(&self) -> bool {
+        !self.is_restoring
+    }
+
+    /// All shards have their part: time goes on for the sessions whose clients are away.
+    pub(crate) fn serve(&mut self) {
+        let sessions: Vec<u32> = self.sessions.keys().collect();
+        for session in sessions {
+            let found = self.sessions.get(session);
+            if found.is_some_and(|session| session.connection == NONE) {
+                self.watch_absence(session);
+            }
+        }
+    }
+
+    /// Returns how many answers to wait for.
+    fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
+        if self.find_session(&stored.record.client_id).is_some() {
+            // A crash came between the end of this one and the start of the next.
+            if let Some(journal) = &mut self.journal {
+                let session = stored.number;
+                journal.push(Change::DropSession { session });
+            }
+            return 0;
+        }
+        let key = self.restore_record(stored.number, stored.record);
+        let mut joins = 0;
+        for subscription in &stored.subscriptions {
+            joins += u32::from(self.restore_subscription(key, subscription, ticket));
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return joins;
+        };
+        for packet_id in stored.held {
+            session.inflow.hold(packet_id);
+        }
+        let mut sent = Vec::new();
+        for entry in stored.entries {
+            if let (Some(message), Some(journal)) = (entry.shared, &mut self.journal) {
+                journal.count_shared(message);
+            }
+            match entry.sent {
+                Some(state) => sent.push((state.packet_id, state.received, delivery(entry))),
+                None => session.outflow.restore_queued(delivery(entry)),
+            }
+        }
+        session.outflow.restore_in_flight(sent);
+        joins
+    }
+
+    /// A session whose connection, if it had one, ended with the broker.
+    fn restore_record(&mut self, number: SessionNumber, record: SessionRecord) -> u32 {
+        let now_ms = self.now_ms;
+        let in_s = |seconds: u32| match seconds {
+            u32::MAX => u64::MAX,
+            seconds => now_ms + u64::from(seconds) * 1000,
+        };
+        let expiry_s = record.expiry_s;
+        let window = NonZeroU16::new(self.limits.max_inflight).unwrap_or(NonZeroU16::MIN);
+        let will = record.will.map(|will| {
+            Box::new(Will {
+                message: will.message,
+                delay_s: will.delay_s,
+                expiry_s: will.expiry_s,
+                due_ms: will.due_ms.unwrap_or_else(|| in_s(will.delay_s)),
+            })
+        });
+        self.insert_session(Session {
+            client_id: record.client_id,
+            expiry_s,
+            will,
+            ends_ms: record.ends_ms.unwrap_or_else(|| in_s(expiry_s)),
+            number: number.0,
+            durable: expiry_s > 0,
+            ..Session::new(Outflow::new(window, expiry_s > 0))
+        })
+    }
+
+    /// True if the owner of a group has to answer.
+    fn restore_subscription(&mut self, key: u32, stored: &StoredSubscription, ticket: u32) -> bool {
+        let Ok(subscription) = Subscription::parse(&stored.filter, u16::MAX) else {
+            return false;
+        };
+        let (options, identifier) = (stored.options, stored.identifier);
+        let outcome = self.enter_subscription(key, &subscription, options, identifier, ticket);
+        outcome.joins.is_some()
+    }
+
+    fn restore_retained(&mut self, message: Arc<Message>) {
+        if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
+            self.retained_quota.restore(message.size());
+            self.retained.insert(topic, Arc::clone(&message));
+        }
+    }
+}
+
+fn delivery(entry: StoredEntry) -> Delivery {
+    Delivery {
+        message: entry.message,
+        identifiers: entry.identifiers,
+        qos: entry.qos,
+        retain: entry.retain,
+        stored: StoredAs {
+            entry: entry.number,
+            message: entry.shared.unwrap_or(0),
+        },
+        membership: None,
+    }
+}
