@@ -10,6 +10,7 @@ use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
+use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
@@ -40,6 +41,7 @@ impl Shard {
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
                 self.stats.no_local.add(1);
+                self.delivery_dropped(target.session, message, "no_local");
                 continue;
             }
             let receiver = Receiver {
@@ -83,33 +85,81 @@ impl Shard {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
                 self.stats.qos0_dropped.add(1);
+                self.delivery_dropped(to.session, outgoing.message(), "qos0_msg");
                 return;
             }
             self.outbox.mark(connection, key);
-            if write(frames, connection, outgoing, &to, None, self.now_ms) {
-                self.stats.count_sent(to.qos);
-            } else {
-                self.stats.too_large.add(1);
-            }
+            let sent = write(frames, connection, outgoing, &to, None, self.now_ms);
+            self.count_delivery(&to, outgoing, sent);
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
                 let outflow = &mut session.outflow;
-                if send(frames, connection, outflow, outgoing, &to, self.now_ms) {
-                    self.stats.count_sent(to.qos);
-                } else {
-                    self.stats.too_large.add(1);
-                }
+                let sent = send(frames, connection, outflow, outgoing, &to, self.now_ms);
+                self.count_delivery(&to, outgoing, sent);
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
                     self.stats.queue_full.add(1);
+                    self.delivery_dropped(to.session, outgoing.message(), "queue_full");
                 }
             }
+        }
+    }
+
+    /// The event of a message that has left the queue.
+    #[cold]
+    fn raise_queued(&mut self, session: u32, delivery: &Delivery, dropped: Option<&'static str>) {
+        let message = MessageRef {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            ..Message::by_ref(&delivery.message)
+        };
+        let event = match dropped {
+            Some(_) => Event::DeliveryDropped,
+            None => Event::MessageDelivered,
+        };
+        self.message_event(event, session, &message, dropped);
+    }
+
+    /// Counts a message that was sent, or that the client does not take.
+    #[inline]
+    fn count_delivery(&mut self, to: &Receiver<'_>, outgoing: &Outgoing<'_>, sent: bool) {
+        if !sent {
+            self.stats.too_large.add(1);
+            self.delivery_dropped(to.session, outgoing.message(), "too_large");
+            return;
+        }
+        self.stats.count_sent(to.qos);
+        if self.wants(Event::MessageDelivered) {
+            self.delivered(to, outgoing.message());
+        }
+    }
+
+    #[cold]
+    fn delivered(&mut self, to: &Receiver<'_>, message: &MessageRef<'_>) {
+        let message = MessageRef {
+            qos: to.qos,
+            retain: to.retain,
+            ..*message
+        };
+        self.message_event(Event::MessageDelivered, to.session, &message, None);
+    }
+
+    /// The event of a message that a session does not get.
+    #[inline]
+    pub(super) fn delivery_dropped(
+        &mut self,
+        session: u32,
+        message: &MessageRef<'_>,
+        reason: &'static str,
+    ) {
+        if self.wants(Event::DeliveryDropped) {
+            self.message_event(Event::DeliveryDropped, session, message, Some(reason));
         }
     }
 
@@ -124,6 +174,12 @@ impl Shard {
             return;
         };
         let mut frames = core::mem::take(&mut self.frames);
+        let (watched, mut events) = (self.common.interest.in_events(), Vec::new());
+        let mut raise = |event, delivery: Delivery| {
+            if watched {
+                events.push((event, delivery));
+            }
+        };
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
             frames.clear();
@@ -140,6 +196,7 @@ impl Shard {
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
                 self.stats.expired.add(1);
+                raise(Some("expired"), delivery);
                 continue;
             }
             frames.clear();
@@ -154,6 +211,7 @@ impl Shard {
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 self.stats.too_large.add(1);
+                raise(Some("too_large"), delivery);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce).then(|| {
@@ -164,8 +222,12 @@ impl Shard {
             });
             write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
             self.stats.count_sent(delivery.qos);
+            raise(None, delivery);
         }
         self.frames = frames;
+        for (dropped, delivery) in events {
+            self.raise_queued(session_key, &delivery, dropped);
+        }
     }
 }
 
