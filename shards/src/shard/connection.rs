@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
+use protocol::aliases::{Glimpse, TopicAliases};
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -116,8 +117,12 @@ pub(crate) struct Connection {
     /// When CONNECT was accepted, in milliseconds since 1970.
     pub(crate) connected_unix_ms: u64,
     pub(crate) username: Option<Box<str>>,
-    /// Topic aliases the client has set. `None` until it sets one.
-    pub(crate) aliases: Option<Box<Aliases>>,
+    /// Topic aliases that the client takes; 0 is none.
+    pub(crate) topic_alias_maximum: u16,
+    /// Topics sent to a client that takes aliases and has none yet.
+    pub(crate) glimpse: Glimpse,
+    /// What few connections need. `None` until then.
+    pub(crate) extras: Option<Box<Extras>>,
     /// Acknowledgements that wait for other shards, in the order of the packets.
     #[expect(
         clippy::box_collection,
@@ -147,7 +152,9 @@ impl Connection {
             end: End::Open,
             connected_unix_ms: 0,
             username: None,
-            aliases: None,
+            topic_alias_maximum: 0,
+            glimpse: Glimpse::default(),
+            extras: None,
             pending: None,
         }
     }
@@ -170,6 +177,15 @@ impl Connection {
             .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
             .count()
     }
+}
+
+/// What few connections need, so that the others have room for one pointer to it.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// Topic aliases the client has set.
+    pub(crate) aliases: Aliases,
+    /// Topic aliases set towards the client.
+    pub(crate) aliases_out: Option<Box<TopicAliases>>,
 }
 
 /// The topics behind the aliases that one client has set.
