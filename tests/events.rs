@@ -1,5 +1,6 @@
 //! `$events` topics of the real broker.
 #![allow(
+    clippy::expect_used,
     clippy::unwrap_used,
     reason = "a test ends where its surroundings fail"
 )]

@@ -17,7 +17,7 @@ use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
-use super::stats::packet;
+use super::stats::{Stats, packet};
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -187,11 +187,8 @@ impl Shard {
         };
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
+            count_again(&self.stats, &resend);
             frames.clear();
-            match &resend {
-                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
-                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
-            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -242,6 +239,13 @@ impl Shard {
         for (dropped, delivery) in events {
             self.raise_queued(session_key, &delivery, dropped);
         }
+    }
+}
+
+fn count_again(stats: &Stats, resend: &Resend<'_>) {
+    match resend {
+        Resend::PubRel(_) => stats.count_packet_sent(packet::PUBREL),
+        Resend::Publish(_, delivery) => stats.count_sent(delivery.qos),
     }
 }
 
