@@ -142,7 +142,7 @@ fn client_name(scene: &Scene, part: &str) -> String {
 
 /// The version of the client with this number.
 fn version(number: usize) -> Version {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         Version::V5
     } else {
         Version::V311
@@ -173,7 +173,7 @@ fn publishers(scene: &mut Scene, rate: f64) -> Vec<Publisher> {
 /// A publisher of delayed messages.
 fn delayed(scene: &mut Scene) -> Publisher {
     let flow = |delay: u64| {
-        let qos = if delay % 2 == 0 {
+        let qos = if delay.is_multiple_of(2) {
             Qos::AtLeastOnce
         } else {
             Qos::ExactlyOnce
@@ -229,7 +229,7 @@ fn subscriber(scene: &mut Scene, number: usize, manner: Manner) -> Subscriber {
     let mut one = Subscriber::new(client, manner, scene);
     let (all, own) = (scene.topic("m/#"), scene.topic("m/"));
     let is_message = |stream: &Stream| stream.topic.starts_with(&own);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let streams = scene.record.streams_where(is_message);
         one.add(all, streams, false, scene);
     } else {

@@ -15,7 +15,7 @@ const WINDOW: usize = 12;
 
 /// How long a reader waits for what it must get, and how long it stays after that for what
 /// it must not.
-const MISSING: Duration = Duration::from_secs(10);
+const MISSING: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(250);
 
 /// The first stream number of retained topics: far from those of the record.
@@ -109,6 +109,11 @@ impl Keeper {
         self.reader.is_none() && self.client.unsettled() == 0
     }
 
+    /// Whether somebody reads.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reader.is_some()
+    }
+
     /// Gives up reading, because the broker was killed.
     pub(super) fn stop_reading(&mut self) {
         self.reader = None;
@@ -150,7 +155,7 @@ impl Keeper {
                 let filler = scene.chance.below(300);
                 payload = body::write(scene.run, FIRST + number, change as u32, filler);
             }
-            let qos = if number % 2 == 0 {
+            let qos = if number.is_multiple_of(2) {
                 Qos::AtLeastOnce
             } else {
                 Qos::ExactlyOnce

@@ -112,7 +112,11 @@ impl PowerCut {
 
     /// Starts a broker on the copy and awaits all that it owes.
     fn judge(&self, stage: &mut Stage, data: &Path) -> Result<(), String> {
-        let parent = self.options.data_dir.parent().unwrap_or(Path::new("/"));
+        let parent = self
+            .options
+            .data_dir
+            .parent()
+            .unwrap_or_else(|| Path::new("/"));
         let inside = data.strip_prefix(parent).unwrap_or(data);
         let address = broker::unused_address()?;
         stage.move_to(address, self.copy_dir.join(inside));

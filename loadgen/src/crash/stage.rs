@@ -60,6 +60,10 @@ impl Stage {
             .flat_map(|setting| ["--set".to_owned(), setting])
             .collect();
         let log = data.with_extension("log");
+        if let Some(folder) = data.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
         Ok(Self {
             scene,
             cast,
@@ -183,7 +187,10 @@ impl Stage {
         self.cast.keeper.stop_reading();
         self.cast.keeper.read(&mut self.scene);
         let done = |stage: &Self| stage.cast.is_done() && stage.scene.record.missing() == 0;
-        if !self.run_until(done)? && !self.cast.is_done() {
+        // A reader has a patience of its own.
+        let read = |stage: &Self| !stage.cast.keeper.is_reading();
+        let _ = self.run_until(done)? || self.run_until(read)?;
+        if !self.cast.is_done() {
             let what = self.cast.undone();
             self.scene.record.faults.add("not finished", what);
         }
