@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Inflow, Outflow};
+use protocol::session::{Delivery, Identifiers, Inflow, Outflow, StoredAs};
 use protocol::wire::{PacketId, QoS};
 
 use super::Operation;
@@ -77,6 +77,8 @@ fn delivery(message: &Arc<Message>, qos: QoS) -> Delivery {
         identifiers: Identifiers::None,
         qos,
         retain: false,
+        stored: StoredAs::default(),
+        membership: None,
     }
 }
 

@@ -14,4 +14,6 @@ mod inflow;
 mod outflow;
 
 pub use inflow::Inflow;
-pub use outflow::{AckOutcome, Delivery, Identifiers, Outflow, QueueLimits, Resend, Unknown};
+pub use outflow::{
+    AckOutcome, Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs, Unknown,
+};

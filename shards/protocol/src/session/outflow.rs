@@ -1,7 +1,7 @@
 //! QoS 1 and 2 messages on their way to the client: the inflight window and the queue
 //! behind it.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -46,6 +46,28 @@ impl From<&[u32]> for Identifiers {
     }
 }
 
+/// Under which numbers a delivery is stored; 0 for not at all.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StoredAs {
+    /// The session's entry.
+    pub entry: u64,
+    /// The message, if entries of several sessions share it.
+    pub message: u64,
+}
+
+impl StoredAs {
+    /// Whether it is stored.
+    #[must_use]
+    #[inline]
+    pub fn is_stored(self) -> bool {
+        self.entry != 0
+    }
+}
+
+/// A shared subscription of one session, by a number that is the session's own.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Membership(pub NonZeroU32);
+
 /// One message for one session, as it is queued or may have to be sent again.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -57,6 +79,10 @@ pub struct Delivery {
     pub qos: QoS,
     /// The RETAIN flag of this delivery.
     pub retain: bool,
+    /// Where it is stored.
+    pub stored: StoredAs,
+    /// The shared subscription it came by: another member may have to get it.
+    pub membership: Option<Membership>,
 }
 
 /// Bounds of the queue.
@@ -71,10 +97,10 @@ pub struct QueueLimits {
 /// What an acknowledgement led to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AckOutcome {
-    /// The exchange is over; the window has room again.
-    Done,
-    /// Send PUBREL.
-    Release,
+    /// The exchange is over; the window has room again. What is stored of it can go.
+    Done(StoredAs),
+    /// Send PUBREL. What is stored is to say that PUBREC has come.
+    Release(StoredAs),
 }
 
 /// The identifier acknowledged is not in use, or waits for something else.
@@ -96,6 +122,27 @@ pub enum Resend<'a> {
     PubRel(PacketId),
 }
 
+/// What is kept of a message in flight.
+#[derive(Debug)]
+enum Kept {
+    /// It is acknowledged.
+    Nothing,
+    /// The message, to be sent again.
+    Message(Delivery),
+    /// PUBREC has come: where it is stored.
+    Received(StoredAs),
+}
+
+impl Kept {
+    fn stored(&self) -> StoredAs {
+        match self {
+            Self::Nothing => StoredAs::default(),
+            Self::Message(delivery) => delivery.stored,
+            Self::Received(stored) => *stored,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// Acknowledged, but an older one is not.
@@ -108,17 +155,28 @@ enum State {
     AwaitsPubComp,
 }
 
+/// Which messages in flight are kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Keep {
+    /// None: the session ends with its connection.
+    None,
+    /// Those of shared subscriptions, to be given to another member.
+    Shared,
+    /// All: the session can be resumed.
+    All,
+}
+
 /// Messages in flight to one client, and those that wait for room.
 ///
 /// Packet identifiers are given in sequence, so `states[i]` belongs to the identifier
 /// `first + i` and an acknowledgement finds its entry without a search. A session that
 /// cannot be resumed keeps one byte a message in flight; a session that can keeps the
-/// message as well.
+/// message as well, and one with shared subscriptions those that came by them.
 #[derive(Debug)]
 pub struct Outflow {
     states: VecDeque<State>,
-    /// Parallel to `states` in a session that can be resumed, else empty.
-    kept: VecDeque<Option<Delivery>>,
+    /// Parallel to `states` where something is kept, else empty.
+    kept: VecDeque<Kept>,
     queue: VecDeque<Delivery>,
     queue_bytes: usize,
     /// The identifier of `states[0]`, or the next to give when there is none.
@@ -129,7 +187,7 @@ pub struct Outflow {
     /// before has been sent on this connection.
     unsent: Option<usize>,
     window: u16,
-    keep: bool,
+    keep: Keep,
 }
 
 impl Outflow {
@@ -146,7 +204,16 @@ impl Outflow {
             in_flight: 0,
             unsent: None,
             window: window.get(),
-            keep,
+            keep: if keep { Keep::All } else { Keep::None },
+        }
+    }
+
+    /// The session has a shared subscription: from here on what it is sent by it is kept
+    /// until it is acknowledged, even if the session cannot be resumed.
+    pub fn keep_shared(&mut self) {
+        if self.keep == Keep::None {
+            self.keep = Keep::Shared;
+            self.kept.resize_with(self.states.len(), || Kept::Nothing);
         }
     }
 
@@ -161,7 +228,7 @@ impl Outflow {
     /// Whether messages are kept to be sent again.
     #[must_use]
     pub fn keeps(&self) -> bool {
-        self.keep
+        self.keep == Keep::All
     }
 
     /// Messages in flight.
@@ -203,13 +270,30 @@ impl Outflow {
     /// only if the session keeps messages.
     #[inline]
     pub fn send(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery) -> PacketId {
+        self.send_by(qos, None, delivery)
+    }
+
+    /// As [`Self::send`], for a message that may have come by a shared subscription.
+    #[inline]
+    pub fn send_by(
+        &mut self,
+        qos: QoS,
+        membership: Option<Membership>,
+        delivery: impl FnOnce() -> Delivery,
+    ) -> PacketId {
         let id = nth_id(self.first, self.states.len());
         self.states.push_back(match qos {
             QoS::ExactlyOnce => State::AwaitsPubRec,
             QoS::AtLeastOnce | QoS::AtMostOnce => State::AwaitsPubAck,
         });
-        if self.keep {
-            self.kept.push_back(Some(delivery()));
+        match self.keep {
+            Keep::None => {}
+            Keep::All => self.kept.push_back(Kept::Message(delivery())),
+            // What another member must not get needs not be kept [MQTT-4.8.2-5].
+            Keep::Shared if membership.is_none() || qos != QoS::AtLeastOnce => {
+                self.kept.push_back(Kept::Nothing);
+            }
+            Keep::Shared => self.kept.push_back(Kept::Message(delivery())),
         }
         self.in_flight = self.in_flight.saturating_add(1);
         PacketId(id)
@@ -265,11 +349,15 @@ impl Outflow {
             State::AwaitsPubAck => return Err(Unknown::Kind),
             State::Acknowledged => return Err(Unknown::Identifier),
         }
-        if let Some(kept) = self.kept.get_mut(index) {
+        let mut stored = StoredAs::default();
+        if self.keep == Keep::All
+            && let Some(kept) = self.kept.get_mut(index)
+        {
             // From here on only PUBREL is sent again [MQTT-4.3.3-6].
-            *kept = None;
+            stored = kept.stored();
+            *kept = Kept::Received(stored);
         }
-        Ok(AckOutcome::Release)
+        Ok(AckOutcome::Release(stored))
     }
 
     /// PUBCOMP.
@@ -290,8 +378,9 @@ impl Outflow {
             });
         }
         *state = State::Acknowledged;
+        let mut stored = StoredAs::default();
         if let Some(kept) = self.kept.get_mut(index) {
-            *kept = None;
+            stored = core::mem::replace(kept, Kept::Nothing).stored();
         }
         if self.unsent.is_none_or(|unsent| index < unsent) {
             self.in_flight = self.in_flight.saturating_sub(1);
@@ -303,7 +392,7 @@ impl Outflow {
             self.unsent = self.unsent.map(|unsent| unsent.saturating_sub(1));
         }
         self.unsent = self.unsent.filter(|unsent| *unsent < self.states.len());
-        Ok(AckOutcome::Done)
+        Ok(AckOutcome::Done(stored))
     }
 
     /// The next packet to send again after [`Outflow::resume`], in the original order and
@@ -327,8 +416,102 @@ impl Outflow {
         let id = PacketId(nth_id(self.first, index));
         match self.states.get(index)? {
             State::AwaitsPubComp => Some(Resend::PubRel(id)),
-            _ => Some(Resend::Publish(id, self.kept.get(index)?.as_ref()?)),
+            _ => match self.kept.get(index)? {
+                Kept::Message(delivery) => Some(Resend::Publish(id, delivery)),
+                Kept::Nothing | Kept::Received(_) => None,
+            },
         }
+    }
+
+    /// Takes from the queue, in its order, what came by a shared subscription that `wanted`
+    /// says yes to: it has not been sent, so it can go to another member.
+    pub fn take_shared_queued(
+        &mut self,
+        mut wanted: impl FnMut(Membership) -> bool,
+    ) -> Vec<Delivery> {
+        let is_wanted = |delivery: &Delivery| delivery.membership.is_some_and(&mut wanted);
+        let (taken, left) = core::mem::take(&mut self.queue)
+            .into_iter()
+            .partition::<Vec<_>, _>(is_wanted);
+        let size = |delivery: &Delivery| delivery.message.size();
+        let bytes: usize = taken.iter().map(size).sum();
+        self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
+        self.queue = left.into();
+        taken
+    }
+
+    /// Takes what another member may get when the session ends, oldest first: what was sent
+    /// with QoS 1 and not acknowledged, and what was not sent. A message that was sent with
+    /// QoS 2 is not among it [MQTT-4.8.2-5].
+    pub fn take_shared(&mut self) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for (state, kept) in self.states.iter().zip(&mut self.kept) {
+            if let (State::AwaitsPubAck, Kept::Message(delivery)) = (state, &kept)
+                && delivery.membership.is_some()
+                && let Kept::Message(delivery) = core::mem::replace(kept, Kept::Nothing)
+            {
+                taken.push(delivery);
+            }
+        }
+        taken.extend(self.take_shared_queued(|_| true));
+        taken
+    }
+
+    /// The shared subscriptions by which something came that is in flight or queued, in no
+    /// particular order and as often as there are messages.
+    pub fn memberships(&self) -> impl Iterator<Item = Membership> {
+        let in_flight = self.kept.iter().filter_map(|kept| match kept {
+            Kept::Message(delivery) => delivery.membership,
+            Kept::Nothing | Kept::Received(_) => None,
+        });
+        let queued = self.queue.iter().filter_map(|delivery| delivery.membership);
+        in_flight.chain(queued)
+    }
+
+    /// Where everything in flight and in the queue is stored.
+    pub fn stored(&self) -> impl Iterator<Item = StoredAs> {
+        let kept = self.kept.iter().map(Kept::stored);
+        let queued = self.queue.iter().map(|delivery| delivery.stored);
+        kept.chain(queued).filter(|stored| stored.is_stored())
+    }
+
+    /// Puts back what was in flight when the broker ended, in any order: the state of each
+    /// message and, unless PUBREC has come for it, the message.
+    pub fn restore_in_flight(&mut self, mut sent: Vec<(PacketId, bool, Delivery)>) {
+        sent.sort_by_key(|(id, ..)| id.0);
+        // Identifiers were given in a ring: the oldest comes after the largest gap.
+        let ids: Vec<u16> = sent.iter().map(|(id, ..)| id.0.get()).collect();
+        let before = |index: usize| ids.get((index + ids.len() - 1) % ids.len()).copied();
+        let gap = |index: usize| {
+            let (id, before) = (ids.get(index).copied(), before(index));
+            id.zip(before)
+                .map_or(0, |(id, before)| distance(before, id))
+        };
+        let oldest = (0..ids.len()).max_by_key(|index| gap(*index)).unwrap_or(0);
+        sent.rotate_left(oldest);
+        if let Some((id, ..)) = sent.first() {
+            self.first = id.0;
+        }
+        for (id, received, delivery) in sent {
+            while nth_id(self.first, self.states.len()) != id.0 {
+                self.states.push_back(State::Acknowledged);
+                self.kept.push_back(Kept::Nothing);
+            }
+            let (state, kept) = match (received, delivery.qos) {
+                (true, _) => (State::AwaitsPubComp, Kept::Received(delivery.stored)),
+                (false, QoS::ExactlyOnce) => (State::AwaitsPubRec, Kept::Message(delivery)),
+                (false, _) => (State::AwaitsPubAck, Kept::Message(delivery)),
+            };
+            self.states.push_back(state);
+            self.kept.push_back(kept);
+        }
+        self.unsent = (!self.states.is_empty()).then_some(0);
+    }
+
+    /// Puts a message back at the end of the queue, whatever the bounds are now.
+    pub fn restore_queued(&mut self, delivery: Delivery) {
+        self.queue_bytes += delivery.message.size();
+        self.queue.push_back(delivery);
     }
 
     fn index(&self, id: PacketId) -> Option<usize> {
@@ -340,6 +523,16 @@ impl Outflow {
         };
         let index = usize::from(distance);
         (index < self.states.len()).then_some(index)
+    }
+}
+
+/// How many places in the ring of identifiers `to` lies behind `from`, at least 1.
+fn distance(from: u16, to: u16) -> u16 {
+    if to > from {
+        to - from
+    } else {
+        // 0 is left out; the same identifier is once around.
+        u16::MAX - from + to
     }
 }
 

@@ -29,7 +29,26 @@ fn delivery(qos: QoS, payload: &[u8]) -> Delivery {
         identifiers: Identifiers::None,
         qos,
         retain: false,
+        stored: StoredAs::default(),
+        membership: None,
     }
+}
+
+fn shared(number: u32, qos: QoS, payload: &str) -> Delivery {
+    Delivery {
+        membership: NonZeroU32::new(number).map(Membership),
+        ..delivery(qos, payload.as_bytes())
+    }
+}
+
+fn send_shared(flow: &mut Outflow, number: u32, qos: QoS, payload: &str) -> PacketId {
+    let delivery = shared(number, qos, payload);
+    flow.send_by(qos, delivery.membership, || delivery)
+}
+
+fn payloads(taken: &[Delivery]) -> Vec<&str> {
+    let payloads = taken.iter().map(|delivery| delivery.message.payload());
+    payloads.map(|p| core::str::from_utf8(p).unwrap()).collect()
 }
 
 fn send(flow: &mut Outflow, qos: QoS) -> u16 {
@@ -81,7 +100,10 @@ fn identifiers_are_given_in_sequence_and_never_zero() {
     for round in 0..70_000_u32 {
         let given = send(&mut flow, QoS::AtLeastOnce);
         assert_eq!(u32::from(given), round % 65_535 + 1);
-        assert_eq!(flow.puback(id(given)), Ok(AckOutcome::Done));
+        assert_eq!(
+            flow.puback(id(given)),
+            Ok(AckOutcome::Done(StoredAs::default()))
+        );
     }
 }
 
@@ -91,10 +113,16 @@ fn the_window_closes_and_an_acknowledgement_opens_it() {
     send(&mut flow, QoS::AtLeastOnce);
     send(&mut flow, QoS::ExactlyOnce);
     assert!(!flow.is_open());
-    assert_eq!(flow.pubrec(id(2), false), Ok(AckOutcome::Release));
+    assert_eq!(
+        flow.pubrec(id(2), false),
+        Ok(AckOutcome::Release(StoredAs::default()))
+    );
     // QoS 2 counts until PUBCOMP.
     assert!(!flow.is_open());
-    assert_eq!(flow.pubcomp(id(2)), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.pubcomp(id(2)),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert!(flow.is_open());
 }
 
@@ -103,11 +131,17 @@ fn a_message_acknowledged_twice_or_never_sent_is_unknown() {
     let mut flow = Outflow::new(window(10), false);
     send(&mut flow, QoS::AtLeastOnce);
     send(&mut flow, QoS::AtLeastOnce);
-    assert_eq!(flow.puback(id(2)), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.puback(id(2)),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert_eq!(flow.puback(id(2)), Err(Unknown::Identifier));
     assert_eq!(flow.puback(id(3)), Err(Unknown::Identifier));
     assert_eq!(flow.puback(id(65_535)), Err(Unknown::Identifier));
-    assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.puback(id(1)),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert_eq!(flow.puback(id(1)), Err(Unknown::Identifier));
 }
 
@@ -125,7 +159,10 @@ fn the_wrong_kind_of_acknowledgement_is_told_apart() {
 fn a_refused_qos_2_message_is_over() {
     let mut flow = Outflow::new(window(1), true);
     send(&mut flow, QoS::ExactlyOnce);
-    assert_eq!(flow.pubrec(id(1), true), Ok(AckOutcome::Done));
+    assert_eq!(
+        flow.pubrec(id(1), true),
+        Ok(AckOutcome::Done(StoredAs::default()))
+    );
     assert!(flow.is_open());
     assert_eq!(resent(&mut flow), Vec::<String>::new());
 }
@@ -190,4 +227,121 @@ fn a_client_that_never_acknowledges_one_message_is_stopped_in_the_end() {
         sent += 1;
     }
     assert_eq!(sent, 10 + SPAN_BEYOND_WINDOW);
+}
+
+/// A delivery that is stored under a number.
+fn stored(qos: QoS, entry: u64) -> Delivery {
+    Delivery {
+        stored: StoredAs { entry, message: 0 },
+        membership: None,
+        ..delivery(qos, b"x")
+    }
+}
+
+#[test]
+fn an_acknowledgement_says_where_the_message_was_stored() {
+    let mut flow = Outflow::new(window(10), true);
+    let as_entry = |entry| StoredAs { entry, message: 0 };
+    flow.send(QoS::AtLeastOnce, || stored(QoS::AtLeastOnce, 7));
+    flow.send(QoS::ExactlyOnce, || stored(QoS::ExactlyOnce, 8));
+    flow.enqueue(stored(QoS::AtLeastOnce, 9), LIMITS);
+    let all: Vec<u64> = flow.stored().map(|stored| stored.entry).collect();
+    assert_eq!(all, [7, 8, 9]);
+    assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done(as_entry(7))));
+    assert_eq!(
+        flow.pubrec(id(2), false),
+        Ok(AckOutcome::Release(as_entry(8)))
+    );
+    assert_eq!(flow.pubcomp(id(2)), Ok(AckOutcome::Done(as_entry(8))));
+    assert_eq!(flow.stored().count(), 1);
+}
+
+#[test]
+fn what_was_in_flight_is_restored_with_its_identifiers_around_the_end_of_the_ring() {
+    let mut flow = Outflow::new(window(10), true);
+    let (one, two) = (QoS::AtLeastOnce, QoS::ExactlyOnce);
+    flow.restore_in_flight(vec![
+        (id(2), false, stored(one, 14)),
+        (id(65_533), false, stored(two, 10)),
+        (id(1), true, stored(two, 13)),
+        (id(65_535), false, stored(one, 12)),
+    ]);
+    flow.restore_queued(stored(one, 15));
+    let again = [
+        "65533 ExactlyOnce",
+        "65535 AtLeastOnce",
+        "1 release",
+        "2 AtLeastOnce",
+    ];
+    assert_eq!(resent(&mut flow), again);
+    // What was acknowledged in between is not expected any more.
+    assert_eq!(flow.puback(id(65_534)), Err(Unknown::Identifier));
+    assert!(flow.pubcomp(id(1)).is_ok());
+    let next = flow.next_queued().unwrap();
+    assert_eq!(next.stored.entry, 15);
+    assert_eq!(flow.send(one, || next.clone()), id(3));
+}
+
+#[test]
+fn a_single_identifier_and_none_are_restored() {
+    let mut flow = Outflow::new(window(10), true);
+    flow.restore_in_flight(Vec::new());
+    assert!(flow.is_open());
+    assert_eq!(send(&mut flow, QoS::AtLeastOnce), 1);
+    let mut flow = Outflow::new(window(10), true);
+    flow.restore_in_flight(vec![(id(700), false, stored(QoS::AtLeastOnce, 1))]);
+    assert_eq!(resent(&mut flow), ["700 AtLeastOnce"]);
+    assert!(flow.puback(id(700)).is_ok());
+    assert_eq!(send(&mut flow, QoS::AtLeastOnce), 701);
+}
+
+#[test]
+fn what_came_by_a_shared_subscription_can_be_taken_in_the_order_it_was_sent() {
+    for keep in [false, true] {
+        let mut flow = Outflow::new(window(10), keep);
+        send(&mut flow, QoS::AtLeastOnce);
+        flow.keep_shared();
+        let first = send_shared(&mut flow, 1, QoS::AtLeastOnce, "acknowledged");
+        send_shared(&mut flow, 1, QoS::AtLeastOnce, "a");
+        send_shared(&mut flow, 1, QoS::ExactlyOnce, "sent with QoS 2");
+        let received = send_shared(&mut flow, 2, QoS::ExactlyOnce, "received");
+        send(&mut flow, QoS::ExactlyOnce);
+        send_shared(&mut flow, 2, QoS::AtLeastOnce, "b");
+        for (number, qos, payload) in [(1, QoS::ExactlyOnce, "c"), (2, QoS::AtLeastOnce, "d")] {
+            assert!(flow.enqueue(shared(number, qos, payload), LIMITS));
+            assert!(flow.enqueue(delivery(qos, b"plain"), LIMITS));
+        }
+        flow.puback(first).unwrap();
+        flow.pubrec(received, false).unwrap();
+        let taken = flow.take_shared();
+        assert_eq!(payloads(&taken), ["a", "b", "c", "d"], "keep: {keep}");
+        assert_eq!(flow.queued(), 2);
+        assert_eq!(payloads(&flow.take_shared()), [""; 0]);
+    }
+}
+
+#[test]
+fn the_queue_of_one_shared_subscription_is_taken_and_the_rest_stays_in_order() {
+    let mut flow = Outflow::new(window(1), true);
+    send_shared(&mut flow, 1, QoS::AtLeastOnce, "in flight");
+    for (number, payload) in [(1, "a"), (2, "b"), (1, "c"), (3, "d")] {
+        let delivery = shared(number, QoS::AtLeastOnce, payload);
+        assert!(flow.enqueue(delivery, LIMITS));
+    }
+    let mut memberships: Vec<u32> = flow.memberships().map(|m| m.0.get()).collect();
+    memberships.sort_unstable();
+    assert_eq!(memberships, [1, 1, 1, 2, 3]);
+    let taken = flow.take_shared_queued(|membership| membership.0.get() == 1);
+    assert_eq!(payloads(&taken), ["a", "c"]);
+    let left: usize = ["b", "d"]
+        .map(|p| shared(1, QoS::AtLeastOnce, p).message.size())
+        .iter()
+        .sum();
+    assert_eq!((flow.queue_bytes, flow.queued()), (left, 2));
+    assert_eq!(flow.in_flight(), 1, "what is in flight stays");
+}
+
+#[test]
+fn a_delivery_takes_56_bytes() {
+    assert_eq!(size_of::<Delivery>(), 56);
 }
