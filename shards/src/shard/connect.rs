@@ -292,6 +292,9 @@ impl Shard {
         connection.maximum_packet_size = connect
             .maximum_packet_size
             .map_or(u32::MAX, core::num::NonZeroU32::get);
+        connection.topic_alias_maximum = connect
+            .topic_alias_maximum
+            .min(self.limits.topic_alias_maximum_out);
         // One and a half times the keep alive [MQTT-3.1.2-22].
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
         self.stats.connections.add(1);

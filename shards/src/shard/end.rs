@@ -99,7 +99,7 @@ impl Shard {
         };
         let session_key = core::mem::replace(&mut connection.session, NONE);
         connection.tail = Vec::new();
-        connection.aliases = None;
+        connection.extras = None;
         connection.pending = None;
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);

@@ -8,7 +8,6 @@ use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Vers
 
 use shard_sync::RouteReader;
 
-use super::connection::Aliases;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
 use super::{NONE, Shard};
@@ -204,9 +203,7 @@ impl Shard {
             .connections
             .get_mut(key)
             .ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
-        let aliases = connection
-            .aliases
-            .get_or_insert_with(|| Box::new(Aliases::default()));
+        let aliases = &mut connection.extras.get_or_insert_default().aliases;
         if !publish.topic.is_empty() {
             aliases.set(alias, publish.topic);
         }

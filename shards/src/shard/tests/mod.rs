@@ -9,6 +9,7 @@
 //! | the others | facts, by subject |
 
 mod acknowledgements;
+mod aliases;
 mod connections;
 mod counters;
 mod engine;
