@@ -53,12 +53,12 @@ impl Clock {
         let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER);
         Reading {
             wall_ms: wall_ms(),
-            stored_ms: self.to_disk(passed),
+            stored_ms: self.stored(passed),
         }
     }
 
     /// A time of the shards as it is stored.
-    pub(crate) fn to_disk(self, shard_ms: u64) -> u64 {
+    pub(crate) fn stored(self, shard_ms: u64) -> u64 {
         match shard_ms {
             NEVER => NEVER,
             time => self.base_ms.saturating_add(time).min(NEVER - 1),
@@ -66,7 +66,7 @@ impl Clock {
     }
 
     /// A stored time as the shards count it; what is over is 0.
-    pub(crate) fn from_disk(self, stored_ms: u64) -> u64 {
+    pub(crate) fn counted(self, stored_ms: u64) -> u64 {
         match stored_ms {
             NEVER => NEVER,
             time => time.saturating_sub(self.base_ms),
@@ -96,17 +96,17 @@ mod tests {
     fn a_time_comes_back_as_it_went() {
         let clock = clock(50, 1_000_000, None);
         for time in [0, 1, 49, 50, 86_400_000, NEVER] {
-            assert_eq!(clock.from_disk(clock.to_disk(time)), time);
+            assert_eq!(clock.counted(clock.stored(time)), time);
         }
-        assert_eq!(clock.to_disk(50), 1_000_000);
+        assert_eq!(clock.stored(50), 1_000_000);
     }
 
     #[test]
     fn nothing_overflows_and_never_stays_never() {
         let clock = clock(0, 1_700_000_000_000, None);
-        assert_eq!(clock.to_disk(NEVER - 1), NEVER - 1);
-        assert_eq!(clock.to_disk(NEVER), NEVER);
-        assert_eq!(clock.from_disk(0), 0);
+        assert_eq!(clock.stored(NEVER - 1), NEVER - 1);
+        assert_eq!(clock.stored(NEVER), NEVER);
+        assert_eq!(clock.counted(0), 0);
         let late = Clock::at(
             Instant::now(),
             9,
@@ -116,40 +116,40 @@ mod tests {
                 stored_ms: NEVER,
             }),
         );
-        assert_eq!(late.from_disk(NEVER), NEVER);
+        assert_eq!(late.counted(NEVER), NEVER);
     }
 
     #[test]
     fn the_time_between_two_processes_counts() {
         let before = clock(0, 10_000, None);
-        let due = before.to_disk(60_000);
+        let due = before.stored(60_000);
         let after = clock(0, 30_000, Some((10_000, 10_000)));
-        assert_eq!(after.from_disk(due), 40_000);
+        assert_eq!(after.counted(due), 40_000);
     }
 
     #[test]
     fn a_clock_that_was_set_back_makes_nothing_early_and_nothing_forever() {
         let before = clock(0, 1_000_000, None);
-        let due = before.to_disk(60_000);
+        let due = before.stored(60_000);
         // Set back by 900 s while the broker was off: how long that was is not known.
         let after = clock(0, 100_000, Some((1_000_000, 1_000_000)));
-        assert_eq!(after.from_disk(due), 60_000);
+        assert_eq!(after.counted(due), 60_000);
         // And from then on everything is as with a right clock.
-        let reading = (110_000, after.to_disk(10_000));
+        let reading = (110_000, after.stored(10_000));
         let last = clock(0, 130_000, Some(reading));
-        assert_eq!(last.from_disk(due), 30_000);
+        assert_eq!(last.counted(due), 30_000);
     }
 
     #[test]
     fn a_clock_that_was_wrong_for_one_process_does_no_lasting_damage() {
         // The clock says 2040 while the broker runs, and is right again before the next start.
         let wrong = clock(0, 2_208_988_800_000, None);
-        let due = wrong.to_disk(60_000);
+        let due = wrong.stored(60_000);
         let right = clock(
             0,
             1_700_000_000_000,
-            Some((2_208_988_800_000, wrong.to_disk(0))),
+            Some((2_208_988_800_000, wrong.stored(0))),
         );
-        assert_eq!(right.from_disk(due), 60_000);
+        assert_eq!(right.counted(due), 60_000);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn write_retained(out: &mut Vec<u8>, clock: Clock, message: &Message)
 
 /// Appends a delayed message.
 pub(crate) fn write_delayed(out: &mut Vec<u8>, clock: Clock, due_ms: u64, message: &Message) {
-    out.extend_from_slice(&clock.to_disk(due_ms).to_be_bytes());
+    out.extend_from_slice(&clock.stored(due_ms).to_be_bytes());
     write_message(out, clock, message);
 }
 
@@ -43,7 +43,7 @@ fn write_parts(out: &mut Vec<u8>, clock: Clock, message: &MessageRef<'_>, topic:
         | if expires { EXPIRES } else { 0 };
     out.push(flags);
     if expires {
-        out.extend_from_slice(&clock.to_disk(message.expires_ms).to_be_bytes());
+        out.extend_from_slice(&clock.stored(message.expires_ms).to_be_bytes());
     }
     write::bytes(out, topic.as_bytes());
     write::bytes(out, message.properties);
@@ -67,7 +67,7 @@ pub(crate) fn read_retained(
 /// Reads a delayed message and when it is due.
 pub(crate) fn read_delayed(value: &[u8], clock: Clock) -> Result<(u64, Arc<Message>), Damaged> {
     let mut reader = Reader(value);
-    let due_ms = clock.from_disk(reader.u64()?);
+    let due_ms = clock.counted(reader.u64()?);
     Ok((due_ms, read_parts(reader, clock, None)?))
 }
 
@@ -82,7 +82,7 @@ pub(super) fn read_parts(
     }
     let expires_ms = match flags & EXPIRES {
         0 => u64::MAX,
-        _ => clock.from_disk(reader.u64()?),
+        _ => clock.counted(reader.u64()?),
     };
     let written = reader.text()?;
     let topic = match key {

@@ -206,7 +206,7 @@ pub(crate) fn write_session(out: &mut Vec<u8>, clock: Clock, record: &SessionRec
     write::bytes(out, record.client_id.as_bytes());
     out.extend_from_slice(&record.expiry_s.to_be_bytes());
     if let Some(ends_ms) = record.ends_ms {
-        out.extend_from_slice(&clock.to_disk(ends_ms).to_be_bytes());
+        out.extend_from_slice(&clock.stored(ends_ms).to_be_bytes());
     }
     if let Some(will) = will {
         out.extend_from_slice(&will.delay_s.to_be_bytes());
@@ -214,7 +214,7 @@ pub(crate) fn write_session(out: &mut Vec<u8>, clock: Clock, record: &SessionRec
             out.extend_from_slice(&expiry_s.to_be_bytes());
         }
         if let Some(due_ms) = due {
-            out.extend_from_slice(&clock.to_disk(due_ms).to_be_bytes());
+            out.extend_from_slice(&clock.stored(due_ms).to_be_bytes());
         }
         write_message(out, clock, &will.message);
     }
@@ -232,7 +232,7 @@ pub(crate) fn read_session(value: &[u8], clock: Clock) -> Result<SessionRecord, 
     let expiry_s = reader.u32()?;
     let ends_ms = match flags & ENDS {
         0 => None,
-        _ => Some(clock.from_disk(reader.u64()?)),
+        _ => Some(clock.counted(reader.u64()?)),
     };
     let will = match flags & WILL {
         0 => {
@@ -257,7 +257,7 @@ fn read_will(flags: u8, mut reader: Reader<'_>, clock: Clock) -> Result<Will, Da
     };
     let due_ms = match flags & WILL_DUE {
         0 => None,
-        _ => Some(clock.from_disk(reader.u64()?)),
+        _ => Some(clock.counted(reader.u64()?)),
     };
     Ok(Will {
         message: read_message(reader.rest(), clock)?,
