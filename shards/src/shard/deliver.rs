@@ -13,10 +13,11 @@ use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
+use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
-use super::stats::packet;
+use super::stats::{Stats, packet};
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,7 @@ impl Shard {
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
                 self.stats.no_local.add(1);
+                self.delivery_dropped(target.session, message, "no_local");
                 continue;
             }
             let receiver = Receiver {
@@ -88,15 +90,13 @@ impl Shard {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
                 self.stats.qos0_dropped.add(1);
+                self.delivery_dropped(to.session, outgoing.message(), "qos0_msg");
                 return;
             }
             self.outbox.mark(connection, key);
             let (seed, now_ms) = (self.seed, self.now_ms);
-            if write(frames, connection, outgoing, &to, None, seed, now_ms) {
-                self.stats.count_sent(to.qos);
-            } else {
-                self.stats.too_large.add(1);
-            }
+            let sent = write(frames, connection, outgoing, &to, None, seed, now_ms);
+            self.count_delivery(&to, outgoing, sent);
             return;
         }
         if session.durable {
@@ -108,19 +108,69 @@ impl Shard {
                 self.outbox.mark(connection, key);
                 let outflow = &mut session.outflow;
                 let (seed, now_ms) = (self.seed, self.now_ms);
-                if send(frames, connection, outflow, outgoing, &to, seed, now_ms) {
-                    self.stats.count_sent(to.qos);
-                } else {
-                    self.stats.too_large.add(1);
-                }
+                let sent = send(frames, connection, outflow, outgoing, &to, seed, now_ms);
+                self.count_delivery(&to, outgoing, sent);
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
                     self.stats.queue_full.add(1);
+                    self.delivery_dropped(to.session, outgoing.message(), "queue_full");
                 }
             }
+        }
+    }
+
+    /// The event of a message that has left the queue.
+    #[cold]
+    fn raise_queued(&mut self, session: u32, delivery: &Delivery, dropped: Option<&'static str>) {
+        let message = MessageRef {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            ..Message::by_ref(&delivery.message)
+        };
+        let event = match dropped {
+            Some(_) => Event::DeliveryDropped,
+            None => Event::MessageDelivered,
+        };
+        self.message_event(event, session, &message, dropped);
+    }
+
+    /// Counts a message that was sent, or that the client does not take.
+    #[inline]
+    fn count_delivery(&mut self, to: &Receiver<'_>, outgoing: &Outgoing<'_>, sent: bool) {
+        if !sent {
+            self.stats.too_large.add(1);
+            self.delivery_dropped(to.session, outgoing.message(), "too_large");
+            return;
+        }
+        self.stats.count_sent(to.qos);
+        if self.wants(Event::MessageDelivered) {
+            self.delivered(to, outgoing.message());
+        }
+    }
+
+    #[cold]
+    fn delivered(&mut self, to: &Receiver<'_>, message: &MessageRef<'_>) {
+        let message = MessageRef {
+            qos: to.qos,
+            retain: to.retain,
+            ..*message
+        };
+        self.message_event(Event::MessageDelivered, to.session, &message, None);
+    }
+
+    /// The event of a message that a session does not get.
+    #[inline]
+    pub(super) fn delivery_dropped(
+        &mut self,
+        session: u32,
+        message: &MessageRef<'_>,
+        reason: &'static str,
+    ) {
+        if self.wants(Event::DeliveryDropped) {
+            self.message_event(Event::DeliveryDropped, session, message, Some(reason));
         }
     }
 
@@ -135,13 +185,16 @@ impl Shard {
             return;
         };
         let mut frames = core::mem::take(&mut self.frames);
+        let (watched, mut events) = (self.common.interest.in_events(), Vec::new());
+        let mut raise = |event, delivery: Delivery| {
+            if watched {
+                events.push((event, delivery));
+            }
+        };
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
+            count_again(&self.stats, &resend);
             frames.clear();
-            match &resend {
-                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
-                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
-            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         let mut journal = self.journal.as_deref_mut().filter(|_| session.durable);
@@ -149,17 +202,15 @@ impl Shard {
             let Some(delivery) = session.outflow.next_queued() else {
                 break;
             };
-            // An expired message is not sent any more [MQTT-3.3.2-5].
-            let expired = delivery.message.expires_ms <= self.now_ms;
+            let now_ms = self.now_ms;
             let mut outgoing = Outgoing::of(&delivery.message);
             let to = Receiver::of(session_key, &delivery);
-            if expired || too_large(outgoing.message(), &to, connection, self.now_ms) {
-                self.stats.expired.add(u64::from(expired));
-                self.stats.dropped.add(u64::from(!expired));
-                self.stats.too_large.add(u64::from(!expired));
+            if let Some(reason) = unsendable(&outgoing, &to, connection, now_ms) {
+                count_unsent(&self.stats, reason);
                 if let Some(journal) = &mut journal {
                     journal.drop_entry(session.number, delivery.stored);
                 }
+                raise(Some(reason), delivery);
                 continue;
             }
             frames.clear();
@@ -169,37 +220,67 @@ impl Shard {
                     .outflow
                     .send_by(qos, delivery.membership, || delivery.clone())
             });
-            let (seed, now_ms) = (self.seed, self.now_ms);
             self.stats.count_sent(delivery.qos);
-            let held = journal.as_mut().filter(|_| delivery.stored.is_stored());
-            if let (Some(journal), Some(id)) = (held, id) {
-                journal.mark_sent(session.number, delivery.stored, id, false);
-                if delivery.qos == QoS::ExactlyOnce {
-                    connection.hold_output(journal, key, |connection| {
-                        write(
-                            &mut frames,
-                            connection,
-                            &mut outgoing,
-                            &to,
-                            Some(id),
-                            seed,
-                            now_ms,
-                        );
-                    });
-                    continue;
+            let seed = self.seed;
+            let mut write = |connection: &mut Connection| {
+                write(
+                    &mut frames,
+                    connection,
+                    &mut outgoing,
+                    &to,
+                    id,
+                    seed,
+                    now_ms,
+                );
+            };
+            let stored = delivery.stored.is_stored();
+            match (id, journal.as_mut().filter(|_| stored)) {
+                (Some(id), Some(journal)) => {
+                    journal.mark_sent(session.number, delivery.stored, id, false);
+                    if delivery.qos == QoS::ExactlyOnce {
+                        connection.hold_output(journal, key, write);
+                    } else {
+                        write(connection);
+                    }
                 }
+                _ => write(connection),
             }
-            write(
-                &mut frames,
-                connection,
-                &mut outgoing,
-                &to,
-                id,
-                seed,
-                now_ms,
-            );
+            raise(None, delivery);
         }
         self.frames = frames;
+        for (dropped, delivery) in events {
+            self.raise_queued(session_key, &delivery, dropped);
+        }
+    }
+}
+
+/// Why a message that waited is not sent any more: it has expired [MQTT-3.3.2-5], or the
+/// client takes no packets so large [MQTT-3.1.2-25].
+fn unsendable(
+    outgoing: &Outgoing<'_>,
+    to: &Receiver<'_>,
+    connection: &Connection,
+    now_ms: u64,
+) -> Option<&'static str> {
+    if outgoing.message().expires_ms <= now_ms {
+        return Some("expired");
+    }
+    too_large(outgoing.message(), to, connection, now_ms).then_some("too_large")
+}
+
+fn count_unsent(stats: &Stats, reason: &str) {
+    if reason == "expired" {
+        stats.expired.add(1);
+    } else {
+        stats.dropped.add(1);
+        stats.too_large.add(1);
+    }
+}
+
+fn count_again(stats: &Stats, resend: &Resend<'_>) {
+    match resend {
+        Resend::PubRel(_) => stats.count_packet_sent(packet::PUBREL),
+        Resend::Publish(_, delivery) => stats.count_sent(delivery.qos),
     }
 }
 

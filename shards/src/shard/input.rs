@@ -4,6 +4,7 @@ use protocol::wire::{self, DecodeError, Packet, ReasonCode, Split, Version};
 
 use super::Shard;
 use super::connection::Phase;
+use super::events::Event;
 use super::stats::packet;
 
 /// Input that a paused connection may hold before the engine stops reading it.
@@ -200,6 +201,9 @@ impl Shard {
                     self.outbox.mark(connection, key);
                     wire::encode::pingresp(&mut connection.output.bytes);
                     self.stats.count_packet_sent(packet::PINGRESP);
+                }
+                if self.wants(Event::ClientPing) {
+                    self.client_ping(key);
                 }
                 Flow::Continue
             }

@@ -9,7 +9,9 @@ use shard_store::Change;
 
 use shard_sync::RouteReader;
 
+use super::common::is_brokers_own;
 use super::connection::AckKind;
+use super::events::Event;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
 use super::session::Session;
@@ -60,7 +62,7 @@ impl Shard {
         if self.has_too_many_properties(&publish.properties) {
             return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
         }
-        if topic.starts_with("$SYS/") {
+        if is_brokers_own(topic) {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
         let session = self
@@ -92,6 +94,9 @@ impl Shard {
         let routed = self.follow(&plan, &message);
         if !routed.matched {
             self.stats.no_subscribers.add(1);
+            if self.wants(Event::MessageDropped) {
+                self.message_dropped(key, &message, "no_subscribers");
+            }
         }
         self.acknowledge(key, session, publish, routed)
     }
@@ -196,6 +201,12 @@ impl Shard {
         }
         self.deliver_plan(&plan, message);
         true
+    }
+
+    /// Whether a message to this topic reaches anybody.
+    pub(super) fn has_receivers(&mut self, topic: &str) -> bool {
+        let topic = TopicName::parse(topic, u16::MAX);
+        topic.is_ok_and(|topic| !self.plan(topic).is_empty())
     }
 
     fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {

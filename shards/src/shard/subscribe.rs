@@ -106,6 +106,7 @@ impl Shard {
                 self.stats.subscribe_errors.add(1);
             } else {
                 stored |= self.record_subscription(session, text, options, identifier);
+                self.session_subscribed(key, text, options);
             }
             codes.push(outcome.code);
             replays.extend(outcome.replay);
@@ -271,6 +272,7 @@ impl Shard {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
                     Ok(subscription) if self.unsubscribe(session, &subscription) => {
                         self.forget_subscription(session, text);
+                        self.session_unsubscribed(key, text);
                         ReasonCode::SUCCESS
                     }
                     _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
@@ -358,7 +360,9 @@ impl Shard {
             serial: session.serial,
         };
         for filter in own {
-            let routed = self.routes.is_some();
+            let interest = &self.common.interest;
+            let watched = interest.in_sys() || interest.in_events();
+            let routed = self.routes.is_some() || watched;
             let text = routed.then(|| self.subscriptions.text(filter));
             let removed = self.subscriptions.remove_by_id(filter, session_key);
             if removed.is_some_and(|removed| removed.last)
@@ -374,6 +378,10 @@ impl Shard {
 
     /// Hands a change of routes to the route writer, if there is one.
     pub(super) fn change_route(&mut self, change: RouteChange) {
+        match &change {
+            RouteChange::Add(filter) => self.common.interest.add(filter),
+            RouteChange::Remove(filter) => self.common.interest.remove(filter),
+        }
         if self.routes.is_some() {
             self.route_changes.push(change);
             self.routes_asked += 1;

@@ -48,6 +48,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         routes: None,
         journal: None,
         stats: Arc::new(Stats::default()),
+        common: Arc::default(),
         now_ms: 0,
     };
     let setup = EngineSetup {
