@@ -222,24 +222,19 @@ impl Shard {
     fn open_session(&mut self, connect: &Connect<'_>, client_id: &str) -> u32 {
         let serial = self.next_serial();
         let expiry_s = connect.session_expiry.min(self.limits.session_expiry_max_s);
-        let session = Session {
-            client_id: client_id.into(),
-            connection: NONE,
-            serial,
+        let outflow = Outflow::new(self.window(connect), expiry_s > 0);
+        let key = self.insert_session(Session {
             expiry_s,
-            will: None,
-            subscriptions: Held::default(),
-            outflow: Outflow::new(self.window(connect), expiry_s > 0),
-            inflow: Inflow::default(),
-            replays: None,
-            timer: None,
-            ends_ms: u64::MAX,
-            dropped: 0,
-            number: 0,
-            durable: false,
-        };
+            ..Session::new(client_id.into(), serial, outflow)
+        });
+        self.stats.session_created.add(1);
+        key
+    }
+
+    /// Enters a session into the tables, under a client identifier that has none.
+    pub(super) fn insert_session(&mut self, session: Session) -> u32 {
+        let hash = self.seed.hash(&session.client_id);
         let key = self.sessions.insert(session);
-        let hash = self.seed.hash(client_id);
         let (sessions, seed) = (&self.sessions, self.seed);
         self.clients.insert_unique(hash, key, |key| {
             sessions
@@ -247,11 +242,10 @@ impl Shard {
                 .map_or(0, |session| seed.hash(&session.client_id))
         });
         self.stats.sessions.set(self.sessions.len() as u64);
-        self.stats.session_created.add(1);
         key
     }
 
-    fn find_session(&self, client_id: &str) -> Option<u32> {
+    pub(super) fn find_session(&self, client_id: &str) -> Option<u32> {
         let hash = self.seed.hash(client_id);
         let named = |key: &u32| {
             self.sessions

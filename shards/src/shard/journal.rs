@@ -142,6 +142,11 @@ impl Journal {
         Some(waiter)
     }
 
+    /// Whether nothing is left to be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.commit.changes.is_empty()
+    }
+
     /// Whether somebody's wait is over.
     pub(super) fn has_done(&self) -> bool {
         let next = self.waits.front();

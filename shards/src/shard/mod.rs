@@ -40,6 +40,7 @@ mod plan;
 mod publish;
 mod quota;
 mod replay;
+mod restore;
 mod session;
 mod shared;
 mod stats;
@@ -76,6 +77,7 @@ use peers::Peer;
 pub(crate) use peers::RouteChange;
 use plan::Plans;
 pub(crate) use quota::RetainedQuota;
+pub(crate) use restore::part;
 use session::Session;
 pub use stats::{Counter, GAUGES, METRICS, Metric, Stats, sum};
 use subscribe::Ticket;
@@ -148,6 +150,8 @@ pub(crate) struct Shard {
     atomics: VecDeque<u32>,
     /// What this shard keeps for transactions of others.
     staged: HashMap<(u16, Token), u32>,
+    /// What was stored is not in force yet.
+    is_restoring: bool,
 
     stats: Arc<Stats>,
     common: Arc<Common>,
@@ -254,6 +258,7 @@ impl Shard {
             transactions: Slots::new(),
             atomics: VecDeque::new(),
             staged: HashMap::new(),
+            is_restoring: false,
             stats: setup.stats,
             sys: sys::SysTopics::new(setup.id, &setup.common, setup.now_ms),
             common: setup.common,
@@ -331,7 +336,11 @@ impl Shard {
             // CONNACK is in the output, and what it says is not on the disk yet.
             let journal = self.journal.as_ref();
             if journal.is_some_and(|j| !j.has_committed(connection.held_until)) {
-                return None;
+                if connection.phase != Phase::Closing {
+                    return None;
+                }
+                // It ends before it was promised anything.
+                connection.output.clear();
             }
             connection.held_until = 0;
         }
@@ -405,6 +414,11 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);
         }
+    }
+
+    /// Whether nothing is left that is to be stored or that another shard is to answer.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.transactions.len() == 0 && self.journal.as_ref().is_none_or(|j| j.is_empty())
     }
 
     /// The shard that a client identifier belongs to.

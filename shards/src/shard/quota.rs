@@ -30,6 +30,12 @@ impl RetainedQuota {
         true
     }
 
+    /// Takes room for a message that was stored, whatever the limits are now.
+    pub(crate) fn restore(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Bytes that are taken.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {

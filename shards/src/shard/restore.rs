@@ -17,7 +17,7 @@ use shard_store::{
 };
 
 use super::session::{Session, Will};
-use super::subscribe::Then;
+use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
 
 /// Parts what was stored among `count` shards.
@@ -45,7 +45,8 @@ pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
 impl Shard {
     /// Takes what was stored of this shard's sessions and topics. Once, and first of all.
     pub(crate) fn restore(&mut self, stored: Stored) {
-        let ticket = self.open_ticket(Then::Restored);
+        let then = Then::Restored;
+        let ticket = self.tickets.insert(Ticket { missing: 1, then });
         self.is_restoring = true;
         let mut missing = 1;
         let mut sessions = stored.sessions;
@@ -58,7 +59,9 @@ impl Shard {
             self.restore_retained(message);
         }
         missing += u32::from(self.wait_for_routes(ticket));
-        self.set_missing(ticket, missing);
+        if let Some(held) = self.tickets.get_mut(ticket) {
+            held.missing = missing;
+        }
         self.ticket_done(ticket);
     }
 
@@ -130,14 +133,15 @@ impl Shard {
                 due_ms: will.due_ms.unwrap_or_else(|| in_s(will.delay_s)),
             })
         });
+        let serial = self.next_serial();
+        let outflow = Outflow::new(window, expiry_s > 0);
         self.insert_session(Session {
-            client_id: record.client_id,
             expiry_s,
             will,
             ends_ms: record.ends_ms.unwrap_or_else(|| in_s(expiry_s)),
             number: number.0,
             durable: expiry_s > 0,
-            ..Session::new(Outflow::new(window, expiry_s > 0))
+            ..Session::new(record.client_id, serial, outflow)
         })
     }
 

@@ -39,6 +39,28 @@ pub(crate) struct Session {
     pub(crate) durable: bool,
 }
 
+impl Session {
+    /// A session without a client.
+    pub(crate) fn new(client_id: Box<str>, serial: u32, outflow: Outflow) -> Self {
+        Self {
+            client_id,
+            connection: super::NONE,
+            serial,
+            expiry_s: 0,
+            will: None,
+            subscriptions: Held::default(),
+            outflow,
+            inflow: Inflow::default(),
+            replays: None,
+            timer: None,
+            ends_ms: u64::MAX,
+            dropped: 0,
+            number: 0,
+            durable: false,
+        }
+    }
+}
+
 /// A will and its delay.
 #[derive(Debug)]
 pub(crate) struct Will {

@@ -20,12 +20,14 @@ use super::{NONE, Shard};
 #[derive(Debug)]
 pub(super) struct Ticket {
     /// Answers that are missing.
-    missing: u32,
-    then: Then,
+    pub(super) missing: u32,
+    pub(super) then: Then,
 }
 
 #[derive(Debug)]
-enum Then {
+pub(super) enum Then {
+    /// What was stored is in force.
+    Restored,
     /// Send a SUBACK, then the retained messages.
     SubAck {
         connection: u32,
@@ -53,10 +55,10 @@ pub(super) struct RouteWait {
 }
 
 /// What one filter of a SUBSCRIBE led to.
-struct Outcome {
+pub(super) struct Outcome {
     code: ReasonCode,
     /// The owner of the group, if another shard has to answer.
-    joins: Option<u16>,
+    pub(super) joins: Option<u16>,
     replay: Option<ReplayStart>,
 }
 
@@ -172,6 +174,21 @@ impl Shard {
         if full && !self.is_subscribed(session, subscription) {
             return Outcome::refused(ReasonCode::QUOTA_EXCEEDED);
         }
+        self.enter_subscription(session_key, subscription, options, identifier, ticket)
+    }
+
+    /// Enters a subscription into the tables, whatever the limits are.
+    pub(super) fn enter_subscription(
+        &mut self,
+        session_key: u32,
+        subscription: &Subscription<'_>,
+        options: SubscriptionOptions,
+        identifier: u32,
+        ticket: u32,
+    ) -> Outcome {
+        let Some(session) = self.sessions.get(session_key) else {
+            return Outcome::refused(ReasonCode::UNSPECIFIED_ERROR);
+        };
         let code = ReasonCode(options.qos as u8);
         let Some(group) = subscription.group else {
             let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
@@ -430,6 +447,7 @@ impl Shard {
             return;
         };
         match done.then {
+            Then::Restored => self.is_restoring = false,
             Then::Joined { shard, ticket } => {
                 if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
                     peer.push(Item::Joined { ticket });
