@@ -19,5 +19,5 @@ mod shard;
 mod slots;
 mod wheel;
 
-pub use node::{Running, StartError, Stopper, start};
+pub use node::{Durable, Running, StartError, Stopper, start};
 pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};

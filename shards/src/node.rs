@@ -4,27 +4,33 @@ use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
+use protocol::hash::Seed;
+use shard_store::{OnFailure, Store, StoreHandle, StoreLink, Stored};
 use shard_sync::Doorbell;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::engine::neighbours::Neighbours;
+use crate::engine::together::Together;
 use crate::engine::{Acceptor, Engine, EngineSetup, Lateness};
 use crate::routes;
 use crate::settings::{Listener, Settings};
-use crate::shard::{Common, RetainedQuota, Shard, ShardSetup, Stats};
+use crate::shard::{Common, Journal, RetainedQuota, Shard, ShardSetup, Stats, part};
 
 /// Memory that glommio registers for its own I/O, which a shard does not use: the least.
 const GLOMMIO_IO_MEMORY: usize = 64 << 10;
 
-/// How long the shards may take to become ready. They take about 10 ms; one that takes this
-/// long sleeps and will not wake.
+/// How long the shards may take to become ready. They take about 10 ms, and about 1 µs for
+/// each message that was stored; one that takes this long sleeps and will not wake.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// How much longer for each stored session.
+const READY_WITHIN_A_SESSION: Duration = Duration::from_millis(1);
 
 /// Why the data plane did not start.
 #[derive(Debug)]
@@ -91,6 +97,7 @@ impl std::error::Error for StartError {
 /// The running shards.
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
+    store: Option<StoreHandle>,
     stopper: Stopper,
     stats: Vec<Arc<Stats>>,
 }
@@ -137,13 +144,77 @@ impl Running {
                 result = result.and(ended);
             }
         }
+        if let Some(store) = self.store {
+            let stopped = store.stop();
+            result = result.and(stopped.map_err(|failure| io::Error::other(failure.to_string())));
+        }
         result
+    }
+}
+
+/// Where the shards keep what is to outlive them.
+pub struct Durable {
+    /// The store, open.
+    pub store: Store,
+    /// What it had.
+    pub stored: Stored,
+    /// When the shards' clock was 0, as the store was told.
+    pub started: Instant,
+    /// Called when the store cannot go on, before the shards are stopped.
+    pub on_failure: OnFailure,
+}
+
+/// What the shards get of it.
+struct Kept {
+    links: Vec<StoreLink>,
+    parts: Vec<Stored>,
+    numbers: Option<Arc<AtomicU64>>,
+}
+
+impl Kept {
+    /// Starts the store's thread, which stops the shards when it fails.
+    fn start(
+        durable: Option<Durable>,
+        settings: &Settings,
+        doorbells: &[Arc<Doorbell>],
+        stopper: &Stopper,
+    ) -> io::Result<(Self, Option<StoreHandle>)> {
+        let Some(durable) = durable else {
+            let none = Self {
+                links: Vec::new(),
+                parts: Vec::new(),
+                numbers: None,
+            };
+            return Ok((none, None));
+        };
+        let (stopper, on_failure) = (stopper.clone(), durable.on_failure);
+        let on_failure: OnFailure = Box::new(move |failure| {
+            on_failure(failure);
+            stopper.stop();
+        });
+        let (links, handle) = durable.store.start(doorbells, on_failure)?;
+        let numbers = Arc::new(AtomicU64::new(durable.stored.next_number.max(1)));
+        let seed = Seed::new(settings.hash_seed);
+        let kept = Self {
+            links,
+            parts: part(durable.stored, seed, doorbells.len() as u16),
+            numbers: Some(numbers),
+        };
+        Ok((kept, Some(handle)))
+    }
+
+    /// What the last shard that has not got its part gets.
+    fn pop(&mut self) -> (Option<StoreLink>, Stored, Option<Box<Journal>>) {
+        let numbers = self.numbers.as_ref();
+        let journal = numbers.map(|numbers| Box::new(Journal::new(Arc::clone(numbers))));
+        let part = self.parts.pop().unwrap_or_default();
+        (self.links.pop(), part, journal)
     }
 }
 
 /// Starts one shard on each CPU of the settings. When this returns, all of them accept
 /// connections.
-pub fn start(settings: &Settings) -> Result<Running, StartError> {
+pub fn start(settings: &Settings, durable: Option<Durable>) -> Result<Running, StartError> {
     let count = settings.cpus.len();
     let shard_error = |cpu, source| StartError::Shard { cpu, source };
     let doorbells = (0..count)
@@ -158,7 +229,16 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let mut acceptors = open_acceptors(settings)?;
     let ring_batches = settings.engine.ring_batches as usize;
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
-    let started = Instant::now();
+    let started = durable
+        .as_ref()
+        .map_or_else(Instant::now, |durable| durable.started);
+    let sessions = durable
+        .as_ref()
+        .map_or(0, |durable| durable.stored.sessions.len());
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    let (mut kept, store) = Kept::start(durable, settings, &doorbells, &stopper)
+        .map_err(|source| shard_error(0, source))?;
+    let together = Arc::new(Together::new(&doorbells));
     let limits = Arc::new(settings.mqtt.clone());
     let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
@@ -168,6 +248,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
+        let (store, stored, journal) = kept.pop();
         let setup = ShardSetup {
             id: index as u16,
             count: count as u16,
@@ -177,7 +258,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             retained_quota: Arc::clone(&retained_quota),
             peer_bytes_max: settings.engine.ring_bytes as usize,
             routes: reader,
-            journal: None,
+            journal,
             stats: Arc::clone(&common.stats[index]),
             common: Arc::clone(&common),
             now_ms: 0,
@@ -191,21 +272,24 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             stop: Arc::clone(&stop),
             started,
             routes: link,
+            store,
+            together: Arc::clone(&together),
         };
         let (ready, stopper) = (ready.clone(), stopper.clone());
         let thread = std::thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || run_shard(cpu, setup, engine, &ready, stopper))
+            .spawn(move || run_shard(cpu, (setup, engine, stored), &ready, stopper))
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
     let running = Running {
         threads,
+        store,
         stopper,
         stats: common.stats.clone(),
     };
     drop(ready);
-    if let Err(error) = await_ready(&readiness, &settings.cpus) {
+    if let Err(error) = await_ready(&readiness, &settings.cpus, sessions) {
         running.stopper.stop();
         return Err(error);
     }
@@ -232,11 +316,13 @@ type Ready = mpsc::SyncSender<(usize, io::Result<Lateness>)>;
 fn await_ready(
     readiness: &mpsc::Receiver<(usize, io::Result<Lateness>)>,
     cpus: &[usize],
+    sessions: u32,
 ) -> Result<(), StartError> {
+    let patience = READY_WITHIN + READY_WITHIN_A_SESSION * sessions;
     let begun = Instant::now();
     let mut silent = cpus.to_vec();
     while let Some(&first) = silent.first() {
-        let left = READY_WITHIN.saturating_sub(begun.elapsed());
+        let left = patience.saturating_sub(begun.elapsed());
         let (cpu, result) = readiness.recv_timeout(left).unwrap_or_else(|error| {
             let problem = match error {
                 RecvTimeoutError::Timeout => "it does not answer",
@@ -257,8 +343,7 @@ fn await_ready(
 /// The life of a shard's thread.
 fn run_shard(
     cpu: usize,
-    shard: ShardSetup,
-    engine: EngineSetup,
+    (shard, engine, stored): (ShardSetup, EngineSetup, Stored),
     ready: &Ready,
     stopper: Stopper,
 ) -> io::Result<()> {
@@ -286,8 +371,16 @@ fn run_shard(
         let is_fit = lateness
             .as_ref()
             .is_ok_and(|lateness| lateness.is_tolerable());
-        let _ = ready.send((cpu, lateness));
-        let ended = if is_fit { engine.run().await } else { Ok(()) };
+        let restored = match is_fit {
+            true => engine.restore(stored).await,
+            false => Ok(()),
+        };
+        let is_restored = restored.is_ok();
+        let _ = ready.send((cpu, restored.and(lateness)));
+        let ended = match is_fit && is_restored {
+            true => engine.run().await,
+            false => Ok(()),
+        };
         engine.end().await;
         if ended.is_err() {
             // The others cannot do without it: sessions and groups would be missing.

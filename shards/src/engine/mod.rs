@@ -24,6 +24,7 @@ mod peers;
 mod self_test;
 mod socket;
 mod tasks;
+pub(crate) mod together;
 mod uring;
 mod vectors;
 
@@ -35,6 +36,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use shard_store::{StoreLink, Stored};
+
 use crate::routes::RouteLink;
 use crate::settings::Engine as Settings;
 use crate::shard::Shard;
@@ -44,6 +47,7 @@ use neighbours::Neighbours;
 pub(crate) use self_test::Lateness;
 use socket::Sockets;
 use tasks::Tasks;
+use together::{Stage, Together};
 use uring::{Completion, Uring};
 
 /// How long a closing connection may take to take its last bytes.
@@ -76,6 +80,9 @@ pub(crate) struct EngineSetup {
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) started: Instant,
     pub(crate) routes: Option<RouteLink>,
+    /// `None` when nothing is stored.
+    pub(crate) store: Option<StoreLink>,
+    pub(crate) together: Arc<Together>,
 }
 
 /// The engine of one shard. Made, used and dropped on the shard's thread.
@@ -90,6 +97,9 @@ pub(crate) struct Engine {
     acceptors: Vec<Acceptor>,
     neighbours: Neighbours,
     routes: Option<RouteLink>,
+    store: Option<StoreLink>,
+    together: Arc<Together>,
+    stage: Stage,
     tasks: Tasks,
     stop: Arc<AtomicBool>,
     stopping: bool,
@@ -131,6 +141,9 @@ impl Engine {
             acceptors: setup.acceptors,
             neighbours: setup.neighbours,
             routes: setup.routes,
+            store: setup.store,
+            together: setup.together,
+            stage: Stage::Restoring,
             tasks,
             stop: setup.stop,
             stopping: false,
@@ -147,12 +160,25 @@ impl Engine {
         })
     }
 
+    /// Takes what was stored, and begins to serve when all shards have. An error means that
+    /// the ring itself failed.
+    pub(crate) async fn restore(&mut self, stored: Stored) -> io::Result<()> {
+        self.now_ms = self.started.elapsed().as_millis() as u64;
+        self.shard.set_now(self.now_ms);
+        self.shard.restore(stored);
+        self.turns_until(|engine| engine.are_restored() || engine.stopping)
+            .await?;
+        self.stage = Stage::Serving;
+        self.shard.serve();
+        Ok(())
+    }
+
     /// Runs until the broker stops. An error means that the ring itself failed.
     pub(crate) async fn run(&mut self) -> io::Result<()> {
         for index in 0..self.acceptors.len() {
             self.accept(index as u32);
         }
-        self.turns_until(Self::is_finished).await
+        self.turns_until(Self::are_finished).await
     }
 
     /// Ends the tasks. The engine runs no more afterwards.
@@ -161,7 +187,7 @@ impl Engine {
     }
 
     /// Runs until `is_over` at the end of a turn, whose output is submitted too.
-    async fn turns_until(&mut self, mut is_over: impl FnMut(&Self) -> bool) -> io::Result<()> {
+    async fn turns_until(&mut self, mut is_over: impl FnMut(&mut Self) -> bool) -> io::Result<()> {
         loop {
             self.take_input();
             if self.tasks.release(self.now_ms) {
@@ -228,10 +254,14 @@ impl Engine {
         let doorbell = Arc::clone(&self.neighbours.own);
         let (neighbours, routes, stop) = (&self.neighbours, &self.routes, &self.stop);
         let (tasks, stopping) = (&self.tasks, self.stopping);
+        let store = &self.store;
+        let others_are_quiet = || self.others_are_quiet();
         let nothing = || {
             neighbours.is_empty()
                 && tasks.is_quiet()
                 && routes.as_ref().is_none_or(|routes| routes.is_quiet())
+                && store.as_ref().is_none_or(|store| store.is_quiet())
+                && others_are_quiet()
                 && (stopping || !stop.load(Ordering::Relaxed))
         };
         let may_sleep = doorbell.park(nothing);
@@ -264,7 +294,8 @@ impl Engine {
         // The other side of a full ring does not say when there is room again.
         let backlog = self.shard.waits_for_rings()
             || (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
-            || self.routes.as_ref().is_some_and(RouteLink::has_backlog);
+            || self.routes.as_ref().is_some_and(RouteLink::has_backlog)
+            || self.store.as_ref().is_some_and(StoreLink::has_backlog);
         if backlog {
             return Some(BACKLOG_RETRY);
         }
@@ -273,6 +304,7 @@ impl Engine {
             Some(self.tasks.next_deadline_ms()),
             self.cut_offs.front().map(|(due, _)| *due),
             self.rested.front().map(|(due, _)| *due),
+            self.end_due_ms(),
         ];
         let due = due.into_iter().flatten().min()?;
         // Rounded up: a timer that is woken for too early would spin.
@@ -289,9 +321,5 @@ impl Engine {
             unsafe { libc::shutdown(acceptor.socket.as_raw_fd(), libc::SHUT_RD) };
         }
         self.shard.shut_down();
-    }
-
-    fn is_finished(&self) -> bool {
-        self.stopping && self.sockets.len() == 0
     }
 }

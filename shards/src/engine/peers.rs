@@ -2,6 +2,9 @@
 
 use super::Engine;
 
+/// Bytes of messages on their way to the store from which on publishers with QoS 1 and 2 wait.
+const STORE_BYTES_MAX: u64 = 64 << 20;
+
 impl Engine {
     /// Handles what other shards have sent, one batch of each.
     pub(super) fn take_batches(&mut self) {
@@ -24,6 +27,11 @@ impl Engine {
         if let Some(routes) = &mut self.routes {
             let applied = routes.applied();
             self.shard.routes_applied(applied);
+        }
+        if let Some(store) = &mut self.store {
+            let behind = store.bytes_under_way() > STORE_BYTES_MAX;
+            let committed = store.committed();
+            self.shard.committed(committed, behind, store.is_full());
         }
     }
 
@@ -61,6 +69,12 @@ impl Engine {
                 routes.send(change);
             }
             routes.ring();
+        }
+        if let Some(store) = &mut self.store {
+            if let Some(commit) = self.shard.take_commit() {
+                store.send(*commit);
+            }
+            store.ring();
         }
     }
 }
