@@ -334,6 +334,7 @@ fn a_topic_alias_works_after_a_message_of_every_qos(setup: Setup) {
     let mut subscriber = broker.client("subscriber");
     for qos in 0..=2 {
         publisher.publish_message(aliased(&format!("a/{qos}"), 1), qos);
+        publisher.expect_silence_until_pong();
         subscriber.subscribe("a/+", 0);
         publisher.publish_message(aliased("", 1), 1);
         subscriber.expect_message(&format!("a/{qos}"), "x", 0);
