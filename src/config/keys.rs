@@ -5,7 +5,7 @@
 
 use super::cpu_list::CPU_MAX;
 use super::nearest;
-use super::value::Kind;
+use super::value::{Column, Kind};
 
 /// One key.
 #[derive(Debug)]
@@ -33,6 +33,30 @@ const MAX_TOML: u64 = i64::MAX as u64;
 /// type.
 const MAX_PACKET: u64 = 268_435_460;
 
+/// The fields of a rule of topic rewriting.
+const REWRITE: &[Column] = &[
+    Column {
+        name: "action",
+        kind: Kind::Word(&["subscribe", "publish", "all"]),
+        default: None,
+    },
+    Column {
+        name: "source_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "re",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "dest_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+];
+
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
@@ -45,6 +69,11 @@ pub(crate) const KEYS: &[Key] = &[
         "allow_anonymous",
         Kind::Boolean,
         "let in clients without an identity; if not set: only through loopback",
+    ),
+    key(
+        "rewrite",
+        Kind::Tables(REWRITE),
+        "topic rewriting, in order; the last rule that matches decides",
     ),
     key(
         "log.level",

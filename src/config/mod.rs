@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
-use shards::settings::{Engine, Events, Listener, Mqtt, SysEventMessages, SysTopics};
+use shards::settings::{Engine, Events, Listener, Mqtt, RewriteRule, SysEventMessages, SysTopics};
 
 use cpu_list::CpuList;
 use entries::Entries;
@@ -80,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) sys_event_messages: SysEventMessages,
     /// `[events]`.
     pub(crate) events: Events,
+    /// `[[rewrite]]`.
+    pub(crate) rewrite: Vec<RewriteRule>,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -135,6 +137,7 @@ impl Config {
             sys_event_messages: reader
                 .section("sys_topics.sys_event_messages", SysEventMessages::default()),
             events: reader.section("events", Events::default()),
+            rewrite: reader.tables("rewrite", RewriteRule::check),
             entries: Entries::default(),
         };
         let problems = reader.problems;
@@ -237,6 +240,34 @@ impl Reader<'_> {
             backlog,
             max_connections,
         })
+    }
+
+    /// The tables of a key, each checked.
+    fn tables<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        check: fn(&T) -> Result<(), String>,
+    ) -> Vec<T> {
+        let Some(Value::Tables(rows)) = self.value(path) else {
+            return Vec::new();
+        };
+        let value = toml::Value::from(&Value::Tables(rows.clone()));
+        let tables = value.try_into().map_err(|error| error.to_string());
+        let mut complain = |reason: String| {
+            let origin = self.entries.origin(path);
+            self.problems
+                .push(Problem::new(origin, format!("{path}: {reason}")));
+        };
+        let tables: Vec<T> = tables.unwrap_or_else(|reason| {
+            complain(reason);
+            Vec::new()
+        });
+        for (index, table) in tables.iter().enumerate() {
+            if let Err(reason) = check(table) {
+                complain(format!("table {}: {reason}", index + 1));
+            }
+        }
+        tables
     }
 
     /// A struct of the data plane, with the entries laid over its defaults.

@@ -46,6 +46,17 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
+        let rewritten;
+        let topic = match self.rewritten_topic(key, topic) {
+            None => topic,
+            Some(Ok(topic)) => {
+                rewritten = topic;
+                &rewritten
+            }
+            Some(Err(_)) => {
+                return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
+            }
+        };
         let plan = match self.known_plan(topic) {
             Some(plan) => plan,
             None => match TopicName::parse(topic, self.limits.max_topic_levels) {
