@@ -28,8 +28,10 @@ scenarios! {
 
 const RULES: &str = r#"[
     { action = "all", source_topic = "y/+/z/#", re = "^y/(.+)/z/(.+)$", dest_topic = "y/z/$2" },
-    { action = "publish", source_topic = "up/#", re = "^up/(.+)$", dest_topic = "c/${clientid}/$1" },
-    { action = "subscribe", source_topic = "mine/#", re = "^mine/(.+)$", dest_topic = "c/${clientid}/$1" },
+    { action = "publish", source_topic = "up/#", re = "^up/(.+)$",
+      dest_topic = "c/${clientid}/$1" },
+    { action = "subscribe", source_topic = "mine/#", re = "^mine/(.+)$",
+      dest_topic = "c/${clientid}/$1" },
     { action = "publish", source_topic = "bad", re = "^bad$", dest_topic = "a/+" },
     { action = "publish", source_topic = "sys", re = "^sys$", dest_topic = "$SYS/x" },
 ]"#;
