@@ -124,7 +124,7 @@ pub struct Mqtt {
     pub connect_timeout_ms: u32,
     /// Bytes of the longest client identifier. Default 1,024.
     pub max_clientid_len: u16,
-    /// Levels of the deepest topic and filter. Default 64.
+    /// Levels of the deepest topic and filter. Default 128 (EMQX).
     pub max_topic_levels: u16,
     /// Subscriptions of one session. Default 100,000.
     pub max_subscriptions: u32,
@@ -169,7 +169,7 @@ impl Default for Mqtt {
             max_connect_size: 64 << 10,
             connect_timeout_ms: 10_000,
             max_clientid_len: 1024,
-            max_topic_levels: 64,
+            max_topic_levels: 128,
             max_subscriptions: 100_000,
             max_inflight: 128,
             max_mqueue_len: 1000,
