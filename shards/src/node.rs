@@ -161,9 +161,7 @@ impl Running {
 pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, StartError> {
     let count = settings.cpus.len();
     let shard_error = |cpu, source| StartError::Shard { cpu, source };
-    let doorbells = (0..count)
-        .map(|_| Doorbell::new().map(Arc::new))
-        .collect::<io::Result<Vec<_>>>()
+    let doorbells = doorbells(count)
         .map_err(|source| shard_error(settings.cpus.first().copied().unwrap_or(0), source))?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopper = Stopper {
@@ -230,6 +228,11 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
         return Err(error);
     }
     Ok(running)
+}
+
+/// A doorbell for each shard.
+fn doorbells(count: usize) -> io::Result<Vec<Arc<Doorbell>>> {
+    (0..count).map(|_| Doorbell::new().map(Arc::new)).collect()
 }
 
 /// Starts the thread that writes. Gives a link to it for each shard, in order.
