@@ -8,6 +8,7 @@ use toml::de::{DeInteger, DeValue};
 
 use super::bind::Bind;
 use super::cpu_list::CpuList;
+use super::durability::{Durability, PAUSE_MAX};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +21,8 @@ pub(crate) enum Kind {
     Cpus,
     /// CPUs, perhaps none.
     CpusOrNone,
+    /// When a message counts as stored.
+    Durability,
     /// A path of a folder.
     Folder,
     /// A whole number in a range, both ends included.
@@ -80,6 +83,8 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
+    /// Of [`Kind::Durability`].
+    Durability(Durability),
     /// Of [`Kind::Tables`]: by column.
     Tables(Vec<BTreeMap<&'static str, Self>>),
     /// Of [`Kind::Folder`], [`Kind::NodeName`], [`Kind::Word`] and [`Kind::Words`].
@@ -96,6 +101,9 @@ impl Kind {
             Self::Boolean => "true or false".to_owned(),
             Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
             Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
+            Self::Durability => format!(
+                "\"synced\", \"memory\" or \"flushed_every = <ms>\" with 1 to {PAUSE_MAX} ms"
+            ),
             Self::Folder => "a path".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
             Self::Level => "off, error, warn, info, debug or trace".to_owned(),
@@ -128,6 +136,7 @@ impl Kind {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) | Self::Tables(_) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
             Self::Bind
+            | Self::Durability
             | Self::Folder
             | Self::Level
             | Self::NodeName
@@ -177,6 +186,7 @@ impl Kind {
                 }
                 Ok(Value::Cpus(cpus))
             }
+            Self::Durability => text.parse().map(Value::Durability).map_err(|()| None),
             Self::Folder if !text.is_empty() && !text.contains('\0') => {
                 Ok(Value::Text(text.to_owned()))
             }
@@ -313,6 +323,7 @@ impl From<&Value> for toml::Value {
             Value::Integer(number) => Self::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
             Value::Level(level) => Self::String(level.as_str().to_ascii_lowercase()),
             Value::Tables(rows) => Self::Array(rows.iter().map(table_of).collect()),
+            Value::Durability(durability) => Self::String(durability.to_string()),
             Value::Text(text) => Self::String(text.clone()),
         }
     }
