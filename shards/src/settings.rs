@@ -117,6 +117,9 @@ pub struct Mqtt {
     pub max_keep_alive_s: u16,
     /// Topic aliases a client may use. Default 32; about 100 bytes each when used.
     pub topic_alias_maximum: u16,
+    /// Topic aliases that the broker uses towards a client that takes them. Default 32; 250
+    /// bytes for a connection that needs them, and 50 and the topic (at most 1 KiB) for each.
+    pub topic_alias_maximum_out: u16,
     /// Bytes of output that may wait for a client that reads slowly, beside as much that the
     /// kernel is to take next. Default 8 MiB. QoS 0 messages beyond it are dropped and
     /// counted.
@@ -145,6 +148,7 @@ impl Default for Mqtt {
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
             topic_alias_maximum: 32,
+            topic_alias_maximum_out: 32,
             max_output_bytes: 8 << 20,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,

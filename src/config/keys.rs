@@ -187,6 +187,11 @@ pub(crate) const KEYS: &[Key] = &[
         "topic aliases a client may use",
     ),
     key(
+        "mqtt.topic_alias_maximum_out",
+        Kind::Integer(0, 1024),
+        "topic aliases used towards a client that takes them",
+    ),
+    key(
         "mqtt.max_output_bytes",
         Kind::Integer(1024, MAX_32),
         "bytes that wait for a client that reads slowly",

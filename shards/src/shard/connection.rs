@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
+use protocol::aliases::{Glimpse, TopicAliases};
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -52,8 +53,12 @@ pub(crate) struct Connection {
     /// When the last packet arrived, in milliseconds of the shard's clock.
     pub(crate) heard_ms: u64,
     pub(crate) timer: Option<TimerKey>,
-    /// Topic aliases the client has set. `None` until it sets one.
-    pub(crate) aliases: Option<Box<Aliases>>,
+    /// Topic aliases that the client takes; 0 is none.
+    pub(crate) topic_alias_maximum: u16,
+    /// Topics sent to a client that takes aliases and has none yet.
+    pub(crate) glimpse: Glimpse,
+    /// What few connections need. `None` until then.
+    pub(crate) extras: Option<Box<Extras>>,
     /// Acknowledgements that wait for other shards, in the order of the packets.
     #[expect(
         clippy::box_collection,
@@ -79,7 +84,9 @@ impl Connection {
             silence_ms_max: 0,
             heard_ms: now_ms,
             timer: None,
-            aliases: None,
+            topic_alias_maximum: 0,
+            glimpse: Glimpse::default(),
+            extras: None,
             pending: None,
         }
     }
@@ -102,6 +109,15 @@ impl Connection {
             .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
             .count()
     }
+}
+
+/// What few connections need, so that the others have room for one pointer to it.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// Topic aliases the client has set.
+    pub(crate) aliases: Aliases,
+    /// Topic aliases set towards the client.
+    pub(crate) aliases_out: Option<Box<TopicAliases>>,
 }
 
 /// The topics behind the aliases that one client has set.

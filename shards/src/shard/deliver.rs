@@ -1,7 +1,10 @@
 //! From a message to the output of the connections it goes to.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use protocol::aliases::{Alias, TopicAliases};
+use protocol::hash::Seed;
 use protocol::message::{Message, MessageRef};
 use protocol::session::{
     Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
@@ -13,6 +16,7 @@ use super::connection::Connection;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
+use super::stats::packet;
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,7 @@ impl Shard {
         let mut outgoing = Outgoing::new(*message);
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
+                self.stats.no_local.add(1);
                 continue;
             }
             let receiver = Receiver {
@@ -80,30 +85,34 @@ impl Shard {
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
+                self.stats.qos0_dropped.add(1);
                 return;
             }
             self.outbox.mark(connection, key);
-            write(frames, connection, outgoing, &to, None, self.now_ms);
-            self.stats.sent.add(1);
+            let (seed, now_ms) = (self.seed, self.now_ms);
+            if write(frames, connection, outgoing, &to, None, seed, now_ms) {
+                self.stats.count_sent(to.qos);
+            } else {
+                self.stats.too_large.add(1);
+            }
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(
-                    frames,
-                    connection,
-                    &mut session.outflow,
-                    outgoing,
-                    &to,
-                    self.now_ms,
-                );
-                self.stats.sent.add(1);
+                let outflow = &mut session.outflow;
+                let (seed, now_ms) = (self.seed, self.now_ms);
+                if send(frames, connection, outflow, outgoing, &to, seed, now_ms) {
+                    self.stats.count_sent(to.qos);
+                } else {
+                    self.stats.too_large.add(1);
+                }
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
+                    self.stats.queue_full.add(1);
                 }
             }
         }
@@ -123,6 +132,10 @@ impl Shard {
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
             frames.clear();
+            match &resend {
+                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
+                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
+            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -131,6 +144,7 @@ impl Shard {
             };
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
+                self.stats.expired.add(1);
                 continue;
             }
             frames.clear();
@@ -144,6 +158,7 @@ impl Shard {
             };
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
+                self.stats.too_large.add(1);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce).then(|| {
@@ -152,14 +167,24 @@ impl Shard {
                     .outflow
                     .send_by(qos, delivery.membership, || delivery.clone())
             });
-            write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
-            self.stats.sent.add(1);
+            let (seed, now_ms) = (self.seed, self.now_ms);
+            write(
+                &mut frames,
+                connection,
+                &mut outgoing,
+                &to,
+                id,
+                seed,
+                now_ms,
+            );
+            self.stats.count_sent(delivery.qos);
         }
         self.frames = frames;
     }
 }
 
-/// Sends a QoS 1 or 2 message for which the window has room.
+/// Sends a QoS 1 or 2 message for which the window has room. False when the client does not
+/// take packets so large.
 #[inline]
 fn send(
     frames: &mut Frames,
@@ -167,16 +192,18 @@ fn send(
     outflow: &mut Outflow,
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
+    seed: Seed,
     now_ms: u64,
-) {
+) -> bool {
     if too_large(outgoing.message(), to, connection, now_ms) {
-        return;
+        return false;
     }
     let id = outflow.send_by(to.qos, to.membership, || delivery(outgoing, to));
-    write(frames, connection, outgoing, to, Some(id), now_ms);
+    write(frames, connection, outgoing, to, Some(id), seed, now_ms)
 }
 
-/// Appends the packet to the connection's output.
+/// Appends the packet to the connection's output. False when the client does not take
+/// packets so large.
 #[inline]
 fn write(
     frames: &mut Frames,
@@ -184,8 +211,9 @@ fn write(
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
+    seed: Seed,
     now_ms: u64,
-) {
+) -> bool {
     let variant = Variant {
         version: connection.version,
         qos: to.qos,
@@ -193,9 +221,59 @@ fn write(
         dup: false,
         identifiers: to.identifiers,
         packet_id,
+        alias: Alias::None,
     };
+    if connection.topic_alias_maximum > 0 {
+        return write_aliased(frames, connection, outgoing, variant, seed, now_ms);
+    }
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms)
+}
+
+/// Appends the packet to the output of a client that takes topic aliases. One that would set
+/// an alias and is too large with it goes without [MQTT-3.1.2-24].
+fn write_aliased(
+    frames: &mut Frames,
+    connection: &mut Connection,
+    outgoing: &mut Outgoing<'_>,
+    mut variant: Variant<'_>,
+    seed: Seed,
+    now_ms: u64,
+) -> bool {
+    let topic = outgoing.message().topic;
+    let topic_hash = outgoing.topic_hash(seed);
+    if let Some(aliases) = aliases(connection, topic_hash) {
+        variant.alias = aliases.offer(topic_hash, topic);
+    }
+    let size_max = connection.maximum_packet_size;
+    let output = &mut connection.output;
+    let sent = frames.append(output, outgoing, variant, size_max, now_ms);
+    let Alias::Set(alias) = variant.alias else {
+        return sent;
+    };
+    if !sent {
+        variant.alias = Alias::None;
+        return frames.append(output, outgoing, variant, size_max, now_ms);
+    }
+    if let Some(aliases) = aliases(connection, topic_hash) {
+        aliases.sent(alias, topic_hash, topic);
+    }
+    true
+}
+
+/// The aliases of a client that takes them, as soon as a topic repeats.
+fn aliases(connection: &mut Connection, topic_hash: u64) -> Option<&mut TopicAliases> {
+    let maximum = NonZeroU16::new(connection.topic_alias_maximum)?;
+    let exists = connection
+        .extras
+        .as_ref()
+        .is_some_and(|extras| extras.aliases_out.is_some());
+    if !exists && !connection.glimpse.repeats(topic_hash) {
+        return None;
+    }
+    let extras = connection.extras.get_or_insert_default();
+    let aliases = &mut extras.aliases_out;
+    Some(aliases.get_or_insert_with(|| Box::new(TopicAliases::new(maximum, topic_hash))))
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
@@ -227,6 +305,7 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
                 dup: true,
                 identifiers: delivery.identifiers.as_slice(),
                 packet_id: Some(*id),
+                alias: Alias::None,
             };
             let mut outgoing = Outgoing::of(&delivery.message);
             let size_max = connection.maximum_packet_size;

@@ -66,7 +66,7 @@ pub(crate) use peers::RouteChange;
 use plan::Plans;
 pub(crate) use quota::RetainedQuota;
 use session::Session;
-pub use stats::{Counter, Stats};
+pub use stats::{Counter, GAUGES, METRICS, Metric, Stats, sum};
 use subscribe::Ticket;
 use timers::Timer;
 
@@ -253,6 +253,24 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        self.tell_sizes();
+    }
+
+    /// Says how large the tables are: a few stores a turn.
+    fn tell_sizes(&self) {
+        let shared = self.subscriptions.shared_len();
+        let own = self.subscriptions.len() - shared;
+        self.stats.subscriptions.set(own as u64);
+        self.stats.shared_subscriptions.set(shared as u64);
+        self.stats
+            .filters
+            .set(self.subscriptions.filters_len() as u64);
+        self.stats.retained.set(self.retained.len() as u64);
+    }
+
+    /// The counters.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// Connections with output or an end to be carried out.

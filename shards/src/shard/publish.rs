@@ -8,7 +8,6 @@ use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Vers
 
 use shard_sync::RouteReader;
 
-use super::connection::Aliases;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
 use super::{NONE, Shard};
@@ -31,7 +30,7 @@ impl Shard {
         version: Version,
         publish: &Publish<'_>,
     ) -> Flow {
-        self.stats.received.add(1);
+        self.stats.received[publish.qos as usize].add(1);
         let alias = publish.properties.topic_alias();
         let aliased;
         let topic = if alias.is_none() {
@@ -79,6 +78,9 @@ impl Shard {
             publisher: self.publisher(session),
         };
         let routed = self.follow(&plan, &message);
+        if !routed.matched {
+            self.stats.no_subscribers.add(1);
+        }
         self.acknowledge(key, session, publish, routed)
     }
 
@@ -201,9 +203,7 @@ impl Shard {
             .connections
             .get_mut(key)
             .ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
-        let aliases = connection
-            .aliases
-            .get_or_insert_with(|| Box::new(Aliases::default()));
+        let aliases = &mut connection.extras.get_or_insert_default().aliases;
         if !publish.topic.is_empty() {
             aliases.set(alias, publish.topic);
         }

@@ -9,7 +9,9 @@
 //! | the others | facts, by subject |
 
 mod acknowledgements;
+mod aliases;
 mod connections;
+mod counters;
 mod engine;
 mod full_rings;
 mod node;

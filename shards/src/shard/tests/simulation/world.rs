@@ -115,7 +115,9 @@ impl World {
         }
         if actor.version == Version::V5 {
             let window = *self.random.pick(&[1, 2, 10, u16::MAX]);
+            let aliases = *self.random.pick(&[0, 1, 3, u16::MAX]);
             connect = connect.expiry(expiry_s).receive_maximum(window);
+            connect = connect.topic_alias_maximum(aliases);
         }
         let will = self.random.one_in(3).then(|| {
             let topic = format!("will/{who}");
