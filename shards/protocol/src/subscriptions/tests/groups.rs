@@ -433,7 +433,7 @@ proptest! {
             // The first five are always ready.
             if session >= 5 && busy {
                 group.set(session, Ability::Busy);
-            } else if session >= 5 && session < 10 {
+            } else if (5..10).contains(&session) {
                 group.set(session, Ability::Ready);
             }
             picked.extend(group.pick().map(|(session, _)| session));
