@@ -416,7 +416,8 @@ impl Shard {
         match resort {
             _ if sends => None,
             Resort::Send if queues || qos == QoS::AtMostOnce => Some(Ability::Busy),
-            Resort::Queue | Resort::Last if queues => None,
+            // With QoS 0 it is sent or dropped: that says nothing about the queue.
+            Resort::Queue | Resort::Last if queues || qos == QoS::AtMostOnce => None,
             _ => Some(Ability::Full),
         }
     }
