@@ -44,6 +44,8 @@ pub(crate) struct Held {
 struct Rare {
     /// Shared subscriptions, in the tables of the shards that own the groups.
     shared: HashTable<(SharedName, Membership)>,
+    /// The numbers of those.
+    live: HashSet<Membership>,
     /// Numbers given to them so far.
     numbered: u32,
     /// Shared subscriptions that have ended, while messages that came by them may be with
@@ -113,6 +115,12 @@ impl Held {
         rare.is_some_and(|rare| rare.shared.find(hash, is_it).is_some())
     }
 
+    /// Whether the session has a shared subscription with this number.
+    pub(crate) fn is_member(&self, membership: Membership) -> bool {
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| rare.live.contains(&membership))
+    }
+
     /// The number of a shared subscription, which it has or gets here.
     pub(crate) fn add_shared(&mut self, seed: Seed, name: &SharedName) -> Membership {
         let rare = self.rare.get_or_insert_default();
@@ -125,6 +133,7 @@ impl Held {
         let entry = (name.clone(), Membership(number));
         let rehash = |(other, _): &(SharedName, Membership)| other.hash(seed);
         rare.shared.insert_unique(name.hash(seed), entry, rehash);
+        rare.live.insert(Membership(number));
         Membership(number)
     }
 
@@ -142,6 +151,7 @@ impl Held {
         let is_it = |(name, _): &(SharedName, Membership)| name.is(group, filter);
         let (entry, _) = rare.shared.find_entry(hash, is_it).ok()?.remove();
         let name = entry.0.clone();
+        rare.live.remove(&entry.1);
         if outflow.is_empty() {
             rare.ended.clear();
         } else {
@@ -259,6 +269,7 @@ mod tests {
         for number in 0..100 {
             let membership = held.add_shared(seed, &name(number));
             assert_eq!(membership.0.get(), number + 1);
+            assert!(held.is_member(membership));
             assert_eq!(held.add_shared(seed, &name(number)), membership);
         }
         assert_eq!(held.len(), 100);
@@ -300,7 +311,7 @@ mod tests {
             let SharedName { group, filter } = name(number);
             held.remove_shared(seed, &group, &filter, &outflow).unwrap();
         }
-        assert_eq!(held.len(), 0);
+        assert_eq!((held.len(), held.is_member(first)), (0, false));
         let known = held.shared_by_number();
         assert_eq!(known.get(&first), Some(&&name(0)));
         assert!(known.len() <= 2 * ENDED_MIN, "{}", known.len());

@@ -333,8 +333,11 @@ impl Shard {
     pub(super) fn deliver_to_member(&mut self, from: u16, to: SessionRef, given: SharedDelivery) {
         let session = self.sessions.get(to.session);
         let session = session.filter(|session| session.serial == to.serial);
-        let is_there = session
-            .is_some_and(|session| session.connection != NONE || given.resort == Resort::Last);
+        let is_there = session.is_some_and(|session| {
+            (session.connection != NONE || given.resort == Resort::Last)
+                // Nothing new comes by a subscription that has ended [MQTT-3.10.4-2].
+                && session.subscriptions.is_member(given.membership)
+        });
         let ability = if is_there {
             let size = given.message.size();
             self.refusal(to.session, given.qos, size, given.resort)
