@@ -22,12 +22,15 @@ pub(crate) mod print;
 mod rules;
 pub(crate) mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
-use shards::settings::{Engine, Listener, Mqtt};
+use shards::settings::{
+    Engine, Events, Listener, Mqtt, SharedStrategy, SysEventMessages, SysTopics,
+};
 
 use cpu_list::CpuList;
 use entries::Entries;
@@ -74,6 +77,12 @@ pub(crate) struct Config {
     pub(crate) engine: Engine,
     /// `[mqtt]`.
     pub(crate) mqtt: Mqtt,
+    /// `[sys_topics]`.
+    pub(crate) sys_topics: SysTopics,
+    /// `[sys_topics.sys_event_messages]`.
+    pub(crate) sys_event_messages: SysEventMessages,
+    /// `[events]`.
+    pub(crate) events: Events,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -124,7 +133,14 @@ impl Config {
                 .and_then(|count| usize::try_from(count).ok()),
             control_cpus: reader.cpus("shards.control_cpus"),
             engine: reader.section("shards", Engine::default()),
-            mqtt: reader.section("mqtt", Mqtt::default()),
+            mqtt: Mqtt {
+                shared_subscription_groups: reader.share_groups(),
+                ..reader.section("mqtt", Mqtt::default())
+            },
+            sys_topics: reader.section("sys_topics", SysTopics::default()),
+            sys_event_messages: reader
+                .section("sys_topics.sys_event_messages", SysEventMessages::default()),
+            events: reader.section("events", Events::default()),
             entries: Entries::default(),
         };
         let problems = reader.problems;
@@ -227,6 +243,19 @@ impl Reader<'_> {
             backlog,
             max_connections,
         })
+    }
+
+    /// The strategies of single share groups.
+    fn share_groups(&self) -> BTreeMap<String, SharedStrategy> {
+        let strategy = |name: String| {
+            let path = format!("broker.shared_subscription_group.{name}.strategy");
+            Some((name, SharedStrategy::named(&self.text(&path))?))
+        };
+        self.entries
+            .share_groups()
+            .into_iter()
+            .filter_map(strategy)
+            .collect()
     }
 
     /// A struct of the data plane, with the entries laid over its defaults.

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Bind,
     /// `true` or `false`.
     Boolean,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// CPUs, at least one.
     Cpus,
     /// CPUs, perhaps none.
@@ -60,7 +62,7 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
-    /// Of [`Kind::Folder`] and [`Kind::NodeName`].
+    /// Of [`Kind::Choice`], [`Kind::Folder`] and [`Kind::NodeName`].
     Text(String),
 }
 
@@ -72,6 +74,7 @@ impl Kind {
                            0.0.0.0:1883 or [::]:1883"
                 .to_owned(),
             Self::Boolean => "true or false".to_owned(),
+            Self::Choice(words) => words.join(", "),
             Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
             Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
             Self::Folder => "a path".to_owned(),
@@ -99,7 +102,7 @@ impl Kind {
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
-            Self::Bind | Self::Folder | Self::Level | Self::NodeName => {
+            Self::Bind | Self::Choice(_) | Self::Folder | Self::Level | Self::NodeName => {
                 text.starts_with(['"', '\''])
             }
         };
@@ -148,6 +151,7 @@ impl Kind {
             Self::Folder if !text.is_empty() && !text.contains('\0') => {
                 Ok(Value::Text(text.to_owned()))
             }
+            Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Level => text.parse().map(Value::Level).map_err(|_| None),
             Self::NodeName if is_node_name(text) => Ok(Value::Text(text.to_owned())),
             _ => Err(None),

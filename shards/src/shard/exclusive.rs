@@ -8,9 +8,9 @@ use protocol::subscriptions::FilterId;
 use protocol::topic::Filter;
 use protocol::wire::{ReasonCode, RetainHandling};
 
-use super::Shard;
 use super::items::{Claim, Item, SessionRef};
 use super::subscribe::ReplayStart;
+use super::{NONE, Shard};
 
 /// What became of a claim.
 pub(super) enum Claimed {
@@ -73,15 +73,19 @@ impl Shard {
             held.len() < self.limits.max_subscriptions as usize
                 || found.is_some_and(|filter| held.has(filter))
         });
+        let connection = session.map_or(NONE, |session| session.connection);
         match Filter::parse(filter, u16::MAX) {
             Ok(filter) if granted && has_room => {
                 let replay = self.subscribe_exclusively(filter, &claim);
+                let text = format!("$exclusive/{}", filter.as_str());
+                self.session_subscribed(connection, &text, claim.options);
                 self.granted_later(claim.ticket, replay);
             }
             _ => {
                 if granted {
                     self.release_filter(filter, claim.session);
                 }
+                self.stats.subscribe_errors.add(1);
                 self.refused_later(claim.ticket, claim.index, ReasonCode::QUOTA_EXCEEDED);
             }
         }

@@ -214,6 +214,29 @@ impl Shard {
             }
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
             Item::Refused { publish } => self.refused_by(from, publish),
+            Item::Replay {
+                to,
+                replay,
+                filter,
+                after,
+            } => {
+                self.answer_replay(from, to, replay, &filter, after);
+            }
+            Item::Replayed {
+                to,
+                replay,
+                found,
+                next,
+            } => {
+                self.replay_found(to, replay, found, next);
+            }
+            about_subscriptions => self.handle_subscription_item(from, about_subscriptions),
+        }
+    }
+
+    /// What concerns shared and exclusive subscriptions.
+    fn handle_subscription_item(&mut self, from: u16, item: Item) {
+        match item {
             Item::Deliver { to, delivery } => self.deliver_to_member(from, to, delivery),
             Item::Bounced {
                 member,
@@ -251,22 +274,7 @@ impl Shard {
                 online,
                 queued,
             } => self.set_presence(&name, session, online, queued),
-            Item::Replay {
-                to,
-                replay,
-                filter,
-                after,
-            } => {
-                self.answer_replay(from, to, replay, &filter, after);
-            }
-            Item::Replayed {
-                to,
-                replay,
-                found,
-                next,
-            } => {
-                self.replay_found(to, replay, found, next);
-            }
+            _ => {}
         }
     }
 

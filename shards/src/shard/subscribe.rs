@@ -109,6 +109,8 @@ impl Shard {
             missing += u32::from(outcome.waits);
             if outcome.code.is_error() {
                 self.stats.subscribe_errors.add(1);
+            } else if !outcome.waits || Subscription::is_shared(text) {
+                self.session_subscribed(key, text, options);
             }
             codes.push(outcome.code);
             replays.extend(outcome.replay);
@@ -331,6 +333,7 @@ impl Shard {
                 match Subscription::parse(text, self.limits.max_topic_levels) {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
                     Ok(subscription) if self.unsubscribe(session, &subscription) => {
+                        self.session_unsubscribed(key, text);
                         ReasonCode::SUCCESS
                     }
                     _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
@@ -418,8 +421,10 @@ impl Shard {
             serial: session.serial,
         };
         for (filter, is_exclusive) in own {
-            let text =
-                (self.routes.is_some() || is_exclusive).then(|| self.subscriptions.text(filter));
+            let interest = &self.common.interest;
+            let watched = interest.in_sys() || interest.in_events();
+            let needed = self.routes.is_some() || watched || is_exclusive;
+            let text = needed.then(|| self.subscriptions.text(filter));
             if is_exclusive && let Some(text) = &text {
                 self.release_filter(text, session);
             }
@@ -437,6 +442,10 @@ impl Shard {
 
     /// Hands a change of routes to the route writer, if there is one.
     pub(super) fn change_route(&mut self, change: RouteChange) {
+        match &change {
+            RouteChange::Add(filter) => self.common.interest.add(filter),
+            RouteChange::Remove(filter) => self.common.interest.remove(filter),
+        }
         if self.routes.is_some() {
             self.route_changes.push(change);
             self.routes_asked += 1;
