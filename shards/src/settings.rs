@@ -50,6 +50,28 @@ pub struct Listener {
     pub max_connections: u32,
 }
 
+/// What is kept on the disk (`[storage]` in the configuration).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Free bytes of the file system below which no new messages are stored. What frees
+    /// something still is: it needs room, too. Never more than a twentieth of the file
+    /// system. Default 16 MiB.
+    pub reserve_bytes: u64,
+    /// Bytes of memory for parts of the database. Default 64 MiB; a backlog that is bigger
+    /// is read again through the page cache.
+    pub cache_bytes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
 /// Tunables of a shard's I/O (`[shards]` in the configuration).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]

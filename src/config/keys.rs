@@ -62,6 +62,11 @@ pub(crate) const KEYS: &[Key] = &[
         "folder for everything that is kept",
     ),
     key(
+        "durability",
+        Kind::Durability,
+        "when what sessions keep counts as stored, and is acknowledged",
+    ),
+    key(
         "allow_anonymous",
         Kind::Boolean,
         "let in clients without an identity; if not set: only through loopback",
@@ -90,6 +95,16 @@ pub(crate) const KEYS: &[Key] = &[
         "listeners.tcp.*.backlog",
         Kind::Integer(1, MAX_16),
         "connections that wait in the kernel to be accepted, per shard",
+    ),
+    key(
+        "storage.reserve_bytes",
+        Kind::Integer(1 << 20, MAX_TOML),
+        "free bytes of the disk below which no new messages are stored; at most 5 % of it",
+    ),
+    key(
+        "storage.cache_bytes",
+        Kind::Integer(1 << 20, MAX_TOML),
+        "bytes of memory for parts of the database",
     ),
     key(
         "shards.cpus",
@@ -334,12 +349,13 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "node",
     "log",
     "listeners",
     "listeners.tcp",
     "listeners.tcp.*",
+    "storage",
     "shards",
     "mqtt",
     "sys_topics",
@@ -416,7 +432,7 @@ pub(crate) fn unknown(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
-    use shards::settings::{Engine, Events, Mqtt, SysEventMessages, SysTopics};
+    use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
     use super::*;
 
@@ -438,6 +454,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_data_plane_is_a_key_and_its_default_is_allowed() {
+        assert_rows("storage", Storage::default());
         assert_rows("mqtt", Mqtt::default());
         assert_rows("shards", Engine::default());
         assert_rows("sys_topics", SysTopics::default());

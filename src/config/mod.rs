@@ -4,7 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`keys`] | the table of all keys |
-//! | [`value`], [`bind`], [`cpu_list`] | what a key takes |
+//! | [`value`], [`bind`], [`cpu_list`], [`durability`] | what a key takes |
 //! | [`file`], [`environment`] | the layers that are not the command line |
 //! | [`entries`], [`origin`] | values by key, where they came from, what is wrong |
 //! | [`rules`] | what holds between keys |
@@ -12,6 +12,7 @@
 
 pub(crate) mod bind;
 pub(crate) mod cpu_list;
+pub(crate) mod durability;
 mod entries;
 mod environment;
 mod file;
@@ -29,10 +30,11 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use shards::settings::{
-    Engine, Events, Listener, Mqtt, SharedStrategy, SysEventMessages, SysTopics,
+    Engine, Events, Listener, Mqtt, SharedStrategy, Storage, SysEventMessages, SysTopics,
 };
 
 use cpu_list::CpuList;
+use durability::Durability;
 use entries::Entries;
 use origin::{Origin, Problem};
 use value::Value;
@@ -61,6 +63,10 @@ pub(crate) struct Config {
     pub(crate) node_name: String,
     /// `data_dir`.
     pub(crate) data_dir: PathBuf,
+    /// `durability`.
+    pub(crate) durability: Durability,
+    /// `[storage]`.
+    pub(crate) storage: Storage,
     /// `allow_anonymous`; nothing means: through loopback only.
     pub(crate) allow_anonymous: Option<bool>,
     /// `log.level`.
@@ -124,6 +130,8 @@ impl Config {
         let mut config = Self {
             node_name: reader.text("node.name"),
             data_dir: reader.text("data_dir").into(),
+            durability: reader.durability("durability"),
+            storage: reader.section("storage", Storage::default()),
             allow_anonymous: reader.boolean("allow_anonymous"),
             log_level: reader.level("log.level"),
             listeners: reader.listeners(),
@@ -207,6 +215,13 @@ impl Reader<'_> {
         match self.value(path) {
             Some(Value::Level(level)) => *level,
             _ => LevelFilter::Info,
+        }
+    }
+
+    fn durability(&self, path: &str) -> Durability {
+        match self.value(path) {
+            Some(Value::Durability(durability)) => *durability,
+            _ => Durability::default(),
         }
     }
 

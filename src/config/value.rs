@@ -7,6 +7,7 @@ use toml::de::{DeInteger, DeValue};
 
 use super::bind::Bind;
 use super::cpu_list::CpuList;
+use super::durability::{Durability, PAUSE_MAX};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +22,8 @@ pub(crate) enum Kind {
     Cpus,
     /// CPUs, perhaps none.
     CpusOrNone,
+    /// When a message counts as stored.
+    Durability,
     /// A path of a folder.
     Folder,
     /// A whole number in a range, both ends included.
@@ -62,6 +65,8 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
+    /// Of [`Kind::Durability`].
+    Durability(Durability),
     /// Of [`Kind::Choice`], [`Kind::Folder`] and [`Kind::NodeName`].
     Text(String),
 }
@@ -77,6 +82,9 @@ impl Kind {
             Self::Choice(words) => words.join(", "),
             Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
             Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
+            Self::Durability => format!(
+                "\"synced\", \"memory\" or \"flushed_every = <ms>\" with 1 to {PAUSE_MAX} ms"
+            ),
             Self::Folder => "a path".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
             Self::Level => "off, error, warn, info, debug or trace".to_owned(),
@@ -102,9 +110,12 @@ impl Kind {
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
-            Self::Bind | Self::Choice(_) | Self::Folder | Self::Level | Self::NodeName => {
-                text.starts_with(['"', '\''])
-            }
+            Self::Bind
+            | Self::Choice(_)
+            | Self::Durability
+            | Self::Folder
+            | Self::Level
+            | Self::NodeName => text.starts_with(['"', '\'']),
         };
         let toml = DeValue::parse(text).ok().filter(|_| takes_toml);
         self.read(&toml.map_or_else(
@@ -148,6 +159,7 @@ impl Kind {
                 }
                 Ok(Value::Cpus(cpus))
             }
+            Self::Durability => text.parse().map(Value::Durability).map_err(|()| None),
             Self::Folder if !text.is_empty() && !text.contains('\0') => {
                 Ok(Value::Text(text.to_owned()))
             }
@@ -240,6 +252,7 @@ impl From<&Value> for toml::Value {
             Value::Cpus(cpus) => Self::String(cpus.to_string()),
             Value::Integer(number) => Self::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
             Value::Level(level) => Self::String(level.as_str().to_ascii_lowercase()),
+            Value::Durability(durability) => Self::String(durability.to_string()),
             Value::Text(text) => Self::String(text.clone()),
         }
     }
