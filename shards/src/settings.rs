@@ -31,6 +31,8 @@ pub struct Settings {
     pub sys_event_messages: SysEventMessages,
     /// Which events there are.
     pub events: Events,
+    /// Topic rewriting, in order.
+    pub rewrite: Vec<RewriteRule>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -372,4 +374,32 @@ impl Default for Events {
             message_delivery_dropped: true,
         }
     }
+}
+
+/// A rule of topic rewriting (`[[rewrite]]` in the configuration, as in EMQX). Costs a
+/// look at every topic, and a regular expression where `source_topic` matches; one of at most
+/// 1 MiB each.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteRule {
+    /// What it is for.
+    pub action: RewriteAction,
+    /// Topics and filters that it is for, as a filter.
+    pub source_topic: String,
+    /// A regular expression; the rule does nothing where it does not match.
+    pub re: String,
+    /// What the topic becomes, with `$1` to `$9`, `${clientid}` and `${username}` filled in.
+    pub dest_topic: String,
+}
+
+/// What a rule of topic rewriting is for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteAction {
+    /// SUBSCRIBE and UNSUBSCRIBE.
+    Subscribe,
+    /// PUBLISH and wills.
+    Publish,
+    /// Both.
+    All,
 }

@@ -13,6 +13,7 @@ use super::value::{Raw, Value};
 const DEFAULTS: &[(&str, &str)] = &[
     ("node.name", "shardmq@127.0.0.1"),
     ("data_dir", "data"),
+    ("rewrite", "[]"),
     ("durability", "synced"),
     ("log.level", "info"),
     ("listeners.tcp.default.bind", "127.0.0.1:1883"),

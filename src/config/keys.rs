@@ -5,7 +5,7 @@
 
 use super::cpu_list::CPU_MAX;
 use super::nearest;
-use super::value::Kind;
+use super::value::{Column, Kind};
 
 /// One key.
 #[derive(Debug)]
@@ -53,6 +53,30 @@ const INITIAL_PICKS: &[&str] = &[
     "hash_topic",
 ];
 
+/// The fields of a rule of topic rewriting.
+const REWRITE: &[Column] = &[
+    Column {
+        name: "action",
+        kind: Kind::Word(&["subscribe", "publish", "all"]),
+        default: None,
+    },
+    Column {
+        name: "source_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "re",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "dest_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+];
+
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
@@ -70,6 +94,11 @@ pub(crate) const KEYS: &[Key] = &[
         "allow_anonymous",
         Kind::Boolean,
         "let in clients without an identity; if not set: only through loopback",
+    ),
+    key(
+        "rewrite",
+        Kind::Tables(REWRITE),
+        "topic rewriting, in order; the last rule that matches decides",
     ),
     key(
         "log.level",
@@ -248,12 +277,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "mqtt.shared_subscription_strategy",
-        Kind::Choice(STRATEGIES),
+        Kind::Word(STRATEGIES),
         "which member of a group gets a message",
     ),
     key(
         "mqtt.shared_subscription_initial_sticky_pick",
-        Kind::Choice(INITIAL_PICKS),
+        Kind::Word(INITIAL_PICKS),
         "how a sticky group finds the member to stay with",
     ),
     key(
@@ -263,7 +292,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "broker.shared_subscription_group.*.strategy",
-        Kind::Choice(STRATEGIES),
+        Kind::Word(STRATEGIES),
         "which member of this group gets a message",
     ),
     key(

@@ -30,7 +30,8 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use shards::settings::{
-    Engine, Events, Listener, Mqtt, SharedStrategy, Storage, SysEventMessages, SysTopics,
+    Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage, SysEventMessages,
+    SysTopics,
 };
 
 use cpu_list::CpuList;
@@ -89,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) sys_event_messages: SysEventMessages,
     /// `[events]`.
     pub(crate) events: Events,
+    /// `[[rewrite]]`.
+    pub(crate) rewrite: Vec<RewriteRule>,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -149,6 +152,7 @@ impl Config {
             sys_event_messages: reader
                 .section("sys_topics.sys_event_messages", SysEventMessages::default()),
             events: reader.section("events", Events::default()),
+            rewrite: reader.tables("rewrite", RewriteRule::check),
             entries: Entries::default(),
         };
         let problems = reader.problems;
@@ -271,6 +275,34 @@ impl Reader<'_> {
             .into_iter()
             .filter_map(strategy)
             .collect()
+    }
+
+    /// The tables of a key, each checked.
+    fn tables<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        check: fn(&T) -> Result<(), String>,
+    ) -> Vec<T> {
+        let Some(Value::Tables(rows)) = self.value(path) else {
+            return Vec::new();
+        };
+        let value = toml::Value::from(&Value::Tables(rows.clone()));
+        let tables = value.try_into().map_err(|error| error.to_string());
+        let mut complain = |reason: String| {
+            let origin = self.entries.origin(path);
+            self.problems
+                .push(Problem::new(origin, format!("{path}: {reason}")));
+        };
+        let tables: Vec<T> = tables.unwrap_or_else(|reason| {
+            complain(reason);
+            Vec::new()
+        });
+        for (index, table) in tables.iter().enumerate() {
+            if let Err(reason) = check(table) {
+                complain(format!("table {}: {reason}", index + 1));
+            }
+        }
+        tables
     }
 
     /// A struct of the data plane, with the entries laid over its defaults.

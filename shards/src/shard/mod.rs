@@ -40,11 +40,13 @@ mod publish;
 mod quota;
 mod redistribute;
 mod replay;
+mod rewrite;
 mod session;
 mod shared;
 mod stats;
 mod subscribe;
 mod sys;
+mod template;
 #[cfg(test)]
 mod tests;
 mod timers;
