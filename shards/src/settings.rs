@@ -29,6 +29,8 @@ pub struct Settings {
     pub sys_event_messages: SysEventMessages,
     /// Which events there are.
     pub events: Events,
+    /// Topic rewriting, in order.
+    pub rewrite: Vec<RewriteRule>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -46,6 +48,28 @@ pub struct Listener {
     pub backlog: u32,
     /// Connections at most, over all shards; 0 for no limit but the open files.
     pub max_connections: u32,
+}
+
+/// What is kept on the disk (`[storage]` in the configuration).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Free bytes of the file system below which no new messages are stored. What frees
+    /// something still is: it needs room, too. Never more than a twentieth of the file
+    /// system. Default 16 MiB.
+    pub reserve_bytes: u64,
+    /// Bytes of memory for parts of the database. Default 64 MiB; a backlog that is bigger
+    /// is read again through the page cache.
+    pub cache_bytes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
 }
 
 /// Tunables of a shard's I/O (`[shards]` in the configuration).
@@ -265,4 +289,32 @@ impl Default for Events {
             message_delivery_dropped: true,
         }
     }
+}
+
+/// A rule of topic rewriting (`[[rewrite]]` in the configuration, as in EMQX). Costs a
+/// look at every topic, and a regular expression where `source_topic` matches; one of at most
+/// 1 MiB each.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteRule {
+    /// What it is for.
+    pub action: RewriteAction,
+    /// Topics and filters that it is for, as a filter.
+    pub source_topic: String,
+    /// A regular expression; the rule does nothing where it does not match.
+    pub re: String,
+    /// What the topic becomes, with `$1` to `$9`, `${clientid}` and `${username}` filled in.
+    pub dest_topic: String,
+}
+
+/// What a rule of topic rewriting is for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteAction {
+    /// SUBSCRIBE and UNSUBSCRIBE.
+    Subscribe,
+    /// PUBLISH and wills.
+    Publish,
+    /// Both.
+    All,
 }

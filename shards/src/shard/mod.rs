@@ -38,11 +38,13 @@ mod plan;
 mod publish;
 mod quota;
 mod replay;
+mod rewrite;
 mod session;
 mod shared;
 mod stats;
 mod subscribe;
 mod sys;
+mod template;
 #[cfg(test)]
 mod tests;
 mod timers;

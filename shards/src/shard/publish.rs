@@ -46,12 +46,19 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
-        let plan = match self.known_plan(topic) {
-            Some(plan) => plan,
-            None => match TopicName::parse(topic, self.limits.max_topic_levels) {
-                Ok(topic) => self.make_plan(topic),
-                Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
-            },
+        let rewritten;
+        let topic = match self.rewritten_topic(key, topic) {
+            None => topic,
+            Some(Ok(topic)) => {
+                rewritten = topic;
+                &rewritten
+            }
+            Some(Err(_)) => {
+                return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
+            }
+        };
+        let Some(plan) = self.plan_for(topic) else {
+            return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
         if self.has_too_many_properties(&publish.properties) {
             return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
@@ -87,6 +94,16 @@ impl Shard {
             }
         }
         self.acknowledge(key, session, publish, routed)
+    }
+
+    /// The plan for a topic of a client; `None` if it is not a topic that is taken.
+    #[inline]
+    fn plan_for(&mut self, topic: &str) -> Option<Rc<Plan>> {
+        if let Some(plan) = self.known_plan(topic) {
+            return Some(plan);
+        }
+        let topic = TopicName::parse(topic, self.limits.max_topic_levels).ok()?;
+        Some(self.make_plan(topic))
     }
 
     /// The moment at which a message with this Message Expiry Interval expires.

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::borrow::Cow;
+
 use protocol::subscriptions::Subscriber;
 use protocol::topic::{Filter, FilterError, Subscription};
 use protocol::wire::encode;
@@ -95,6 +97,7 @@ impl Shard {
         let (mut codes, mut replays) = (Vec::new(), Vec::new());
         let mut missing = 1;
         for (text, options) in subscribe.filters() {
+            let text = &*self.effective_filter(key, text);
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
                 Ok(parsed) => self.subscribe(session, &parsed, options, identifier, ticket),
@@ -141,6 +144,15 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// A filter as the rules of topic rewriting want it. One that they cannot make is empty,
+    /// and as such refused.
+    fn effective_filter<'a>(&self, key: u32, text: &'a str) -> Cow<'a, str> {
+        match self.rewritten_filter(key, text) {
+            None => Cow::Borrowed(text),
+            Some(rewritten) => Cow::Owned(rewritten.unwrap_or_default()),
+        }
     }
 
     /// Whether a QoS 2 message from the client still holds the packet identifier.
@@ -260,6 +272,7 @@ impl Shard {
         let in_use = self.identifier_in_use(session, unsubscribe.packet_id);
         let mut codes = Vec::new();
         for text in unsubscribe.filters() {
+            let text = &*self.effective_filter(key, text);
             codes.push(
                 match Subscription::parse(text, self.limits.max_topic_levels) {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
