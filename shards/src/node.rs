@@ -94,12 +94,22 @@ impl std::error::Error for StartError {
     }
 }
 
+/// What outlives the process.
+pub struct Storage {
+    /// Where it is stored.
+    pub store: Store,
+    /// What was stored.
+    pub stored: Stored,
+    /// Called when nothing can be stored any more.
+    pub on_failure: OnFailure,
+}
+
 /// The running shards.
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
-    store: Option<StoreHandle>,
     stopper: Stopper,
     stats: Vec<Arc<Stats>>,
+    store: Option<StoreHandle>,
 }
 
 /// Stops the shards; may be used from any thread.
@@ -144,24 +154,11 @@ impl Running {
                 result = result.and(ended);
             }
         }
-        if let Some(store) = self.store {
-            let stopped = store.stop();
-            result = result.and(stopped.map_err(|failure| io::Error::other(failure.to_string())));
-        }
-        result
+        // What the shards handed over before they ended goes to the disk.
+        let stored = self.store.map_or(Ok(()), StoreHandle::stop);
+        let stored = stored.map_err(io::Error::other);
+        result.and(stored)
     }
-}
-
-/// Where the shards keep what is to outlive them.
-pub struct Durable {
-    /// The store, open.
-    pub store: Store,
-    /// What it had.
-    pub stored: Stored,
-    /// When the shards' clock was 0, as the store was told.
-    pub started: Instant,
-    /// Called when the store cannot go on, before the shards are stopped.
-    pub on_failure: OnFailure,
 }
 
 /// What the shards get of it.
@@ -174,12 +171,12 @@ struct Kept {
 impl Kept {
     /// Starts the store's thread, which stops the shards when it fails.
     fn start(
-        durable: Option<Durable>,
+        storage: Option<Storage>,
         settings: &Settings,
         doorbells: &[Arc<Doorbell>],
         stopper: &Stopper,
     ) -> io::Result<(Self, Option<StoreHandle>)> {
-        let Some(durable) = durable else {
+        let Some(storage) = storage else {
             let none = Self {
                 links: Vec::new(),
                 parts: Vec::new(),
@@ -187,17 +184,17 @@ impl Kept {
             };
             return Ok((none, None));
         };
-        let (stopper, on_failure) = (stopper.clone(), durable.on_failure);
+        let (stopper, on_failure) = (stopper.clone(), storage.on_failure);
         let on_failure: OnFailure = Box::new(move |failure| {
             on_failure(failure);
             stopper.stop();
         });
-        let (links, handle) = durable.store.start(doorbells, on_failure)?;
-        let numbers = Arc::new(AtomicU64::new(durable.stored.next_number.max(1)));
+        let (links, handle) = storage.store.start(doorbells, on_failure)?;
+        let numbers = Arc::new(AtomicU64::new(storage.stored.next_number.max(1)));
         let seed = Seed::new(settings.hash_seed);
         let kept = Self {
             links,
-            parts: part(durable.stored, seed, doorbells.len() as u16),
+            parts: part(storage.stored, seed, doorbells.len() as u16),
             numbers: Some(numbers),
         };
         Ok((kept, Some(handle)))
@@ -214,12 +211,10 @@ impl Kept {
 
 /// Starts one shard on each CPU of the settings. When this returns, all of them accept
 /// connections.
-pub fn start(settings: &Settings, durable: Option<Durable>) -> Result<Running, StartError> {
+pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, StartError> {
     let count = settings.cpus.len();
     let shard_error = |cpu, source| StartError::Shard { cpu, source };
-    let doorbells = (0..count)
-        .map(|_| Doorbell::new().map(Arc::new))
-        .collect::<io::Result<Vec<_>>>()
+    let doorbells = doorbells(count)
         .map_err(|source| shard_error(settings.cpus.first().copied().unwrap_or(0), source))?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopper = Stopper {
@@ -229,14 +224,14 @@ pub fn start(settings: &Settings, durable: Option<Durable>) -> Result<Running, S
     let mut acceptors = open_acceptors(settings)?;
     let ring_batches = settings.engine.ring_batches as usize;
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
-    let started = durable
+    let started = storage
         .as_ref()
-        .map_or_else(Instant::now, |durable| durable.started);
-    let sessions = durable
+        .map_or_else(Instant::now, |storage| storage.store.started());
+    let sessions = storage
         .as_ref()
-        .map_or(0, |durable| durable.stored.sessions.len());
+        .map_or(0, |storage| storage.stored.sessions.len());
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
-    let (mut kept, store) = Kept::start(durable, settings, &doorbells, &stopper)
+    let (mut kept, store) = Kept::start(storage, settings, &doorbells, &stopper)
         .map_err(|source| shard_error(0, source))?;
     let together = Arc::new(Together::new(&doorbells));
     let limits = Arc::new(settings.mqtt.clone());
@@ -244,7 +239,7 @@ pub fn start(settings: &Settings, durable: Option<Durable>) -> Result<Running, S
     let (ready, readiness) = mpsc::sync_channel(count);
     let mut links = routes::start(count, settings.hash_seed, &doorbells)
         .map_err(|source| shard_error(0, source))?;
-    let common = Arc::new(common(settings));
+    let common = Arc::new(Common::new(settings));
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -284,9 +279,9 @@ pub fn start(settings: &Settings, durable: Option<Durable>) -> Result<Running, S
     }
     let running = Running {
         threads,
-        store,
         stopper,
         stats: common.stats.clone(),
+        store,
     };
     drop(ready);
     if let Err(error) = await_ready(&readiness, &settings.cpus, sessions) {
@@ -296,17 +291,9 @@ pub fn start(settings: &Settings, durable: Option<Durable>) -> Result<Running, S
     Ok(running)
 }
 
-/// What all shards know.
-fn common(settings: &Settings) -> Common {
-    let stats = settings.cpus.iter().map(|_| Arc::new(Stats::default()));
-    Common {
-        node: settings.node_name.as_str().into(),
-        sys_topics: settings.sys_topics.clone(),
-        sys_event_messages: settings.sys_event_messages.clone(),
-        events: settings.events.clone(),
-        stats: stats.collect(),
-        ..Common::default()
-    }
+/// A doorbell for each shard.
+fn doorbells(count: usize) -> io::Result<Vec<Arc<Doorbell>>> {
+    (0..count).map(|_| Doorbell::new().map(Arc::new)).collect()
 }
 
 /// What a shard says when it is ready or cannot be.

@@ -376,6 +376,7 @@ impl Shard {
                 let session = connection.session;
                 self.drop_entry(session, stored);
                 self.send_queued(session);
+                self.tell_groups(session);
                 Flow::Continue
             }
             Err(Unknown::Identifier) => {
@@ -408,12 +409,16 @@ impl Shard {
         };
         match apply(&mut session.outflow) {
             Ok(outcome) => {
+                let refused = session.subscriptions.has_refused();
                 let waiting = session.outflow.has_waiting();
                 if let AckOutcome::Done(stored) = outcome {
                     self.drop_entry(session_key, stored);
                 }
                 if waiting {
                     self.send_queued(session_key);
+                }
+                if refused {
+                    self.tell_groups(session_key);
                 }
                 Flow::Continue
             }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
-use protocol::aliases::{Glimpse, TopicAliases};
+use protocol::aliases::TopicAliases;
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -120,8 +120,6 @@ pub(crate) struct Connection {
     pub(crate) username: Option<Box<str>>,
     /// Topic aliases that the client takes; 0 is none.
     pub(crate) topic_alias_maximum: u16,
-    /// Topics sent to a client that takes aliases and has none yet.
-    pub(crate) glimpse: Glimpse,
     /// What few connections need. `None` until then.
     pub(crate) extras: Option<Box<Extras>>,
     /// Acknowledgements that wait for other shards, in the order of the packets.
@@ -161,7 +159,6 @@ impl Connection {
             connected_unix_ms: 0,
             username: None,
             topic_alias_maximum: 0,
-            glimpse: Glimpse::default(),
             extras: None,
             pending: None,
             stored_later: None,

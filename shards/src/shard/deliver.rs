@@ -43,7 +43,7 @@ impl Shard {
         let many = plan.targets.len() + plan.groups.len() > 1;
         let mut outgoing = Outgoing::for_many(*message, many);
         for target in &plan.targets {
-            if target.no_local && self.publisher(target.session) == message.publisher {
+            if target.no_local && self.is_publisher(target.session, message.publisher) {
                 self.stats.no_local.add(1);
                 self.delivery_dropped(target.session, message, "no_local");
                 continue;
@@ -356,7 +356,7 @@ fn write_aliased(
 ) -> bool {
     let topic = outgoing.message().topic;
     let topic_hash = outgoing.topic_hash(seed);
-    if let Some(aliases) = aliases(connection, topic_hash) {
+    if let Some(aliases) = aliases(connection) {
         variant.alias = aliases.offer(topic_hash, topic);
     }
     let size_max = connection.maximum_packet_size;
@@ -369,25 +369,18 @@ fn write_aliased(
         variant.alias = Alias::None;
         return frames.append(output, outgoing, variant, size_max, now_ms);
     }
-    if let Some(aliases) = aliases(connection, topic_hash) {
+    if let Some(aliases) = aliases(connection) {
         aliases.sent(alias, topic_hash, topic);
     }
     true
 }
 
-/// The aliases of a client that takes them, as soon as a topic repeats.
-fn aliases(connection: &mut Connection, topic_hash: u64) -> Option<&mut TopicAliases> {
+/// The aliases of a client that takes them.
+fn aliases(connection: &mut Connection) -> Option<&mut TopicAliases> {
     let maximum = NonZeroU16::new(connection.topic_alias_maximum)?;
-    let exists = connection
-        .extras
-        .as_ref()
-        .is_some_and(|extras| extras.aliases_out.is_some());
-    if !exists && !connection.glimpse.repeats(topic_hash) {
-        return None;
-    }
     let extras = connection.extras.get_or_insert_default();
     let aliases = &mut extras.aliases_out;
-    Some(aliases.get_or_insert_with(|| Box::new(TopicAliases::new(maximum, topic_hash))))
+    Some(aliases.get_or_insert_with(|| Box::new(TopicAliases::new(maximum))))
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as

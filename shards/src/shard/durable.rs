@@ -11,6 +11,9 @@ use super::journal::{Waiter, put_entry};
 use super::session::Session;
 use super::{NONE, Shard};
 
+/// What an exclusive subscription begins with.
+const EXCLUSIVE_PREFIX: &str = "$exclusive/";
+
 impl Shard {
     /// What this turn has changed and is to be stored.
     pub(crate) fn take_commit(&mut self) -> Option<Box<Commit>> {
@@ -242,13 +245,17 @@ impl Shard {
     }
 
     /// Forgets a session that has ended, unless it goes with its will.
-    pub(super) fn drop_stored_session(&mut self, session: &Session, had_will: bool) {
+    pub(super) fn drop_stored_session(&mut self, session: &Session, had_will: bool, moving: u32) {
         let Some(journal) = self.journal.as_mut().filter(|_| session.number != 0) else {
             return;
         };
         if !had_will {
-            let session = SessionNumber(session.number);
-            journal.push(Change::DropSession { session });
+            let number = SessionNumber(session.number);
+            let drop = Change::DropSession { session: number };
+            match self.transactions.get_mut(moving) {
+                Some(moving) => moving.end_with(drop),
+                None => journal.push(drop),
+            }
         }
         for stored in session.outflow.stored() {
             journal.drop_reference(stored.message);
@@ -266,6 +273,12 @@ impl Shard {
         let Some((journal, session)) = self.durable(session_key) else {
             return false;
         };
+        // A filter is held exclusively or not: one replaces the other.
+        let other = other_form(filter);
+        journal.push(Change::DropSubscription {
+            session,
+            filter: other,
+        });
         journal.push(Change::PutSubscription {
             session,
             filter: filter.into(),
@@ -280,8 +293,9 @@ impl Shard {
         let Some((journal, session)) = self.durable(session_key) else {
             return;
         };
-        let filter = filter.into();
-        journal.push(Change::DropSubscription { session, filter });
+        for filter in [filter.into(), other_form(filter)] {
+            journal.push(Change::DropSubscription { session, filter });
+        }
     }
 
     /// The client has released a QoS 2 message. Returns whether PUBCOMP waits for the disk.
@@ -317,6 +331,14 @@ impl Shard {
         {
             journal.drop_entry(session.0, stored);
         }
+    }
+}
+
+/// The exclusive form of a filter, or the plain one of an exclusive.
+fn other_form(filter: &str) -> Box<str> {
+    match filter.strip_prefix(EXCLUSIVE_PREFIX) {
+        Some(plain) => plain.into(),
+        None => format!("{EXCLUSIVE_PREFIX}{filter}").into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How connections and sessions end.
 
 use protocol::message::{Message, MessageRef};
+use protocol::subscriptions::Ability;
 use protocol::topic::TopicName;
 use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
@@ -139,6 +140,8 @@ impl Shard {
         if let Some(will) = &mut session.will {
             will.due_ms = now_ms + u64::from(will.delay_s) * 1000;
         }
+        // Groups are told everything anew when it comes back.
+        session.subscriptions.take_refused(Ability::Ready);
         self.announce_presence(session_key, false);
         self.record_session(session_key);
         self.watch_absence(session_key);
@@ -206,12 +209,18 @@ impl Shard {
     /// What [`Self::end_session`] does, and a clean start.
     pub(super) fn remove_session(&mut self, session_key: u32) {
         let had_will = self.publish_will(session_key, true);
+        let number = self
+            .sessions
+            .get(session_key)
+            .map_or(0, |found| found.number);
+        let left_behind = self.take_left_behind(session_key);
         self.drop_subscriptions(session_key);
+        let moving = self.redistribute(left_behind, number);
         let Some(session) = self.sessions.remove(session_key) else {
             return;
         };
         if self.journal.is_some() {
-            self.drop_stored_session(&session, had_will);
+            self.drop_stored_session(&session, had_will, moving);
         }
         if let Some(timer) = session.timer {
             self.wheel.cancel(timer);

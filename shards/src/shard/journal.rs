@@ -229,12 +229,6 @@ impl Journal {
             self.push(Change::DropMessage { number: message });
         }
     }
-
-    /// Messages stored on their own that entries of this shard refer to.
-    #[cfg(test)]
-    pub(super) fn shared_len(&self) -> usize {
-        self.shared.len()
-    }
 }
 
 /// What puts a delivery into a session's entries.

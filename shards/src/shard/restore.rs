@@ -151,8 +151,9 @@ impl Shard {
             return false;
         };
         let (options, identifier) = (stored.options, stored.identifier);
-        let outcome = self.enter_subscription(key, &subscription, options, identifier, ticket);
-        outcome.joins.is_some()
+        let place = (ticket, 0);
+        let outcome = self.enter_subscription(key, &subscription, options, identifier, place);
+        outcome.waits
     }
 
     fn restore_retained(&mut self, message: Arc<Message>) {

@@ -17,13 +17,14 @@
 //!
 //! The owner of a shared subscription's group stands between the two and passes both on.
 
-use protocol::session::Delivery;
+use protocol::session::{Delivery, StoredAs};
 use protocol::wire::PacketId;
 use shard_store::Change;
 
 use super::connection::AckKind;
 use super::items::Item;
 use super::journal::Waiter;
+use super::redistribute::LeftBehind;
 use super::{NONE, Shard};
 
 /// What a shard asked another to store, as the one that asked calls it.
@@ -50,6 +51,8 @@ pub(super) struct Transaction {
     parts: Vec<(u16, Token)>,
     /// What is stored with it, last.
     last: Vec<Change>,
+    /// Entries of a session, by its number, that go when it is over.
+    moved: Vec<(u64, StoredAs)>,
     then: Then,
 }
 
@@ -102,6 +105,13 @@ impl Default for Touched {
     }
 }
 
+impl Transaction {
+    /// Adds what is stored at the end of one that is not atomic.
+    pub(super) fn end_with(&mut self, change: Change) {
+        self.last.push(change);
+    }
+}
+
 impl Shard {
     /// Begins a transaction for the message that is routed next.
     pub(super) fn begin_atomic(&mut self, then: Then, last: Vec<Change>) {
@@ -124,6 +134,7 @@ impl Shard {
             deliveries: Vec::new(),
             parts: Vec::new(),
             last,
+            moved: Vec::new(),
             then,
         })
     }
@@ -150,6 +161,37 @@ impl Shard {
             open.missing += 1;
         }
         transaction
+    }
+
+    /// Begins the move of stored messages to other sessions; [`NONE`] if none is stored.
+    pub(super) fn begin_move(&mut self, session: u64, moved: &LeftBehind) -> u32 {
+        let deliveries = moved.iter().flat_map(|(_, deliveries)| deliveries);
+        let stored = deliveries.map(|delivery| (session, delivery.stored));
+        let moved: Vec<_> = stored.filter(|(_, stored)| stored.is_stored()).collect();
+        if session == 0 || moved.is_empty() || self.journal.is_none() {
+            return NONE;
+        }
+        let transaction = self.open_transaction(false, Then::Nothing, Vec::new());
+        if let Some(open) = self.transactions.get_mut(transaction) {
+            open.moved = moved;
+        }
+        self.touched = Touched {
+            transaction,
+            ..Touched::default()
+        };
+        transaction
+    }
+
+    /// The messages are with those who give them to others.
+    pub(super) fn end_move(&mut self, transaction: u32) {
+        let touched = core::mem::take(&mut self.touched);
+        if transaction == NONE {
+            // A transaction that nobody waits for.
+            self.answered(touched.transaction);
+            return;
+        }
+        self.wait_in_transaction(transaction, touched.stored);
+        self.answered(transaction);
     }
 
     /// Says what is to be done when a transaction is over.
@@ -277,6 +319,12 @@ impl Shard {
         let Some(done) = self.transactions.remove(transaction) else {
             return;
         };
+        if let Some(journal) = &mut self.journal {
+            for (session, stored) in done.moved {
+                journal.drop_entry(session, stored);
+            }
+            journal.append(done.last);
+        }
         for (shard, token) in done.parts {
             self.send_item(shard, Item::Committed { token });
         }

@@ -14,6 +14,7 @@ use glommio::LocalExecutorBuilder;
 use shard_sync::Doorbell;
 
 use crate::engine::neighbours::Neighbours;
+use crate::engine::together::Together;
 use crate::engine::{Engine, EngineSetup};
 use crate::settings;
 use crate::shard::{Shard, ShardSetup, Stats};
@@ -36,6 +37,7 @@ fn on_a_shard<T: Send + 'static>(test: impl AsyncFnOnce(&mut Engine) -> T + Send
 
 fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
     let doorbell = Arc::new(Doorbell::new().unwrap());
+    let together = Arc::new(Together::new(&[Arc::clone(&doorbell)]));
     let neighbours = Neighbours::connect(&[doorbell], 1).pop().unwrap();
     let shard = ShardSetup {
         id: 0,
@@ -62,6 +64,8 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         stop: Arc::default(),
         started: Instant::now(),
         routes: None,
+        store: None,
+        together,
     };
     let executor = LocalExecutorBuilder::default().io_memory(64 << 10);
     executor.make().unwrap().run(async {
@@ -100,7 +104,7 @@ fn start_resting(tasks: &Tasks, polls: &Rc<Cell<u64>>) -> Waker {
 /// Runs a number of turns, if something keeps the engine from sleeping.
 async fn run_turns(engine: &mut Engine, count: u64) {
     let mut turns = 0;
-    let is_over = |_: &Engine| {
+    let is_over = |_: &mut Engine| {
         turns += 1;
         turns == count
     };
@@ -371,7 +375,7 @@ fn sleeps_end_in_order_and_none_too_early() {
                 ends.borrow_mut().push(ms);
             });
         }
-        let is_over = |_: &Engine| ends.borrow().len() == 4;
+        let is_over = |_: &mut Engine| ends.borrow().len() == 4;
         engine.turns_until(is_over).await.unwrap();
         assert_eq!(*ends.borrow(), [0, 10, 20, 30]);
     });
