@@ -1,5 +1,8 @@
 //! The store as a whole: what was confirmed comes back.
 
+mod faults;
+mod full;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
