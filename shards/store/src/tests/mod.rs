@@ -171,7 +171,7 @@ fn packet_id(id: u16) -> PacketId {
     PacketId(id.try_into().unwrap())
 }
 
-fn everything() -> Vec<Change> {
+pub(crate) fn everything() -> Vec<Change> {
     let hold = |id| Change::HoldPacketId {
         session: SessionNumber(1),
         packet_id: packet_id(id),
