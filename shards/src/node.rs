@@ -179,7 +179,7 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let (ready, readiness) = mpsc::sync_channel(count);
     let mut links = routes::start(count, settings.hash_seed, &doorbells)
         .map_err(|source| shard_error(0, source))?;
-    let common = Arc::new(common(settings));
+    let common = Arc::new(Common::new(settings));
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -248,19 +248,6 @@ fn start_store(
     };
     let (links, handle) = storage.store.start(doorbells, storage.on_failure)?;
     Ok((links, Some(handle)))
-}
-
-/// What all shards know.
-fn common(settings: &Settings) -> Common {
-    let stats = settings.cpus.iter().map(|_| Arc::new(Stats::default()));
-    Common {
-        node: settings.node_name.as_str().into(),
-        sys_topics: settings.sys_topics.clone(),
-        sys_event_messages: settings.sys_event_messages.clone(),
-        events: settings.events.clone(),
-        stats: stats.collect(),
-        ..Common::default()
-    }
 }
 
 /// What a shard says when it is ready or cannot be.

@@ -23,12 +23,16 @@ pub(crate) mod print;
 mod rules;
 pub(crate) mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
-use shards::settings::{Engine, Events, Listener, Mqtt, Storage, SysEventMessages, SysTopics};
+use shards::settings::{
+    Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage, SysEventMessages,
+    SysTopics,
+};
 
 use cpu_list::CpuList;
 use durability::Durability;
@@ -86,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) sys_event_messages: SysEventMessages,
     /// `[events]`.
     pub(crate) events: Events,
+    /// `[[rewrite]]`.
+    pub(crate) rewrite: Vec<RewriteRule>,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -138,11 +144,15 @@ impl Config {
                 .and_then(|count| usize::try_from(count).ok()),
             control_cpus: reader.cpus("shards.control_cpus"),
             engine: reader.section("shards", Engine::default()),
-            mqtt: reader.section("mqtt", Mqtt::default()),
+            mqtt: Mqtt {
+                shared_subscription_groups: reader.share_groups(),
+                ..reader.section("mqtt", Mqtt::default())
+            },
             sys_topics: reader.section("sys_topics", SysTopics::default()),
             sys_event_messages: reader
                 .section("sys_topics.sys_event_messages", SysEventMessages::default()),
             events: reader.section("events", Events::default()),
+            rewrite: reader.tables("rewrite", RewriteRule::check),
             entries: Entries::default(),
         };
         let problems = reader.problems;
@@ -252,6 +262,47 @@ impl Reader<'_> {
             backlog,
             max_connections,
         })
+    }
+
+    /// The strategies of single share groups.
+    fn share_groups(&self) -> BTreeMap<String, SharedStrategy> {
+        let strategy = |name: String| {
+            let path = format!("broker.shared_subscription_group.{name}.strategy");
+            Some((name, SharedStrategy::named(&self.text(&path))?))
+        };
+        self.entries
+            .share_groups()
+            .into_iter()
+            .filter_map(strategy)
+            .collect()
+    }
+
+    /// The tables of a key, each checked.
+    fn tables<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        check: fn(&T) -> Result<(), String>,
+    ) -> Vec<T> {
+        let Some(Value::Tables(rows)) = self.value(path) else {
+            return Vec::new();
+        };
+        let value = toml::Value::from(&Value::Tables(rows.clone()));
+        let tables = value.try_into().map_err(|error| error.to_string());
+        let mut complain = |reason: String| {
+            let origin = self.entries.origin(path);
+            self.problems
+                .push(Problem::new(origin, format!("{path}: {reason}")));
+        };
+        let tables: Vec<T> = tables.unwrap_or_else(|reason| {
+            complain(reason);
+            Vec::new()
+        });
+        for (index, table) in tables.iter().enumerate() {
+            if let Err(reason) = check(table) {
+                complain(format!("table {}: {reason}", index + 1));
+            }
+        }
+        tables
     }
 
     /// A struct of the data plane, with the entries laid over its defaults.
