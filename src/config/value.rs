@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     NodeName,
     /// A power of two in a range, both ends included.
     PowerOfTwo(u64, u64),
+    /// Any text without control characters, of so many bytes at most.
+    Text(usize),
 }
 
 /// A value as the configuration file, the environment or the command line has it,
@@ -60,7 +62,7 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
-    /// Of [`Kind::Folder`] and [`Kind::NodeName`].
+    /// Of [`Kind::Folder`], [`Kind::NodeName`] and [`Kind::Text`].
     Text(String),
 }
 
@@ -81,6 +83,9 @@ impl Kind {
                                too), such as shardmq1@10.0.0.5"
                 .to_owned(),
             Self::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
+            Self::Text(max) => {
+                format!("at most {max} bytes of text without control characters")
+            }
         }
     }
 
@@ -99,7 +104,7 @@ impl Kind {
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
-            Self::Bind | Self::Folder | Self::Level | Self::NodeName => {
+            Self::Bind | Self::Folder | Self::Level | Self::NodeName | Self::Text(_) => {
                 text.starts_with(['"', '\''])
             }
         };
@@ -149,6 +154,9 @@ impl Kind {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Level => text.parse().map(Value::Level).map_err(|_| None),
+            Self::Text(max) if text.len() <= max && !text.chars().any(char::is_control) => {
+                Ok(Value::Text(text.to_owned()))
+            }
             Self::NodeName if is_node_name(text) => Ok(Value::Text(text.to_owned())),
             _ => Err(None),
         }
@@ -314,6 +322,23 @@ mod tests {
         assert!(Kind::PowerOfTwo(16, 64).read_bare("32").is_ok());
         assert!(Kind::PowerOfTwo(16, 64).read_bare("33").is_err());
         assert!(Kind::PowerOfTwo(16, 64).read_bare("128").is_err());
+    }
+
+    #[test]
+    fn a_text_needs_no_quotes_and_has_no_control_characters() {
+        for (text, value) in [
+            ("", ""),
+            ("\"\"", ""),
+            ("a b", "a b"),
+            ("\"7\"", "7"),
+            ("7", "7"),
+        ] {
+            let read = Kind::Text(4).read_bare(text);
+            assert_eq!(read, Ok(Value::Text(value.to_owned())), "{text:?}");
+        }
+        for bad in ["12345", "\"a\\nb\"", "\"\\u0000\""] {
+            assert!(Kind::Text(4).read_bare(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

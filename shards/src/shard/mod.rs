@@ -38,8 +38,10 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+mod switches;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod timers;
 
 use std::collections::VecDeque;

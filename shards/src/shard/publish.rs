@@ -31,6 +31,9 @@ impl Shard {
         publish: &Publish<'_>,
     ) -> Flow {
         self.stats.received[publish.qos as usize].add(1);
+        if let Some(reason) = self.is_unavailable(publish) {
+            return self.broke_protocol(key, reason);
+        }
         let alias = publish.properties.topic_alias();
         let aliased;
         let topic = if alias.is_none() {
@@ -57,6 +60,9 @@ impl Shard {
         if topic.starts_with("$SYS/") {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
+        if self.has_wrong_payload(publish.properties.payload_is_utf8(), publish.payload) {
+            return self.refuse_publish(key, publish, ReasonCode::PAYLOAD_FORMAT_INVALID);
+        }
         let session = self
             .connections
             .get(key)
@@ -66,6 +72,13 @@ impl Shard {
         }
         if publish.qos != QoS::AtMostOnce && self.exceeds_receive_maximum(key, session, version) {
             return self.broke_protocol(key, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+        }
+        if publish.qos == QoS::ExactlyOnce && self.awaits_too_many_releases(session) {
+            return match version {
+                Version::V5 => self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED),
+                // It cannot be told, and PUBREC would say that the message is taken.
+                _ => self.broke_protocol(key, ReasonCode::QUOTA_EXCEEDED),
+            };
         }
         let mut storage = Vec::new();
         let message = MessageRef {
@@ -86,6 +99,8 @@ impl Shard {
 
     /// The moment at which a message with this Message Expiry Interval expires.
     pub(super) fn expiry_deadline(&self, expiry_s: Option<u32>) -> u64 {
+        let default_s = self.limits.message_expiry_interval_s;
+        let expiry_s = expiry_s.or((default_s > 0).then_some(default_s));
         expiry_s.map_or(u64::MAX, |seconds| self.now_ms + u64::from(seconds) * 1000)
     }
 
@@ -221,6 +236,12 @@ impl Shard {
             (Some(session), Some(id)) => session.inflow.holds(id),
             _ => false,
         }
+    }
+
+    /// Whether the session holds as many QoS 2 messages without PUBREL as it may.
+    fn awaits_too_many_releases(&self, session: u32) -> bool {
+        let session = self.sessions.get(session);
+        session.is_some_and(|s| s.inflow.len() >= usize::from(self.limits.max_awaiting_rel))
     }
 
     /// [MQTT-3.3.4-7] binds 5.0 clients; those of 3.x were never told the number.

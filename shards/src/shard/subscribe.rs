@@ -7,12 +7,14 @@ use protocol::wire::{
     PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
+use super::connection::Connection;
 use super::held::SharedName;
 use super::input::Flow;
 use super::items::{Item, Member, SessionRef};
 use super::peers::RouteChange;
 use super::session::Session;
 use super::stats::packet;
+use super::texts;
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -79,6 +81,9 @@ impl Shard {
         if let Some(reason) = self.malformed_filter(subscribe.filters().map(|(text, _)| text)) {
             return self.broke_protocol(key, reason);
         }
+        if let Some(reason) = self.is_subscribe_unavailable(version, subscribe) {
+            return self.broke_protocol(key, reason);
+        }
         let session = self
             .connections
             .get(key)
@@ -97,7 +102,10 @@ impl Shard {
         for (text, options) in subscribe.filters() {
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
-                Ok(parsed) => self.subscribe(session, &parsed, options, identifier, ticket),
+                Ok(parsed) => match self.granted(version, &parsed, options) {
+                    Ok(options) => self.subscribe(session, &parsed, options, identifier, ticket),
+                    Err(reason) => Outcome::refused(reason),
+                },
                 Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
             };
             missing += u32::from(outcome.joins.is_some());
@@ -108,11 +116,10 @@ impl Shard {
             replays.extend(outcome.replay);
         }
         missing += u32::from(self.wait_for_routes(ticket));
-        let mut packet = Vec::new();
-        encode::suback(&mut packet, version, subscribe.packet_id, &codes);
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
+        let packet = suback(connection, subscribe.packet_id, &codes);
         connection.held_subacks = connection.held_subacks.saturating_add(1);
         let serial = connection.serial;
         if let Some(held) = self.tickets.get_mut(ticket) {
@@ -449,4 +456,22 @@ impl Shard {
             }
         }
     }
+}
+
+/// SUBACK, with the first refusal in words if the client wants that.
+fn suback(connection: &Connection, packet_id: PacketId, codes: &[ReasonCode]) -> Vec<u8> {
+    let refused = codes.iter().find(|code| code.is_error());
+    let text = refused.and_then(|code| texts::of(*code));
+    let text = text.filter(|_| connection.explains);
+    let size_max = connection.maximum_packet_size;
+    let mut packet = Vec::new();
+    encode::suback_within(
+        &mut packet,
+        connection.version,
+        packet_id,
+        codes,
+        text,
+        size_max,
+    );
+    packet
 }
