@@ -39,6 +39,7 @@ scenarios! {
         a_topic_alias_that_was_not_set_is_refused,
         topic_aliases_are_not_sent_uninvited,
         topics_that_repeat_come_as_aliases_to_whoever_takes_them,
+        the_first_message_sets_the_alias_that_the_second_uses,
     ],
 }
 
@@ -353,6 +354,20 @@ fn topics_that_repeat_come_as_aliases_to_whoever_takes_them(setup: Setup) {
         }
     }
     assert!(bare > 10, "{bare}");
+}
+
+/// What suites of others expect of a broker that uses aliases at all.
+fn the_first_message_sets_the_alias_that_the_second_uses(setup: Setup) {
+    let broker = setup.broker();
+    let one = property::two_bytes(property::TOPIC_ALIAS_MAXIMUM, 1);
+    let (mut client, _) = broker.connect("client").property(one).open();
+    client.subscribe("topic/a", 2);
+    let mut publisher = broker.client("publisher");
+    for (qos, topic) in [(0, "topic/a"), (1, ""), (2, "")] {
+        publisher.publish("topic/a", "hello", qos);
+        let message = client.expect_message(topic, "hello", qos);
+        assert_eq!(message.properties.number(property::TOPIC_ALIAS), Some(1));
+    }
 }
 
 /// A broker, a client subscribed to `a/#` with QoS 2, and another client.

@@ -30,12 +30,13 @@ fn settings() -> Settings {
         mqtt: Mqtt::default(),
         allow_anonymous: true,
         hash_seed: 1,
+        ..Settings::default()
     }
 }
 
 #[test]
 fn shards_without_listeners_start_and_stop() {
-    let running = shards::start(&settings()).unwrap();
+    let running = shards::start(&settings(), None).unwrap();
     running.stopper().stop();
     running.wait().unwrap();
 }

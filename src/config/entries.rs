@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shards::settings::{Engine, Mqtt};
+use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
 use super::keys::{self, KEYS};
 use super::origin::{Origin, Problem};
@@ -13,6 +13,8 @@ use super::value::{Raw, Value};
 const DEFAULTS: &[(&str, &str)] = &[
     ("node.name", "shardmq@127.0.0.1"),
     ("data_dir", "data"),
+    ("rewrite", "[]"),
+    ("durability", "synced"),
     ("log.level", "info"),
     ("listeners.tcp.default.bind", "127.0.0.1:1883"),
 ];
@@ -47,8 +49,13 @@ impl Entries {
         for (path, text) in DEFAULTS {
             entries.put_bare(path, text, Origin::Default);
         }
+        entries.put_fields("storage", &Storage::default());
         entries.put_fields("mqtt", &Mqtt::default());
         entries.put_fields("shards", &Engine::default());
+        entries.put_fields("sys_topics", &SysTopics::default());
+        let section = "sys_topics.sys_event_messages";
+        entries.put_fields(section, &SysEventMessages::default());
+        entries.put_fields("events", &Events::default());
         entries
     }
 

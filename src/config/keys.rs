@@ -5,7 +5,7 @@
 
 use super::cpu_list::CPU_MAX;
 use super::nearest;
-use super::value::Kind;
+use super::value::{Column, Kind};
 
 /// One key.
 #[derive(Debug)]
@@ -33,6 +33,30 @@ const MAX_TOML: u64 = i64::MAX as u64;
 /// type.
 const MAX_PACKET: u64 = 268_435_460;
 
+/// The fields of a rule of topic rewriting.
+const REWRITE: &[Column] = &[
+    Column {
+        name: "action",
+        kind: Kind::Word(&["subscribe", "publish", "all"]),
+        default: None,
+    },
+    Column {
+        name: "source_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "re",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "dest_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+];
+
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
@@ -42,9 +66,19 @@ pub(crate) const KEYS: &[Key] = &[
         "folder for everything that is kept",
     ),
     key(
+        "durability",
+        Kind::Durability,
+        "when what sessions keep counts as stored, and is acknowledged",
+    ),
+    key(
         "allow_anonymous",
         Kind::Boolean,
         "let in clients without an identity; if not set: only through loopback",
+    ),
+    key(
+        "rewrite",
+        Kind::Tables(REWRITE),
+        "topic rewriting, in order; the last rule that matches decides",
     ),
     key(
         "log.level",
@@ -70,6 +104,16 @@ pub(crate) const KEYS: &[Key] = &[
         "listeners.tcp.*.backlog",
         Kind::Integer(1, MAX_16),
         "connections that wait in the kernel to be accepted, per shard",
+    ),
+    key(
+        "storage.reserve_bytes",
+        Kind::Integer(1 << 20, MAX_TOML),
+        "free bytes of the disk below which no new messages are stored; at most 5 % of it",
+    ),
+    key(
+        "storage.cache_bytes",
+        Kind::Integer(1 << 20, MAX_TOML),
+        "bytes of memory for parts of the database",
     ),
     key(
         "shards.cpus",
@@ -281,17 +325,101 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Boolean,
         "whether redirect_to is for good",
     ),
+    key(
+        "sys_topics.sys_msg_interval_s",
+        Kind::Integer(0, MAX_32),
+        "seconds between $SYS messages with version and numbers; 0: none",
+    ),
+    key(
+        "sys_topics.sys_heartbeat_interval_s",
+        Kind::Integer(0, MAX_32),
+        "seconds between $SYS messages with uptime and time; 0: none",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_connected",
+        Kind::Boolean,
+        "whether $SYS says that a client was let in",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_disconnected",
+        Kind::Boolean,
+        "whether $SYS says that a client is gone",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_subscribed",
+        Kind::Boolean,
+        "whether $SYS says that a client has subscribed",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_unsubscribed",
+        Kind::Boolean,
+        "whether $SYS says that a client has unsubscribed",
+    ),
+    key(
+        "events.client_connected",
+        Kind::Boolean,
+        "whether there is $events/client/connected",
+    ),
+    key(
+        "events.client_disconnected",
+        Kind::Boolean,
+        "whether there is $events/client/disconnected",
+    ),
+    key(
+        "events.client_connack",
+        Kind::Boolean,
+        "whether there is $events/client/connack",
+    ),
+    key(
+        "events.client_ping",
+        Kind::Boolean,
+        "whether there is $events/client/ping",
+    ),
+    key(
+        "events.session_subscribed",
+        Kind::Boolean,
+        "whether there is $events/session/subscribed",
+    ),
+    key(
+        "events.session_unsubscribed",
+        Kind::Boolean,
+        "whether there is $events/session/unsubscribed",
+    ),
+    key(
+        "events.message_delivered",
+        Kind::Boolean,
+        "whether there is $events/message/delivered",
+    ),
+    key(
+        "events.message_acked",
+        Kind::Boolean,
+        "whether there is $events/message/acked",
+    ),
+    key(
+        "events.message_dropped",
+        Kind::Boolean,
+        "whether there is $events/message/dropped",
+    ),
+    key(
+        "events.message_delivery_dropped",
+        Kind::Boolean,
+        "whether there is $events/message/delivery_dropped",
+    ),
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 11] = [
     "node",
     "log",
     "listeners",
     "listeners.tcp",
     "listeners.tcp.*",
+    "storage",
     "shards",
     "mqtt",
+    "sys_topics",
+    "sys_topics.sys_event_messages",
+    "events",
 ];
 
 /// The key that a path means. A listener's name stands where the table has `*`.
@@ -350,7 +478,7 @@ pub(crate) fn unknown(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
-    use shards::settings::{Engine, Mqtt};
+    use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
     use super::*;
 
@@ -372,8 +500,13 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_data_plane_is_a_key_and_its_default_is_allowed() {
+        assert_rows("storage", Storage::default());
         assert_rows("mqtt", Mqtt::default());
         assert_rows("shards", Engine::default());
+        assert_rows("sys_topics", SysTopics::default());
+        let section = "sys_topics.sys_event_messages";
+        assert_rows(section, SysEventMessages::default());
+        assert_rows("events", Events::default());
     }
 
     #[test]

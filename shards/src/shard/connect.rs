@@ -12,11 +12,14 @@ use protocol::wire::{self, Connect, ConnectError, ReasonCode, Version};
 
 use crate::settings::Mqtt;
 
-use super::connection::Phase;
+use super::common::is_brokers_own;
+use super::connection::{End, Phase};
+use super::events::Arrival;
 use super::held::Held;
 use super::input::Flow;
 use super::session::{Session, Will};
 use super::stats::packet;
+use super::template::Facts;
 use super::texts;
 use super::{Handover, NONE, Shard};
 
@@ -74,11 +77,12 @@ impl Shard {
         body: &[u8],
         input: &[u8],
     ) -> Flow {
-        let connect = match wire::decode_connect(first, body) {
+        let mut connect = match wire::decode_connect(first, body) {
             Ok(connect) => connect,
             Err(error) => return self.refuse_undecoded(key, &error),
         };
         if let Err(reason) = self.check_connect(&connect) {
+            self.client_connack(key, &connect, connect.client_id, reason);
             return self.refuse_connect(key, &refusal_of(&connect, reason));
         }
         if !self.limits.redirect_to.is_empty() {
@@ -95,6 +99,13 @@ impl Shard {
         let target = self.shard_of(client_id);
         if target != self.id {
             return self.hand_over(key, target, input);
+        }
+        let will_topic = match self.rewritten_will(&connect, client_id) {
+            Ok(topic) => topic,
+            Err(reason) => return self.refuse_connect(key, &refusal_of(&connect, reason)),
+        };
+        if let (Some(will), Some(topic)) = (&mut connect.will, &will_topic) {
+            will.topic = topic;
         }
         self.stats.count_packet_received(first);
         let (session, present) = self.attach(key, &connect, client_id);
@@ -134,11 +145,40 @@ impl Shard {
             if let Some(reason) = self.is_will_unavailable(connect) {
                 return Err(reason);
             }
-            let topic = TopicName::parse(will.topic, self.limits.max_topic_levels)
-                .map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
-            if topic.as_str().starts_with("$SYS/") {
-                return Err(ReasonCode::NOT_AUTHORIZED);
-            }
+            self.check_will_topic(will.topic)?;
+        }
+        Ok(())
+    }
+
+    /// What the topic of a will becomes by the rules for PUBLISH; `None` if it stays.
+    fn rewritten_will(
+        &self,
+        connect: &Connect<'_>,
+        client_id: &str,
+    ) -> Result<Option<String>, ReasonCode> {
+        let Some((rewrites, will)) = self.common.rewrites.as_ref().zip(connect.will.as_ref())
+        else {
+            return Ok(None);
+        };
+        let facts = || Facts {
+            client_id: client_id.into(),
+            username: connect.username.map(Into::into),
+            ..Facts::default()
+        };
+        let Some(topic) = rewrites.topic(will.topic, facts) else {
+            return Ok(None);
+        };
+        let topic = topic.map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
+        self.check_will_topic(&topic)?;
+        Ok(Some(topic))
+    }
+
+    fn check_will_topic(&self, topic: &str) -> Result<(), ReasonCode> {
+        if TopicName::parse(topic, self.limits.max_topic_levels).is_err() {
+            return Err(ReasonCode::TOPIC_NAME_INVALID);
+        }
+        if is_brokers_own(topic) {
+            return Err(ReasonCode::NOT_AUTHORIZED);
         }
         Ok(())
     }
@@ -264,6 +304,9 @@ impl Shard {
             .sessions
             .get(session_key)
             .map_or(NONE, |session| session.connection);
+        if clean_start && let Some(connection) = self.connections.get_mut(connection) {
+            connection.end = End::Discarded;
+        }
         if connection != NONE {
             self.disconnect(connection, ReasonCode::SESSION_TAKEN_OVER);
             self.stats.session_takenover.add(1);
@@ -371,6 +414,8 @@ impl Shard {
         connection.phase = Phase::Live;
         connection.session = session;
         connection.version = connect.version;
+        connection.connected_unix_ms = self.epoch_ms + self.now_ms;
+        connection.username = connect.username.map(Into::into);
         connection.maximum_packet_size = connect
             .maximum_packet_size
             .map_or(u32::MAX, NonZeroU32::get);
@@ -393,6 +438,13 @@ impl Shard {
             return;
         }
         self.watch_silence(key);
+        let arrival = Arrival {
+            connect,
+            client_id,
+            keep_alive_s,
+            expiry_s,
+        };
+        self.client_connected(key, &arrival);
     }
 
     /// The keep alive in force: a 5.0 client can be told another than it asked for

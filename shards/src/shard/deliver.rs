@@ -13,10 +13,11 @@ use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
+use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
 use super::session::Session;
-use super::stats::packet;
+use super::stats::{Stats, packet};
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ impl Shard {
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
                 self.stats.no_local.add(1);
+                self.delivery_dropped(target.session, message, "no_local");
                 continue;
             }
             let receiver = Receiver {
@@ -86,15 +88,13 @@ impl Shard {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
                 self.stats.qos0_dropped.add(1);
+                self.delivery_dropped(to.session, outgoing.message(), "qos0_msg");
                 return;
             }
             self.outbox.mark(connection, key);
             let (seed, now_ms) = (self.seed, self.now_ms);
-            if write(frames, connection, outgoing, &to, None, seed, now_ms) {
-                self.stats.count_sent(to.qos);
-            } else {
-                self.stats.too_large.add(1);
-            }
+            let sent = write(frames, connection, outgoing, &to, None, seed, now_ms);
+            self.count_delivery(&to, outgoing, sent);
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
@@ -102,19 +102,69 @@ impl Shard {
                 self.outbox.mark(connection, key);
                 let outflow = &mut session.outflow;
                 let (seed, now_ms) = (self.seed, self.now_ms);
-                if send(frames, connection, outflow, outgoing, &to, seed, now_ms) {
-                    self.stats.count_sent(to.qos);
-                } else {
-                    self.stats.too_large.add(1);
-                }
+                let sent = send(frames, connection, outflow, outgoing, &to, seed, now_ms);
+                self.count_delivery(&to, outgoing, sent);
             }
             None => {
                 let queued = enqueue(session, outgoing, &to, self.limits.queue());
                 if !queued {
                     self.stats.dropped.add(1);
                     self.stats.queue_full.add(1);
+                    self.delivery_dropped(to.session, outgoing.message(), "queue_full");
                 }
             }
+        }
+    }
+
+    /// The event of a message that has left the queue.
+    #[cold]
+    fn raise_queued(&mut self, session: u32, delivery: &Delivery, dropped: Option<&'static str>) {
+        let message = MessageRef {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            ..Message::by_ref(&delivery.message)
+        };
+        let event = match dropped {
+            Some(_) => Event::DeliveryDropped,
+            None => Event::MessageDelivered,
+        };
+        self.message_event(event, session, &message, dropped);
+    }
+
+    /// Counts a message that was sent, or that the client does not take.
+    #[inline]
+    fn count_delivery(&mut self, to: &Receiver<'_>, outgoing: &Outgoing<'_>, sent: bool) {
+        if !sent {
+            self.stats.too_large.add(1);
+            self.delivery_dropped(to.session, outgoing.message(), "too_large");
+            return;
+        }
+        self.stats.count_sent(to.qos);
+        if self.wants(Event::MessageDelivered) {
+            self.delivered(to, outgoing.message());
+        }
+    }
+
+    #[cold]
+    fn delivered(&mut self, to: &Receiver<'_>, message: &MessageRef<'_>) {
+        let message = MessageRef {
+            qos: to.qos,
+            retain: to.retain,
+            ..*message
+        };
+        self.message_event(Event::MessageDelivered, to.session, &message, None);
+    }
+
+    /// The event of a message that a session does not get.
+    #[inline]
+    pub(super) fn delivery_dropped(
+        &mut self,
+        session: u32,
+        message: &MessageRef<'_>,
+        reason: &'static str,
+    ) {
+        if self.wants(Event::DeliveryDropped) {
+            self.message_event(Event::DeliveryDropped, session, message, Some(reason));
         }
     }
 
@@ -129,13 +179,16 @@ impl Shard {
             return;
         };
         let mut frames = core::mem::take(&mut self.frames);
+        let (watched, mut events) = (self.common.interest.in_events(), Vec::new());
+        let mut raise = |event, delivery: Delivery| {
+            if watched {
+                events.push((event, delivery));
+            }
+        };
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
+            count_again(&self.stats, &resend);
             frames.clear();
-            match &resend {
-                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
-                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
-            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -145,6 +198,7 @@ impl Shard {
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
                 self.stats.expired.add(1);
+                raise(Some("expired"), delivery);
                 continue;
             }
             frames.clear();
@@ -159,6 +213,7 @@ impl Shard {
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 self.stats.too_large.add(1);
+                raise(Some("too_large"), delivery);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce).then(|| {
@@ -178,8 +233,19 @@ impl Shard {
                 now_ms,
             );
             self.stats.count_sent(delivery.qos);
+            raise(None, delivery);
         }
         self.frames = frames;
+        for (dropped, delivery) in events {
+            self.raise_queued(session_key, &delivery, dropped);
+        }
+    }
+}
+
+fn count_again(stats: &Stats, resend: &Resend<'_>) {
+    match resend {
+        Resend::PubRel(_) => stats.count_packet_sent(packet::PUBREL),
+        Resend::Publish(_, delivery) => stats.count_sent(delivery.qos),
     }
 }
 
@@ -242,7 +308,7 @@ fn write_aliased(
 ) -> bool {
     let topic = outgoing.message().topic;
     let topic_hash = outgoing.topic_hash(seed);
-    if let Some(aliases) = aliases(connection, topic_hash) {
+    if let Some(aliases) = aliases(connection) {
         variant.alias = aliases.offer(topic_hash, topic);
     }
     let size_max = connection.maximum_packet_size;
@@ -255,25 +321,18 @@ fn write_aliased(
         variant.alias = Alias::None;
         return frames.append(output, outgoing, variant, size_max, now_ms);
     }
-    if let Some(aliases) = aliases(connection, topic_hash) {
+    if let Some(aliases) = aliases(connection) {
         aliases.sent(alias, topic_hash, topic);
     }
     true
 }
 
-/// The aliases of a client that takes them, as soon as a topic repeats.
-fn aliases(connection: &mut Connection, topic_hash: u64) -> Option<&mut TopicAliases> {
+/// The aliases of a client that takes them.
+fn aliases(connection: &mut Connection) -> Option<&mut TopicAliases> {
     let maximum = NonZeroU16::new(connection.topic_alias_maximum)?;
-    let exists = connection
-        .extras
-        .as_ref()
-        .is_some_and(|extras| extras.aliases_out.is_some());
-    if !exists && !connection.glimpse.repeats(topic_hash) {
-        return None;
-    }
     let extras = connection.extras.get_or_insert_default();
     let aliases = &mut extras.aliases_out;
-    Some(aliases.get_or_insert_with(|| Box::new(TopicAliases::new(maximum, topic_hash))))
+    Some(aliases.get_or_insert_with(|| Box::new(TopicAliases::new(maximum))))
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as

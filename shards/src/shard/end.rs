@@ -6,7 +6,7 @@ use protocol::message::{Message, MessageRef};
 use protocol::topic::TopicName;
 use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
-use super::connection::Phase;
+use super::connection::{End, Phase};
 use super::input::Flow;
 use super::outbox::Output;
 use super::session::Will;
@@ -22,6 +22,9 @@ impl Shard {
             .connections
             .get(key)
             .map_or(NONE, |connection| connection.session);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.end = End::ByClient(disconnect.reason);
+        }
         if let Some(session) = self.sessions.get_mut(session_key) {
             if let Some(expiry_s) = disconnect.session_expiry {
                 if session.expiry_s == 0 && expiry_s > 0 {
@@ -55,6 +58,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.end == End::Open {
+            connection.end = End::ByServer(reason);
+        }
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
             let size_max = connection.maximum_packet_size;
@@ -126,14 +132,19 @@ impl Shard {
             return;
         }
         session.connection = NONE;
+        let expires = session.expiry_s == 0;
+        self.client_disconnected(key, session_key);
         let connected = self.stats.connections.get().saturating_sub(1);
         self.stats.connections.set(connected);
         self.stats.disconnected.add(1);
-        if session.expiry_s == 0 {
+        if expires {
             // The will goes out at the latest when the session ends [MQTT-3.1.2-8].
             self.end_session(session_key);
             return;
         }
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         session.ends_ms = match session.expiry_s {
             u32::MAX => u64::MAX,
             seconds => self.now_ms + u64::from(seconds) * 1000,

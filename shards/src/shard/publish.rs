@@ -8,6 +8,8 @@ use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Vers
 
 use shard_sync::RouteReader;
 
+use super::common::is_brokers_own;
+use super::events::Event;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
 use super::{NONE, Shard};
@@ -47,17 +49,24 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
-        let plan = match self.known_plan(topic) {
-            Some(plan) => plan,
-            None => match TopicName::parse(topic, self.limits.max_topic_levels) {
-                Ok(topic) => self.make_plan(topic),
-                Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
-            },
+        let rewritten;
+        let topic = match self.rewritten_topic(key, topic) {
+            None => topic,
+            Some(Ok(topic)) => {
+                rewritten = topic;
+                &rewritten
+            }
+            Some(Err(_)) => {
+                return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
+            }
+        };
+        let Some(plan) = self.plan_for(topic) else {
+            return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
         if self.has_too_many_properties(&publish.properties) {
             return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
         }
-        if topic.starts_with("$SYS/") {
+        if is_brokers_own(topic) {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
         if self.has_wrong_payload(publish.properties.payload_is_utf8(), publish.payload) {
@@ -93,8 +102,21 @@ impl Shard {
         let routed = self.follow(&plan, &message);
         if !routed.matched {
             self.stats.no_subscribers.add(1);
+            if self.wants(Event::MessageDropped) {
+                self.message_dropped(key, &message, "no_subscribers");
+            }
         }
         self.acknowledge(key, session, publish, routed)
+    }
+
+    /// The plan for a topic of a client; `None` if it is not a topic that is taken.
+    #[inline]
+    fn plan_for(&mut self, topic: &str) -> Option<Rc<Plan>> {
+        if let Some(plan) = self.known_plan(topic) {
+            return Some(plan);
+        }
+        let topic = TopicName::parse(topic, self.limits.max_topic_levels).ok()?;
+        Some(self.make_plan(topic))
     }
 
     /// The moment at which a message with this Message Expiry Interval expires.
@@ -138,6 +160,12 @@ impl Shard {
             let plan = self.plan(topic);
             self.deliver_plan(&plan, message);
         }
+    }
+
+    /// Whether a message to this topic reaches anybody.
+    pub(super) fn has_receivers(&mut self, topic: &str) -> bool {
+        let topic = TopicName::parse(topic, u16::MAX);
+        topic.is_ok_and(|topic| !self.plan(topic).is_empty())
     }
 
     fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {

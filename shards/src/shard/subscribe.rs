@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::borrow::Cow;
+
 use protocol::subscriptions::Subscriber;
 use protocol::topic::{Filter, FilterError, Subscription};
 use protocol::wire::encode;
@@ -100,6 +102,7 @@ impl Shard {
         let (mut codes, mut replays) = (Vec::new(), Vec::new());
         let mut missing = 1;
         for (text, options) in subscribe.filters() {
+            let text = &*self.effective_filter(key, text);
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
                 Ok(parsed) => match self.granted(version, &parsed, options) {
@@ -111,6 +114,8 @@ impl Shard {
             missing += u32::from(outcome.joins.is_some());
             if outcome.code.is_error() {
                 self.stats.subscribe_errors.add(1);
+            } else {
+                self.session_subscribed(key, text, options);
             }
             codes.push(outcome.code);
             replays.extend(outcome.replay);
@@ -146,6 +151,15 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// A filter as the rules of topic rewriting want it. One that they cannot make is empty,
+    /// and as such refused.
+    fn effective_filter<'a>(&self, key: u32, text: &'a str) -> Cow<'a, str> {
+        match self.rewritten_filter(key, text) {
+            None => Cow::Borrowed(text),
+            Some(rewritten) => Cow::Owned(rewritten.unwrap_or_default()),
+        }
     }
 
     /// Whether a QoS 2 message from the client still holds the packet identifier.
@@ -265,10 +279,12 @@ impl Shard {
         let in_use = self.identifier_in_use(session, unsubscribe.packet_id);
         let mut codes = Vec::new();
         for text in unsubscribe.filters() {
+            let text = &*self.effective_filter(key, text);
             codes.push(
                 match Subscription::parse(text, self.limits.max_topic_levels) {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
                     Ok(subscription) if self.unsubscribe(session, &subscription) => {
+                        self.session_unsubscribed(key, text);
                         ReasonCode::SUCCESS
                     }
                     _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
@@ -349,7 +365,9 @@ impl Shard {
             serial: session.serial,
         };
         for filter in own {
-            let routed = self.routes.is_some();
+            let interest = &self.common.interest;
+            let watched = interest.in_sys() || interest.in_events();
+            let routed = self.routes.is_some() || watched;
             let text = routed.then(|| self.subscriptions.text(filter));
             let removed = self.subscriptions.remove_by_id(filter, session_key);
             if removed.is_some_and(|removed| removed.last)
@@ -365,6 +383,10 @@ impl Shard {
 
     /// Hands a change of routes to the route writer, if there is one.
     pub(super) fn change_route(&mut self, change: RouteChange) {
+        match &change {
+            RouteChange::Add(filter) => self.common.interest.add(filter),
+            RouteChange::Remove(filter) => self.common.interest.remove(filter),
+        }
         if self.routes.is_some() {
             self.route_changes.push(change);
             self.routes_asked += 1;

@@ -47,6 +47,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         peer_bytes_max: 0,
         routes: None,
         stats: Arc::new(Stats::default()),
+        common: Arc::default(),
         now_ms: 0,
     };
     let setup = EngineSetup {
@@ -60,6 +61,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         stop: Arc::default(),
         started: Instant::now(),
         routes: None,
+        store: None,
     };
     let executor = LocalExecutorBuilder::default().io_memory(64 << 10);
     executor.make().unwrap().run(async {

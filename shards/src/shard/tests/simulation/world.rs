@@ -47,6 +47,7 @@ impl World {
             mqtt,
             peer_bytes_max: *random.pick(&[20, 200, 256 << 10]),
             ring_batches: *random.pick(&[1, 2, 64]),
+            ..Setup::default()
         });
         let actors = (0..ACTORS).map(|index| actor(index, &mut random));
         Self {
