@@ -187,12 +187,8 @@ impl Shard {
         self.stats.protocol_errors.add(1);
         match error.answer() {
             Some((version, reason)) => {
-                let text = format!("the packet has {}", error.error);
-                let refusal = Refusal {
-                    reason_string: Some(&text),
-                    ..Refusal::new(version, reason)
-                };
-                self.refuse_connect(key, &refusal)
+                // How large a packet the client takes is not known: the shortest.
+                self.refuse_connect(key, &Refusal::new(version, reason))
             }
             None => {
                 self.close_silently(key);

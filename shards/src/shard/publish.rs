@@ -122,7 +122,7 @@ impl Shard {
     /// The moment at which a message with this Message Expiry Interval expires.
     pub(super) fn expiry_deadline(&self, expiry_s: Option<u32>) -> u64 {
         let default_s = self.limits.message_expiry_interval_s;
-        let expiry_s = expiry_s.or((default_s > 0).then_some(default_s));
+        let expiry_s = expiry_s.or_else(|| (default_s > 0).then_some(default_s));
         expiry_s.map_or(u64::MAX, |seconds| self.now_ms + u64::from(seconds) * 1000)
     }
 
