@@ -268,7 +268,7 @@ fn response_information_is_given_to_whoever_asks(setup: Setup) {
 
 /// What a SUBSCRIBE and a PUBLISH that are refused, and then a broken rule, are answered with.
 fn refusals(client: &mut Client) -> [Properties; 3] {
-    let deep = ["a"; 65].join("/");
+    let deep = ["a"; 300].join("/");
     client.send(&packet::subscribe(
         Version::V5,
         9,
@@ -322,7 +322,7 @@ fn a_reason_string_is_left_out_where_it_does_not_fit(setup: Setup) {
     for properties in refusals(&mut client) {
         assert!(!properties.has(property::REASON_STRING), "{properties:?}");
     }
-    let deep = ["a"; 65].join("/");
+    let deep = ["a"; 300].join("/");
     let will = Will::new(&deep, "x");
     let connect = broker.connect("client").will(will.clone());
     let explained = connect.send().expect_connack();

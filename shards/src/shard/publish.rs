@@ -63,14 +63,8 @@ impl Shard {
         let Some(plan) = self.plan_for(topic) else {
             return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
-        if self.has_too_many_properties(&publish.properties) {
-            return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
-        }
-        if is_brokers_own(topic) {
-            return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
-        }
-        if self.has_wrong_payload(publish.properties.payload_is_utf8(), publish.payload) {
-            return self.refuse_publish(key, publish, ReasonCode::PAYLOAD_FORMAT_INVALID);
+        if let Some(reason) = self.misfit(publish, topic) {
+            return self.refuse_publish(key, publish, reason);
         }
         let session = self
             .connections
@@ -83,11 +77,7 @@ impl Shard {
             return self.broke_protocol(key, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
         }
         if publish.qos == QoS::ExactlyOnce && self.awaits_too_many_releases(session) {
-            return match version {
-                Version::V5 => self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED),
-                // It cannot be told, and PUBREC would say that the message is taken.
-                _ => self.broke_protocol(key, ReasonCode::QUOTA_EXCEEDED),
-            };
+            return self.refuse_release(key, version, publish);
         }
         let mut storage = Vec::new();
         let message = MessageRef {
@@ -107,6 +97,20 @@ impl Shard {
             }
         }
         self.acknowledge(key, session, publish, routed)
+    }
+
+    /// Why a message is not taken although the connection goes on.
+    #[inline]
+    fn misfit(&self, publish: &Publish<'_>, topic: &str) -> Option<ReasonCode> {
+        if self.has_too_many_properties(&publish.properties) {
+            Some(ReasonCode::QUOTA_EXCEEDED)
+        } else if is_brokers_own(topic) {
+            Some(ReasonCode::NOT_AUTHORIZED)
+        } else if self.has_wrong_payload(publish.properties.payload_is_utf8(), publish.payload) {
+            Some(ReasonCode::PAYLOAD_FORMAT_INVALID)
+        } else {
+            None
+        }
     }
 
     /// The plan for a topic of a client; `None` if it is not a topic that is taken.
@@ -274,6 +278,15 @@ impl Shard {
         match (self.sessions.get(session), id) {
             (Some(session), Some(id)) => session.inflow.holds(id),
             _ => false,
+        }
+    }
+
+    /// One QoS 2 message more than may wait for PUBREL.
+    fn refuse_release(&mut self, key: u32, version: Version, publish: &Publish<'_>) -> Flow {
+        match version {
+            Version::V5 => self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED),
+            // It cannot be told, and PUBREC would say that the message is taken.
+            _ => self.broke_protocol(key, ReasonCode::QUOTA_EXCEEDED),
         }
     }
 
