@@ -91,12 +91,16 @@ impl Shard {
         };
         let routed = self.follow(&plan, &message);
         if !routed.matched {
-            self.stats.no_subscribers.add(1);
-            if self.wants(Event::MessageDropped) {
-                self.message_dropped(key, &message, "no_subscribers");
-            }
+            self.matched_nobody(key, &message);
         }
         self.acknowledge(key, session, publish, routed)
+    }
+
+    fn matched_nobody(&mut self, key: u32, message: &MessageRef<'_>) {
+        self.stats.no_subscribers.add(1);
+        if self.wants(Event::MessageDropped) {
+            self.message_dropped(key, message, "no_subscribers");
+        }
     }
 
     /// Why a message is not taken although the connection goes on.
