@@ -57,6 +57,28 @@ const REWRITE: &[Column] = &[
     },
 ];
 
+/// A field of an automatic subscription that is 0 if nobody says anything.
+const fn small(name: &'static str, max: u64) -> Column {
+    Column {
+        name,
+        kind: Kind::Integer(0, max),
+        default: Some(0),
+    }
+}
+
+/// The fields of an automatic subscription.
+const AUTO_SUBSCRIBE: &[Column] = &[
+    Column {
+        name: "topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    small("qos", 2),
+    small("rh", 2),
+    small("rap", 1),
+    small("nl", 1),
+];
+
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
@@ -256,6 +278,11 @@ pub(crate) const KEYS: &[Key] = &[
         "user properties in one packet",
     ),
     key(
+        "auto_subscribe.topics",
+        Kind::Tables(AUTO_SUBSCRIBE),
+        "what clients subscribe to without asking, when they connect; 20 at most",
+    ),
+    key(
         "sys_topics.sys_msg_interval_s",
         Kind::Integer(0, MAX_32),
         "seconds between $SYS messages with version and numbers; 0: none",
@@ -338,7 +365,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "node",
     "log",
     "listeners",
@@ -350,6 +377,7 @@ const SECTIONS: [&str; 11] = [
     "sys_topics",
     "sys_topics.sys_event_messages",
     "events",
+    "auto_subscribe",
 ];
 
 /// The key that a path means. A listener's name stands where the table has `*`.
