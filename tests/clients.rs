@@ -1,6 +1,7 @@
 //! Clients that we did not write: Mosquitto's command line clients, Paho Python in both
-//! generations, aiomqtt, gmqtt, Paho C and MQTT.js. `tests/clients/install.sh` installs them; without them these tests say
-//! that they were skipped, or fail where `SHARDMQ_REQUIRE_CLIENTS=1` is set.
+//! generations, aiomqtt, gmqtt, Paho C and MQTT.js. `tests/clients/install.sh` installs
+//! them; without them these tests say that they were skipped, or fail where
+//! `SHARDMQ_REQUIRE_CLIENTS=1` is set.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

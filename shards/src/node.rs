@@ -171,9 +171,8 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let mut acceptors = open_acceptors(settings)?;
     let ring_batches = settings.engine.ring_batches as usize;
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
-    let started = storage
-        .as_ref()
-        .map_or_else(Instant::now, |storage| storage.store.started());
+    let begun = storage.as_ref().map(|storage| storage.store.started());
+    let started = begun.unwrap_or_else(Instant::now);
     let (mut stores, store) =
         start_store(storage, &doorbells).map_err(|source| shard_error(0, source))?;
     let limits = Arc::new(settings.mqtt.clone());

@@ -5,9 +5,11 @@
 //! line; here they are plain data. A duration is in the unit that its name ends
 //! with, a size in bytes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use protocol::session::QueueLimits;
+use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
 
 /// What the data plane is started with.
@@ -164,6 +166,19 @@ pub struct Mqtt {
     pub max_retained_bytes: u64,
     /// User properties in one packet. Default 64.
     pub max_user_properties: u16,
+    /// Which member of a group gets a message of a shared subscription. Default
+    /// `round_robin`. `hash_clientid` costs a hash for each message published.
+    pub shared_subscription_strategy: SharedStrategy,
+    /// How a group with the strategy `sticky` finds the member to stay with. Default
+    /// `random`.
+    pub shared_subscription_initial_sticky_pick: SharedStrategy,
+    /// Strategies of single groups, by name (`broker.shared_subscription_group`). Default
+    /// none.
+    #[serde(skip)]
+    pub shared_subscription_groups: BTreeMap<String, SharedStrategy>,
+    /// Whether `$exclusive/filter` may be subscribed to, by one session at a time. Default
+    /// true (EMQX: false). About 100 bytes for each such subscription.
+    pub exclusive_subscription: bool,
 }
 
 impl Default for Mqtt {
@@ -187,11 +202,81 @@ impl Default for Mqtt {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,
+            shared_subscription_strategy: SharedStrategy::RoundRobin,
+            shared_subscription_initial_sticky_pick: SharedStrategy::Random,
+            shared_subscription_groups: BTreeMap::new(),
+            exclusive_subscription: true,
+        }
+    }
+}
+
+/// Which member of a group gets a message, by EMQX's names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedStrategy {
+    /// Any.
+    Random,
+    /// One after the other, for each group and filter.
+    RoundRobin,
+    /// One after the other, for all filters of a group together.
+    RoundRobinPerGroup,
+    /// The same until it cannot.
+    Sticky,
+    /// One on the publisher's shard if there is one.
+    Local,
+    /// By the publisher's client identifier.
+    #[serde(rename = "hash_clientid")]
+    HashClientId,
+    /// By the topic.
+    HashTopic,
+}
+
+impl SharedStrategy {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("random", Self::Random),
+        ("round_robin", Self::RoundRobin),
+        ("round_robin_per_group", Self::RoundRobinPerGroup),
+        ("sticky", Self::Sticky),
+        ("local", Self::Local),
+        ("hash_clientid", Self::HashClientId),
+        ("hash_topic", Self::HashTopic),
+    ];
+
+    /// The strategy of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(other, _)| *other == name);
+        found.map(|(_, strategy)| *strategy)
+    }
+}
+
+impl From<SharedStrategy> for Strategy {
+    fn from(strategy: SharedStrategy) -> Self {
+        match strategy {
+            SharedStrategy::Random => Self::Random,
+            SharedStrategy::RoundRobin => Self::RoundRobin,
+            SharedStrategy::RoundRobinPerGroup => Self::RoundRobinPerGroup,
+            SharedStrategy::Sticky => Self::Sticky,
+            SharedStrategy::Local => Self::Local,
+            SharedStrategy::HashClientId => Self::HashClientId,
+            SharedStrategy::HashTopic => Self::HashTopic,
         }
     }
 }
 
 impl Mqtt {
+    /// The strategies of all share groups.
+    pub(crate) fn share_strategies(&self) -> Strategies {
+        let groups = self.shared_subscription_groups.iter();
+        let groups = groups.map(|(name, strategy)| (name.clone(), (*strategy).into()));
+        Strategies {
+            default: self.shared_subscription_strategy.into(),
+            initial_sticky_pick: self.shared_subscription_initial_sticky_pick.into(),
+            groups: groups.collect(),
+        }
+    }
+
     /// The bounds of one session's queue.
     pub(crate) fn queue(&self) -> QueueLimits {
         QueueLimits {

@@ -10,7 +10,7 @@ use super::value::{Column, Kind};
 /// One key.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// The dotted path; `*` stands for the name of a listener.
+    /// The dotted path; `*` stands for the name of a listener or of a share group.
     pub(crate) path: &'static str,
     /// What it takes.
     pub(crate) kind: Kind,
@@ -32,6 +32,26 @@ const MAX_TOML: u64 = i64::MAX as u64;
 /// The largest packet of MQTT: remaining length 268,435,455, four bytes of length, one of
 /// type.
 const MAX_PACKET: u64 = 268_435_460;
+
+/// What a strategy of shared subscriptions can be.
+const STRATEGIES: &[&str] = &[
+    "random",
+    "round_robin",
+    "round_robin_per_group",
+    "sticky",
+    "local",
+    "hash_clientid",
+    "hash_topic",
+];
+/// How the member of a sticky group can be found.
+const INITIAL_PICKS: &[&str] = &[
+    "random",
+    "round_robin",
+    "round_robin_per_group",
+    "local",
+    "hash_clientid",
+    "hash_topic",
+];
 
 /// The fields of a rule of topic rewriting.
 const REWRITE: &[Column] = &[
@@ -283,6 +303,26 @@ pub(crate) const KEYS: &[Key] = &[
         "what clients subscribe to without asking, when they connect; 20 at most",
     ),
     key(
+        "mqtt.shared_subscription_strategy",
+        Kind::Word(STRATEGIES),
+        "which member of a group gets a message",
+    ),
+    key(
+        "mqtt.shared_subscription_initial_sticky_pick",
+        Kind::Word(INITIAL_PICKS),
+        "how a sticky group finds the member to stay with",
+    ),
+    key(
+        "mqtt.exclusive_subscription",
+        Kind::Boolean,
+        "whether $exclusive/filter may be subscribed to, by one session at a time",
+    ),
+    key(
+        "broker.shared_subscription_group.*.strategy",
+        Kind::Word(STRATEGIES),
+        "which member of this group gets a message",
+    ),
+    key(
         "sys_topics.sys_msg_interval_s",
         Kind::Integer(0, MAX_32),
         "seconds between $SYS messages with version and numbers; 0: none",
@@ -365,7 +405,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 15] = [
     "node",
     "log",
     "listeners",
@@ -378,6 +418,9 @@ const SECTIONS: [&str; 12] = [
     "sys_topics.sys_event_messages",
     "events",
     "auto_subscribe",
+    "broker",
+    "broker.shared_subscription_group",
+    "broker.shared_subscription_group.*",
 ];
 
 /// The key that a path means. A listener's name stands where the table has `*`.
@@ -405,6 +448,12 @@ pub(crate) fn listener_of(path: &str) -> Option<&str> {
     path.strip_prefix("listeners.tcp.")?.split('.').next()
 }
 
+/// The share group that a path belongs to.
+pub(crate) fn share_group_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("broker.shared_subscription_group.")?;
+    rest.split('.').next().filter(|name| !name.is_empty())
+}
+
 /// Whether a listener can be called this. Environment variables have no case, so names
 /// have none either.
 pub(crate) fn is_listener_name(name: &str) -> bool {
@@ -418,7 +467,11 @@ pub(crate) fn unknown(path: &str) -> String {
     let name = listener_of(path)
         .filter(|name| is_listener_name(name))
         .unwrap_or("default");
-    let named = |path: &&str| path.replace('*', name);
+    let group = share_group_of(path).unwrap_or("group");
+    let named = |path: &&str| match path.starts_with("broker.") {
+        true => path.replace('*', group),
+        false => path.replace('*', name),
+    };
     let keys: Vec<String> = KEYS.iter().map(|key| named(&key.path)).collect();
     let sections: Vec<String> = SECTIONS.iter().map(named).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -511,6 +564,30 @@ mod tests {
         assert!(is_listener_name("inside-1"));
         assert!(!is_listener_name("Inside"));
         assert!(!is_listener_name(""));
+    }
+
+    #[test]
+    fn an_unknown_key_of_a_share_group_is_answered_with_that_group() {
+        assert_eq!(
+            unknown("broker.shared_subscription_group.workers.strategi"),
+            "unknown key broker.shared_subscription_group.workers.strategi; did you mean \
+             broker.shared_subscription_group.workers.strategy?"
+        );
+        assert!(find("broker.shared_subscription_group.$queue.strategy").is_some());
+    }
+
+    #[test]
+    fn the_strategies_are_those_of_the_data_plane() {
+        use shards::settings::SharedStrategy;
+        let names = SharedStrategy::ALL.map(|(name, _)| name);
+        assert_eq!(names, STRATEGIES);
+        let sticky = |name: &&str| *name != "sticky";
+        assert!(
+            names
+                .into_iter()
+                .filter(sticky)
+                .eq(INITIAL_PICKS.iter().copied())
+        );
     }
 
     #[test]

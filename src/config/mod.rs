@@ -23,14 +23,15 @@ pub(crate) mod print;
 mod rules;
 pub(crate) mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use shards::settings::{
-    AutoSubscription, Engine, Events, Listener, Mqtt, RewriteRule, Storage, SysEventMessages,
-    SysTopics,
+    AutoSubscription, Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage,
+    SysEventMessages, SysTopics,
 };
 
 use cpu_list::CpuList;
@@ -148,7 +149,10 @@ impl Config {
                 .and_then(|count| usize::try_from(count).ok()),
             control_cpus: reader.cpus("shards.control_cpus"),
             engine: reader.section("shards", Engine::default()),
-            mqtt: reader.section("mqtt", Mqtt::default()),
+            mqtt: Mqtt {
+                shared_subscription_groups: reader.share_groups(),
+                ..reader.section("mqtt", Mqtt::default())
+            },
             sys_topics: reader.section("sys_topics", SysTopics::default()),
             sys_event_messages: reader
                 .section("sys_topics.sys_event_messages", SysEventMessages::default()),
@@ -268,6 +272,19 @@ impl Reader<'_> {
             backlog,
             max_connections,
         })
+    }
+
+    /// The strategies of single share groups.
+    fn share_groups(&self) -> BTreeMap<String, SharedStrategy> {
+        let strategy = |name: String| {
+            let path = format!("broker.shared_subscription_group.{name}.strategy");
+            Some((name, SharedStrategy::named(&self.text(&path))?))
+        };
+        self.entries
+            .share_groups()
+            .into_iter()
+            .filter_map(strategy)
+            .collect()
     }
 
     /// The tables of a key, each checked.

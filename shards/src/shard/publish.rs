@@ -113,7 +113,18 @@ impl Shard {
 
     /// A session of this shard, as publisher of a message.
     pub(super) fn publisher(&self, session: u32) -> u64 {
-        u64::from(self.id) << 32 | u64::from(session)
+        let number = u64::from(self.id) << 32 | u64::from(session);
+        if !self.hashes_publishers {
+            return number;
+        }
+        let client_id = self.sessions.get(session).map_or("", |s| &s.client_id);
+        self.seed.hash(client_id) << 48 | number
+    }
+
+    /// Whether a session of this shard has published a message.
+    #[inline]
+    pub(super) fn is_publisher(&self, session: u32, publisher: u64) -> bool {
+        publisher << 16 == (u64::from(self.id) << 32 | u64::from(session)) << 16
     }
 
     /// Brings a message that is not a client's PUBLISH, a will, to all who get it.

@@ -310,6 +310,30 @@ impl Outflow {
         true
     }
 
+    /// Whether the queue has room for a message of so many bytes.
+    #[must_use]
+    pub fn has_queue_room(&self, bytes: usize, limits: QueueLimits) -> bool {
+        self.queue.len() < limits.messages && self.queue_bytes + bytes <= limits.bytes
+    }
+
+    /// Whether a message can be sent at once and half of the window is free.
+    #[must_use]
+    pub fn is_half_open(&self) -> bool {
+        self.is_open() && self.in_flight <= self.window / 2
+    }
+
+    /// Whether half of the queue is free.
+    #[must_use]
+    pub fn is_queue_half_free(&self, limits: QueueLimits) -> bool {
+        self.queue.len() <= limits.messages / 2 && self.queue_bytes <= limits.bytes / 2
+    }
+
+    /// Whether nothing is in flight and nothing queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.queue.is_empty()
+    }
+
     /// The next message of the queue for which the window has room; it leaves the queue.
     /// QoS 0 messages need no room.
     pub fn next_queued(&mut self) -> Option<Delivery> {
