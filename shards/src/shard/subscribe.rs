@@ -178,12 +178,12 @@ impl Shard {
     }
 
     /// The reaction to a filter that breaks the syntax: the packet is malformed as a whole
-    /// [MQTT-4.7.1-1], [MQTT-4.8.2-1].
+    /// [MQTT-4.7.1-1]. A group without a proper name is refused by itself instead, for it has
+    /// a reason code there [MQTT-4.8.2-1], and 3.1.1 has no groups that could be malformed.
     fn malformed_filter<'a>(&self, filters: impl Iterator<Item = &'a str>) -> Option<ReasonCode> {
         for text in filters {
             match Subscription::parse(text, self.limits.max_topic_levels) {
-                Ok(_) | Err(FilterError::TooManyLevels) => {}
-                Err(FilterError::ShareName) => return Some(ReasonCode::PROTOCOL_ERROR),
+                Ok(_) | Err(FilterError::TooManyLevels | FilterError::ShareName) => {}
                 Err(_) => return Some(ReasonCode::MALFORMED_PACKET),
             }
         }
