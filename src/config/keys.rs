@@ -298,11 +298,6 @@ pub(crate) const KEYS: &[Key] = &[
         "user properties in one packet",
     ),
     key(
-        "auto_subscribe.topics",
-        Kind::Tables(AUTO_SUBSCRIBE),
-        "what clients subscribe to without asking, when they connect; 20 at most",
-    ),
-    key(
         "mqtt.shared_subscription_strategy",
         Kind::Word(STRATEGIES),
         "which member of a group gets a message",
@@ -321,6 +316,11 @@ pub(crate) const KEYS: &[Key] = &[
         "broker.shared_subscription_group.*.strategy",
         Kind::Word(STRATEGIES),
         "which member of this group gets a message",
+    ),
+    key(
+        "auto_subscribe.topics",
+        Kind::Tables(AUTO_SUBSCRIBE),
+        "what clients subscribe to without asking, when they connect; 20 at most",
     ),
     key(
         "sys_topics.sys_msg_interval_s",
