@@ -94,7 +94,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shard-sync", &[]),
     ("protocol", &[]),
     ("bench", &["protocol", "shards", "shard-sync"]),
-    ("fuzz", &["protocol", "shards"]),
+    ("fuzz", &["protocol", "shard-store", "shards"]),
     ("loadgen", &[]),
 ];
 

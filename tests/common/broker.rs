@@ -302,7 +302,10 @@ fn shardmq(
         }
     }
     command.current_dir(directory);
-    command.arg("--data-dir").arg(directory.join("data"));
+    // A test may have a data folder of its own.
+    if settings.iter().all(|(key, _)| key != "data_dir") {
+        command.arg("--data-dir").arg(directory.join("data"));
+    }
     command
         .arg("--set")
         .arg(format!("listeners.tcp.default.bind={address}"));

@@ -121,6 +121,22 @@ impl Client {
         received::parse_acknowledgement(self.version, &packet)
     }
 
+    /// Whether an acknowledgement of `id` comes; if not, the connection must end.
+    pub(crate) fn acknowledged_or_closed(&mut self, first: u8, id: u16) -> bool {
+        let mut head = [0; 1];
+        match self.read_past_interruptions(&mut head) {
+            Ok(0) => return false,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+            Ok(_) => {}
+            Err(error) => panic!("neither acknowledged nor closed: {error}"),
+        }
+        assert_eq!(head[0], first, "the first byte of an acknowledgement");
+        let mut rest = [0; 3];
+        self.read_exact(&mut rest);
+        assert_eq!(rest, [2, id.to_be_bytes()[0], id.to_be_bytes()[1]]);
+        true
+    }
+
     /// SUBACK with these codes.
     pub(crate) fn expect_suback(&mut self, id: u16, codes: &[u8]) {
         let packet = self.expect_packet();

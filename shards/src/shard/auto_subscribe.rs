@@ -26,8 +26,9 @@ impl AutoSubscription {
         };
         let template = Template::new(&self.topic);
         if template.groups() > 0 {
+            let places = "${clientid}, ${username}, ${host} and ${port}";
             return Err(format!(
-                "topic = {:?}: only ${{clientid}}, ${{username}}, ${{host}} and ${{port}} are filled in",
+                "topic = {:?}: only {places} are filled in",
                 self.topic
             ));
         }
