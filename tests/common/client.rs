@@ -145,6 +145,15 @@ impl Client {
         assert_eq!(got, (id, codes.to_vec()));
     }
 
+    /// The codes of a SUBACK.
+    pub(crate) fn expect_suback_to(&mut self, id: u16) -> Vec<u8> {
+        let packet = self.expect_packet();
+        assert_eq!(packet.first, 0x90, "expected SUBACK, got {packet:?}");
+        let (got, codes) = received::parse_codes(self.version, &packet);
+        assert_eq!(got, id);
+        codes
+    }
+
     /// UNSUBACK with these codes, which 3.x does not have.
     pub(crate) fn expect_unsuback(&mut self, id: u16, codes: &[u8]) {
         let packet = self.expect_packet();
@@ -213,6 +222,19 @@ impl Client {
     pub(crate) fn expect_silence_until_pong(&mut self) {
         self.send(&packet::PINGREQ);
         self.expect(&packet::PINGRESP);
+    }
+
+    /// What comes before the answer to a PINGREQ; nothing of it is acknowledged.
+    pub(crate) fn messages_until_pong(&mut self) -> Vec<Delivery> {
+        self.send(&packet::PINGREQ);
+        let mut messages = Vec::new();
+        loop {
+            let packet = self.expect_packet();
+            if packet.first == packet::PINGRESP[0] {
+                return messages;
+            }
+            messages.push(Delivery::parse(self.version, &packet));
+        }
     }
 
     /// Proves that nothing that `publisher` has sent so far reaches this client.

@@ -9,6 +9,7 @@ use protocol::wire::{
     PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
+use super::connection::Connection;
 use super::exclusive::Claimed;
 use super::held::SharedName;
 use super::input::Flow;
@@ -16,6 +17,7 @@ use super::items::{Claim, Item, SessionRef};
 use super::peers::RouteChange;
 use super::session::Session;
 use super::stats::packet;
+use super::texts;
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -93,6 +95,9 @@ impl Shard {
         if let Some(reason) = self.malformed_filter(subscribe.filters().map(|(text, _)| text)) {
             return self.broke_protocol(key, reason);
         }
+        if let Some(reason) = self.is_subscribe_unavailable(version, subscribe) {
+            return self.broke_protocol(key, reason);
+        }
         let identifier = subscribe.identifier.map_or(0, core::num::NonZeroU32::get);
         let mut rewritten = Vec::new();
         for (text, options) in subscribe.filters() {
@@ -100,8 +105,10 @@ impl Shard {
         }
         let filters = rewritten.iter().map(|(text, options)| (&**text, *options));
         let begun = self.subscribe_all(key, filters, identifier, Some(subscribe.packet_id));
-        let mut packet = Vec::new();
-        encode::suback(&mut packet, version, subscribe.packet_id, &begun.codes);
+        let Some(connection) = self.connections.get(key) else {
+            return Flow::Stop;
+        };
+        let packet = suback(connection, subscribe.packet_id, &begun.codes);
         self.answer_subscribed(key, packet, begun)
     }
 
@@ -113,10 +120,12 @@ impl Shard {
         identifier: u32,
         packet_id: Option<PacketId>,
     ) -> Begun {
-        let session = self
+        let (session, version) = self
             .connections
             .get(key)
-            .map_or(NONE, |connection| connection.session);
+            .map_or((NONE, Version::V5), |connection| {
+                (connection.session, connection.version)
+            });
         let in_use = packet_id.is_some_and(|id| self.identifier_in_use(session, id));
         let ticket = self.tickets.insert(Ticket {
             missing: 1,
@@ -130,10 +139,13 @@ impl Shard {
         for (text, options) in filters {
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
-                Ok(parsed) => {
-                    let place = (ticket, codes.len());
-                    self.subscribe(session, &parsed, options, identifier, place)
-                }
+                Ok(parsed) => match self.granted(version, &parsed, options) {
+                    Ok(options) => {
+                        let place = (ticket, codes.len());
+                        self.subscribe(session, &parsed, options, identifier, place)
+                    }
+                    Err(reason) => Outcome::refused(reason),
+                },
                 Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
             };
             missing += u32::from(outcome.waits);
@@ -234,7 +246,10 @@ impl Shard {
         }
         let Some(group) = subscription.group else {
             let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
-            if let Some(id) = self.subscriptions.find(subscription.filter) {
+            let session = self.sessions.get(session_key);
+            if session.is_some_and(|session| session.subscriptions.has_rare())
+                && let Some(id) = self.subscriptions.find(subscription.filter)
+            {
                 self.end_exclusive(session_key, id, subscription.filter.as_str());
             }
             let replay = match options.retain_handling {
@@ -589,4 +604,22 @@ impl Shard {
             }
         }
     }
+}
+
+/// SUBACK, with the first refusal in words if the client wants that.
+fn suback(connection: &Connection, packet_id: PacketId, codes: &[ReasonCode]) -> Vec<u8> {
+    let refused = codes.iter().find(|code| code.is_error());
+    let text = refused.and_then(|code| texts::of(*code));
+    let text = text.filter(|_| connection.explains);
+    let size_max = connection.maximum_packet_size;
+    let mut packet = Vec::new();
+    encode::suback_within(
+        &mut packet,
+        connection.version,
+        packet_id,
+        codes,
+        text,
+        size_max,
+    );
+    packet
 }
