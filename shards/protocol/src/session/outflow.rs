@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::message::Message;
 use crate::wire::{PacketId, QoS};
 
+use super::queue::{Enqueued, Queue, QueueLimits};
+
 /// How many packet identifiers may lie between the oldest unacknowledged message and
 /// the newest, beyond the window: room for a client that acknowledges out of order.
 const SPAN_BEYOND_WINDOW: usize = 4096;
@@ -77,15 +79,6 @@ pub struct Delivery {
     pub retain: bool,
     /// Where it is stored.
     pub stored: StoredAs,
-}
-
-/// Bounds of the queue.
-#[derive(Clone, Copy, Debug)]
-pub struct QueueLimits {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes.
-    pub bytes: usize,
 }
 
 /// What an acknowledgement led to.
@@ -160,8 +153,8 @@ pub struct Outflow {
     states: VecDeque<State>,
     /// Parallel to `states` in a session that can be resumed, else empty.
     kept: VecDeque<Kept>,
-    queue: VecDeque<Delivery>,
-    queue_bytes: usize,
+    /// `None` while nothing is queued.
+    queue: Option<Box<Queue>>,
     /// The identifier of `states[0]`, or the next to give when there is none.
     first: NonZeroU16,
     /// How many entries sent on this connection are not acknowledged.
@@ -181,8 +174,7 @@ impl Outflow {
         Self {
             states: VecDeque::new(),
             kept: VecDeque::new(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: None,
             first: NonZeroU16::MIN,
             in_flight: 0,
             unsent: None,
@@ -214,7 +206,7 @@ impl Outflow {
     /// Messages queued.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// Whether a message can be sent at once: there is room in the window and nothing is
@@ -222,14 +214,14 @@ impl Outflow {
     #[must_use]
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.queue.is_empty() && self.unsent.is_none() && self.has_room()
+        self.queue.is_none() && self.unsent.is_none() && self.has_room()
     }
 
     /// Whether something waits for room in the window.
     #[must_use]
     #[inline]
     pub fn has_waiting(&self) -> bool {
-        !self.queue.is_empty() || self.unsent.is_some()
+        self.queue.is_some() || self.unsent.is_some()
     }
 
     #[inline]
@@ -256,33 +248,56 @@ impl Outflow {
         PacketId(id)
     }
 
-    /// Puts a message at the end of the queue. False when the queue is full.
-    pub fn enqueue(&mut self, delivery: Delivery, limits: QueueLimits) -> bool {
-        let bytes = self.queue_bytes + delivery.message.size();
-        if self.queue.len() >= limits.messages || bytes > limits.bytes {
-            return false;
+    /// Puts a message behind the queued ones of its priority. The caller drops what it has
+    /// stored of those that left for it.
+    pub fn enqueue(
+        &mut self,
+        delivery: Delivery,
+        priority: u8,
+        limits: &QueueLimits,
+        now_ms: u64,
+    ) -> Enqueued {
+        let queue = self
+            .queue
+            .get_or_insert_with(|| Box::new(Queue::new(priority)));
+        let enqueued = queue.enqueue(delivery, priority, limits, now_ms);
+        if queue.is_empty() {
+            self.queue = None;
         }
-        self.queue_bytes = bytes;
-        self.queue.push_back(delivery);
-        true
+        enqueued
     }
 
-    /// The next message of the queue for which the window has room; it leaves the queue.
-    /// QoS 0 messages need no room.
+    /// Whether the queue has no room for a message, as far as its number of messages goes,
+    /// unless others leave for it.
+    #[must_use]
+    pub fn is_queue_full(&self, limits: &QueueLimits) -> bool {
+        self.queued() >= limits.messages
+    }
+
+    /// Whether QoS 0 messages are queued: another must not overtake them [MQTT-4.6.0-6].
+    #[must_use]
+    #[inline]
+    pub fn has_queued_qos0(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.has_qos0())
+    }
+
+    /// The next message of the queue for which the window has room; it leaves the queue. It
+    /// may have expired: then the caller drops it. QoS 0 messages need no room.
     pub fn next_queued(&mut self) -> Option<Delivery> {
         if self.unsent.is_some() {
             return None;
         }
-        let next = self.queue.front()?;
-        if next.qos != QoS::AtMostOnce && !self.has_room() {
-            return None;
+        let has_room = self.has_room();
+        let queue = self.queue.as_mut()?;
+        let next = if has_room {
+            queue.pop()
+        } else {
+            queue.pop_qos0()
+        };
+        if queue.is_empty() {
+            self.queue = None;
         }
-        let next = self.queue.pop_front()?;
-        self.queue_bytes = self.queue_bytes.saturating_sub(next.message.size());
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-        Some(next)
+        next
     }
 
     /// PUBACK.
@@ -381,7 +396,8 @@ impl Outflow {
     /// Where everything in flight and in the queue is stored.
     pub fn stored(&self) -> impl Iterator<Item = StoredAs> {
         let kept = self.kept.iter().map(Kept::stored);
-        let queued = self.queue.iter().map(|delivery| delivery.stored);
+        let queued = self.queue.iter().flat_map(|queue| queue.iter());
+        let queued = queued.map(|delivery| delivery.stored);
         kept.chain(queued).filter(|stored| stored.is_stored())
     }
 
@@ -418,10 +434,13 @@ impl Outflow {
         self.unsent = (!self.states.is_empty()).then_some(0);
     }
 
-    /// Puts a message back at the end of the queue, whatever the bounds are now.
-    pub fn restore_queued(&mut self, delivery: Delivery) {
-        self.queue_bytes += delivery.message.size();
-        self.queue.push_back(delivery);
+    /// Puts a message back behind the queued ones of its priority, whatever the bounds are
+    /// now.
+    pub fn restore_queued(&mut self, delivery: Delivery, priority: u8) {
+        let queue = self
+            .queue
+            .get_or_insert_with(|| Box::new(Queue::new(priority)));
+        queue.push(delivery, priority);
     }
 
     fn index(&self, id: PacketId) -> Option<usize> {

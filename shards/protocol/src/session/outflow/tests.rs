@@ -1,9 +1,11 @@
+use super::super::WhenFull;
 use super::*;
 use crate::message::MessageRef;
 
 const LIMITS: QueueLimits = QueueLimits {
     messages: 1000,
     bytes: 1 << 20,
+    when_full: WhenFull::DropNewest,
 };
 
 fn window(size: u16) -> NonZeroU16 {
@@ -61,7 +63,7 @@ fn sending_again_keeps_to_the_window_of_the_new_connection() {
     for _ in 0..5 {
         send(&mut flow, QoS::AtLeastOnce);
     }
-    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"queued"), LIMITS));
+    enqueue(&mut flow, delivery(QoS::AtLeastOnce, b"queued"), &LIMITS);
     flow.resume(window(2));
     assert_eq!(resend_now(&mut flow), ["1 AtLeastOnce", "2 AtLeastOnce"]);
     assert!(!flow.is_open());
@@ -173,21 +175,27 @@ fn a_session_that_cannot_be_resumed_keeps_no_messages() {
     assert!(!flow.keeps());
 }
 
+/// Puts a delivery into the queue; what left, oldest first.
+fn enqueue(flow: &mut Outflow, delivery: Delivery, limits: &QueueLimits) -> Vec<u8> {
+    let enqueued = flow.enqueue(delivery, 0, limits, 0);
+    let left = enqueued.left.iter();
+    left.flat_map(|left| left.delivery.message.payload().to_vec())
+        .collect()
+}
+
 #[test]
-fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
+fn the_queue_is_first_in_first_out_and_leaves_nothing_behind() {
     let mut flow = Outflow::new(window(1), true);
     let limits = QueueLimits {
         messages: 2,
         ..LIMITS
     };
-    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"1"), limits));
-    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"2"), limits));
-    assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), limits));
-    let tiny = QueueLimits {
-        bytes: 100,
-        ..LIMITS
-    };
-    assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), tiny));
+    for payload in [b"1", b"2"] {
+        assert_eq!(enqueue(&mut flow, delivery(QoS::AtLeastOnce, payload), &limits), b"");
+    }
+    assert!(flow.is_queue_full(&limits));
+    let third = delivery(QoS::AtLeastOnce, b"3");
+    assert_eq!(enqueue(&mut flow, third, &limits), b"3");
     assert!(!flow.is_open());
     let first = flow.next_queued().unwrap();
     assert_eq!(first.message.payload(), b"1");
@@ -195,7 +203,37 @@ fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
     assert!(flow.next_queued().is_none());
     flow.puback(sent).unwrap();
     assert_eq!(flow.next_queued().unwrap().message.payload(), b"2");
-    assert_eq!((flow.queued(), flow.queue_bytes), (0, 0));
+    assert_eq!(flow.queued(), 0);
+    assert!(flow.queue.is_none() && flow.is_open());
+}
+
+#[test]
+fn a_refused_message_leaves_an_empty_queue_empty() {
+    let mut flow = Outflow::new(window(1), true);
+    let limits = QueueLimits {
+        messages: 0,
+        ..LIMITS
+    };
+    let refused = delivery(QoS::AtLeastOnce, b"x");
+    assert_eq!(enqueue(&mut flow, refused, &limits), b"x");
+    assert!(flow.queue.is_none() && flow.is_open());
+}
+
+#[test]
+fn qos_0_messages_pass_a_window_that_is_full() {
+    let mut flow = Outflow::new(window(1), true);
+    send(&mut flow, QoS::AtLeastOnce);
+    enqueue(&mut flow, delivery(QoS::AtLeastOnce, b"1"), &LIMITS);
+    enqueue(&mut flow, delivery(QoS::AtMostOnce, b"a"), &LIMITS);
+    enqueue(&mut flow, delivery(QoS::AtMostOnce, b"b"), &LIMITS);
+    assert!(flow.has_queued_qos0());
+    for payload in [b"a", b"b"] {
+        assert_eq!(flow.next_queued().unwrap().message.payload(), payload);
+    }
+    assert!(!flow.has_queued_qos0());
+    assert!(flow.next_queued().is_none());
+    flow.puback(id(1)).unwrap();
+    assert_eq!(flow.next_queued().unwrap().message.payload(), b"1");
 }
 
 #[test]
@@ -225,7 +263,7 @@ fn an_acknowledgement_says_where_the_message_was_stored() {
     let as_entry = |entry| StoredAs { entry, message: 0 };
     flow.send(QoS::AtLeastOnce, || stored(QoS::AtLeastOnce, 7));
     flow.send(QoS::ExactlyOnce, || stored(QoS::ExactlyOnce, 8));
-    flow.enqueue(stored(QoS::AtLeastOnce, 9), LIMITS);
+    enqueue(&mut flow, stored(QoS::AtLeastOnce, 9), &LIMITS);
     let all: Vec<u64> = flow.stored().map(|stored| stored.entry).collect();
     assert_eq!(all, [7, 8, 9]);
     assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done(as_entry(7))));
@@ -247,7 +285,7 @@ fn what_was_in_flight_is_restored_with_its_identifiers_around_the_end_of_the_rin
         (id(1), true, stored(two, 13)),
         (id(65_535), false, stored(one, 12)),
     ]);
-    flow.restore_queued(stored(one, 15));
+    flow.restore_queued(stored(one, 15), 0);
     let again = [
         "65533 ExactlyOnce",
         "65535 AtLeastOnce",
