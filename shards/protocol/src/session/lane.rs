@@ -109,8 +109,8 @@ impl Lane {
             let Some(delivery) = last else { continue };
             self.left(&delivery);
             // Its place is given again.
-            let place = self.first + self.slots.len() as u64;
-            if self.qos0_places.back() == Some(&place) {
+            let end = self.first + self.slots.len() as u64;
+            while self.qos0_places.back().is_some_and(|place| *place >= end) {
                 self.qos0_places.pop_back();
             }
             self.tidy();
@@ -132,15 +132,14 @@ impl Lane {
 
     /// Takes one that has expired.
     pub(super) fn pop_expired(&mut self, now_ms: u64) -> Option<Delivery> {
-        while let Some(Reverse((expires_ms, place))) = self.expiries.peek() {
-            if *expires_ms > now_ms {
+        while let Some(&Reverse((expires_ms, place))) = self.expiries.peek() {
+            if expires_ms > now_ms {
                 return None;
             }
-            let place = *place;
             self.expiries.pop();
             // The place may have been given to another meanwhile.
-            let expired = |delivery: &Delivery| delivery.message.expires_ms <= now_ms;
-            if let Some(delivery) = self.take_if(place, expired) {
+            let is_it = |delivery: &Delivery| delivery.message.expires_ms == expires_ms;
+            if let Some(delivery) = self.take_if(place, is_it) {
                 return Some(delivery);
             }
         }
