@@ -1,7 +1,7 @@
 //! The seam to the data plane: everything that the process knows of it.
 
+use shards::Stats;
 use shards::settings::Settings;
-use shards::{Counter, Stats};
 
 use crate::failure::Failure;
 
@@ -32,12 +32,11 @@ pub(crate) fn wait(running: Running) -> Result<Totals, Failure> {
     running
         .wait()
         .map_err(|error| Failure::new(format!("a shard failed: {error}")))?;
-    let sum =
-        |counter: fn(&Stats) -> &Counter| stats.iter().map(|shard| counter(shard).get()).sum();
+    let sum = |counter: fn(&Stats) -> u64| stats.iter().map(|shard| counter(shard)).sum();
     Ok(Totals {
-        received: sum(|shard| &shard.received),
-        sent: sum(|shard| &shard.sent),
-        dropped: sum(|shard| &shard.dropped),
-        protocol_errors: sum(|shard| &shard.protocol_errors),
+        received: sum(Stats::received_total),
+        sent: sum(Stats::sent_total),
+        dropped: sum(|shard| shard.dropped.get()),
+        protocol_errors: sum(|shard| shard.protocol_errors.get()),
     })
 }

@@ -20,4 +20,4 @@ mod slots;
 mod wheel;
 
 pub use node::{Running, StartError, Stopper, start};
-pub use shard::{Counter, Stats};
+pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};

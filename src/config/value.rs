@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Bind,
     /// `true` or `false`.
     Boolean,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// CPUs, at least one.
     Cpus,
     /// CPUs, perhaps none.
@@ -60,7 +62,7 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
-    /// Of [`Kind::Folder`] and [`Kind::NodeName`].
+    /// Of [`Kind::Choice`], [`Kind::Folder`] and [`Kind::NodeName`].
     Text(String),
 }
 
@@ -72,6 +74,7 @@ impl Kind {
                            0.0.0.0:1883 or [::]:1883"
                 .to_owned(),
             Self::Boolean => "true or false".to_owned(),
+            Self::Choice(words) => alternatives(words),
             Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
             Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
             Self::Folder => "a path".to_owned(),
@@ -99,7 +102,7 @@ impl Kind {
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
-            Self::Bind | Self::Folder | Self::Level | Self::NodeName => {
+            Self::Bind | Self::Choice(_) | Self::Folder | Self::Level | Self::NodeName => {
                 text.starts_with(['"', '\''])
             }
         };
@@ -145,6 +148,7 @@ impl Kind {
                 }
                 Ok(Value::Cpus(cpus))
             }
+            Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::Folder if !text.is_empty() && !text.contains('\0') => {
                 Ok(Value::Text(text.to_owned()))
             }
@@ -152,6 +156,15 @@ impl Kind {
             Self::NodeName if is_node_name(text) => Ok(Value::Text(text.to_owned())),
             _ => Err(None),
         }
+    }
+}
+
+/// The words as in "a, b or c".
+fn alternatives(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
 }
 
@@ -307,6 +320,19 @@ mod tests {
         assert!(Kind::Integer(0, u64::MAX).read_bare(huge).is_err());
         assert!(Kind::Integer(0, 10).read_bare("-1").is_err());
         assert!(Kind::Bind.read_bare("65536").is_err());
+    }
+
+    #[test]
+    fn a_choice_is_one_of_its_words() {
+        let kind = Kind::Choice(&["one", "two", "three"]);
+        for text in ["two", "\"two\"", " two "] {
+            assert_eq!(kind.read_bare(text), Ok(Value::Text("two".to_owned())));
+        }
+        assert_eq!(
+            kind.read_bare("Two").unwrap_err(),
+            "\"Two\" is not allowed; allowed: one, two or three"
+        );
+        assert!(kind.read(&Raw::Boolean(true)).is_err());
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Engine {
         if let Some(buffer) = completion.buffer {
             if completion.result > 0 {
                 let input = self.buffers.filled(buffer, completion.result as usize);
+                self.shard.stats().bytes_received.add(input.len() as u64);
                 self.shard.received(key, input);
             }
             self.buffers.give_back(buffer);

@@ -33,10 +33,12 @@ impl Engine {
                 socket.more = true;
             } else {
                 std::mem::swap(&mut socket.sending, flush.output);
+                let bytes = socket.sending.len() as u64;
                 socket.sent = 0;
                 self.confirm_soon |= socket.closing || waiting;
                 self.unconfirmed.push(key);
                 send_rest(&mut self.ring, socket, key);
+                self.shard.stats().bytes_sent.add(bytes);
             }
         }
         if socket.closing {

@@ -10,6 +10,7 @@ use super::Shard;
 use super::connection::{AckKind, Connection, PendingAck, Phase};
 use super::input::Flow;
 use super::publish::Routed;
+use super::stats::packet;
 
 impl Shard {
     /// Answers a PUBLISH that was routed: at once, or when the other shards that get it
@@ -59,6 +60,7 @@ impl Shard {
         reason: ReasonCode,
     ) -> Flow {
         self.stats.dropped.add(1);
+        self.stats.refused.add(1);
         let Some(packet_id) = publish.packet_id else {
             return Flow::Continue;
         };
@@ -98,6 +100,7 @@ impl Shard {
         if ack.waits.is_empty() && connection.pending_acks() == 0 {
             self.outbox.mark(connection, key);
             write_ack(connection, &ack);
+            self.stats.count_packet_sent(packet_type(ack.kind));
             return Flow::Continue;
         }
         let serial = connection.serial;
@@ -135,6 +138,7 @@ impl Shard {
             }
             self.outbox.mark(connection, key);
             write_ack(connection, ack);
+            self.stats.count_packet_sent(packet_type(ack.kind));
             pending.pop_front();
         }
         if !pending.is_empty() {
@@ -176,6 +180,7 @@ impl Shard {
         let reason = if held {
             ReasonCode::SUCCESS
         } else {
+            self.stats.missed[packet::PUBREL].add(1);
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
         let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
@@ -184,11 +189,13 @@ impl Shard {
 
     #[inline]
     pub(super) fn handle_puback(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
-        self.acknowledged(key, |outflow| outflow.puback(ack.packet_id))
+        self.acknowledged(key, packet::PUBACK, |outflow| outflow.puback(ack.packet_id))
     }
 
     pub(super) fn handle_pubcomp(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
-        self.acknowledged(key, |outflow| outflow.pubcomp(ack.packet_id))
+        self.acknowledged(key, packet::PUBCOMP, |outflow| {
+            outflow.pubcomp(ack.packet_id)
+        })
     }
 
     pub(super) fn handle_pubrec(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
@@ -203,6 +210,7 @@ impl Shard {
                 self.outbox.mark(connection, key);
                 let output = &mut connection.output.bytes;
                 encode::pubrel(output, version, ack.packet_id, ReasonCode::SUCCESS);
+                self.stats.count_packet_sent(packet::PUBREL);
                 Flow::Continue
             }
             Ok(AckOutcome::Done(_)) => {
@@ -211,10 +219,12 @@ impl Shard {
                 Flow::Continue
             }
             Err(Unknown::Identifier) => {
+                self.stats.missed[packet::PUBREC].add(1);
                 let reason = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
                 if !ack.reason.is_error() {
                     self.outbox.mark(connection, key);
                     encode::pubrel(&mut connection.output.bytes, version, ack.packet_id, reason);
+                    self.stats.count_packet_sent(packet::PUBREL);
                 }
                 Flow::Continue
             }
@@ -226,6 +236,7 @@ impl Shard {
     fn acknowledged(
         &mut self,
         key: u32,
+        kind: usize,
         apply: impl FnOnce(&mut protocol::session::Outflow) -> Result<AckOutcome, Unknown>,
     ) -> Flow {
         let Some(connection) = self.connections.get(key) else {
@@ -243,7 +254,10 @@ impl Shard {
                 Flow::Continue
             }
             // 5.0 names no reaction; what is not in flight cannot be acknowledged.
-            Err(Unknown::Identifier) => Flow::Continue,
+            Err(Unknown::Identifier) => {
+                self.stats.missed[kind].add(1);
+                Flow::Continue
+            }
             Err(Unknown::Kind) => self.broke_protocol(key, ReasonCode::PROTOCOL_ERROR),
         }
     }
@@ -253,6 +267,14 @@ fn ack_kind(qos: QoS) -> AckKind {
     match qos {
         QoS::AtMostOnce | QoS::AtLeastOnce => AckKind::PubAck,
         QoS::ExactlyOnce => AckKind::PubRec,
+    }
+}
+
+fn packet_type(kind: AckKind) -> usize {
+    match kind {
+        AckKind::PubAck => packet::PUBACK,
+        AckKind::PubRec => packet::PUBREC,
+        AckKind::PubComp => packet::PUBCOMP,
     }
 }
 

@@ -13,6 +13,7 @@ use super::connection::Phase;
 use super::held::Held;
 use super::input::Flow;
 use super::session::{Session, Will};
+use super::stats::packet;
 use super::{Handover, NONE, Shard};
 
 /// What assigned client identifiers begin with.
@@ -46,6 +47,7 @@ impl Shard {
         if target != self.id {
             return self.hand_over(key, target, input);
         }
+        self.stats.count_packet_received(first);
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
         let connected = |session: &Session| session.connection == key;
@@ -109,6 +111,10 @@ impl Shard {
                 ..ConnAck::default()
             };
             encode::connack(&mut connection.output.bytes, version, &connack);
+            self.stats
+                .count_packet_received((packet::CONNECT << 4) as u8);
+            self.stats.count_packet_sent(packet::CONNACK);
+            self.stats.connect_errors.add(1);
         }
         self.close_silently(key);
         Flow::Stop
@@ -153,7 +159,10 @@ impl Shard {
             .filter(|_| !connect.clean_start)
             .filter(|old| self.is_alive(*old));
         let session_key = match resumed {
-            Some(session) => session,
+            Some(session) => {
+                self.stats.session_resumed.add(1);
+                session
+            }
             None => self.open_session(connect, client_id),
         };
         let window = self.window(connect);
@@ -180,9 +189,11 @@ impl Shard {
             .map_or(NONE, |session| session.connection);
         if connection != NONE {
             self.disconnect(connection, ReasonCode::SESSION_TAKEN_OVER);
+            self.stats.session_takenover.add(1);
         }
         if clean_start && self.is_alive(session_key) {
-            self.end_session(session_key);
+            self.stats.session_discarded.add(1);
+            self.remove_session(session_key);
         }
     }
 
@@ -212,6 +223,7 @@ impl Shard {
                 .map_or(0, |session| seed.hash(&session.client_id))
         });
         self.stats.sessions.set(self.sessions.len() as u64);
+        self.stats.session_created.add(1);
         key
     }
 
@@ -283,6 +295,8 @@ impl Shard {
         // One and a half times the keep alive [MQTT-3.1.2-22].
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
         self.stats.connections.add(1);
+        self.stats.connected.add(1);
+        self.stats.count_packet_sent(packet::CONNACK);
         self.outbox.mark(connection, key);
         encode::connack(&mut connection.output.bytes, connect.version, &connack);
         if connection.output.len() > connection.maximum_packet_size as usize {

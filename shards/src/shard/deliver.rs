@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Outflow, QueueLimits, Resend, StoredAs};
+use protocol::session::{Delivery, Identifiers, Membership, Outflow, Resend, StoredAs, WhyLeft};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
-use super::session::Session;
+use super::stats::packet;
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Receiver<'a> {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
+    /// The shared subscription that the message comes by.
+    pub(super) membership: Option<Membership>,
 }
 
 impl Shard {
@@ -34,6 +36,7 @@ impl Shard {
         let mut outgoing = Outgoing::new(*message);
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
+                self.stats.no_local.add(1);
                 continue;
             }
             let receiver = Receiver {
@@ -41,6 +44,7 @@ impl Shard {
                 qos: target.qos.min(message.qos),
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
+                membership: None,
             };
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
@@ -75,31 +79,66 @@ impl Shard {
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
+                self.stats.qos0_dropped.add(1);
                 return;
             }
             self.outbox.mark(connection, key);
-            write(frames, connection, outgoing, &to, None, self.now_ms);
-            self.stats.sent.add(1);
+            if write(frames, connection, outgoing, &to, None, self.now_ms) {
+                self.stats.count_sent(to.qos);
+            } else {
+                self.stats.too_large.add(1);
+            }
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
-                send(
-                    frames,
-                    connection,
-                    &mut session.outflow,
-                    outgoing,
-                    &to,
-                    self.now_ms,
-                );
-                self.stats.sent.add(1);
-            }
-            None => {
-                let queued = enqueue(session, outgoing, &to, self.limits.queue());
-                if !queued {
-                    self.stats.dropped.add(1);
+                let outflow = &mut session.outflow;
+                if send(frames, connection, outflow, outgoing, &to, self.now_ms) {
+                    self.stats.count_sent(to.qos);
+                } else {
+                    self.stats.too_large.add(1);
                 }
+            }
+            None => self.enqueue(to.session, delivery(outgoing, &to)),
+        }
+    }
+
+    /// Puts a delivery into the queue of its session. If it is too much for the queue, others
+    /// leave it, or the client is disconnected at the end of the turn.
+    pub(super) fn enqueue(&mut self, session_key: u32, delivery: Delivery) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let limits = self.limits.queue();
+        let enqueued = session.outflow.enqueue(delivery, 0, &limits, self.now_ms);
+        for left in enqueued.left {
+            match left.why {
+                WhyLeft::Expired => self.stats.expired.add(1),
+                WhyLeft::Full => {
+                    session.dropped += 1;
+                    self.stats.dropped.add(1);
+                    self.stats.queue_full.add(1);
+                }
+            }
+        }
+        if enqueued.disconnect
+            && let Some(connection) = self.connections.get_mut(session.connection)
+            && !connection.overflowed
+        {
+            connection.overflowed = true;
+            self.overflowed.push(session.connection);
+        }
+    }
+
+    /// Disconnects the clients whose queue has overflowed. That is not done at once, since
+    /// the end of one publishes its will, which may be too much for another.
+    pub(super) fn disconnect_overflowed(&mut self) {
+        while let Some(key) = self.overflowed.pop() {
+            let connection = self.connections.get(key);
+            if connection.is_some_and(|connection| connection.overflowed) {
+                self.stats.overflowed.add(1);
+                self.disconnect(key, ReasonCode::QUOTA_EXCEEDED);
             }
         }
     }
@@ -118,6 +157,10 @@ impl Shard {
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
             frames.clear();
+            match &resend {
+                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
+                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
+            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -126,6 +169,7 @@ impl Shard {
             };
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
+                self.stats.expired.add(1);
                 continue;
             }
             frames.clear();
@@ -135,21 +179,28 @@ impl Shard {
                 qos: delivery.qos,
                 retain: delivery.retain,
                 identifiers: delivery.identifiers.as_slice(),
+                membership: delivery.membership,
             };
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
+                self.stats.too_large.add(1);
                 continue;
             }
-            let id = (delivery.qos != QoS::AtMostOnce)
-                .then(|| session.outflow.send(delivery.qos, || delivery.clone()));
+            let id = (delivery.qos != QoS::AtMostOnce).then(|| {
+                let qos = delivery.qos;
+                session
+                    .outflow
+                    .send_by(qos, delivery.membership, || delivery.clone())
+            });
             write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
-            self.stats.sent.add(1);
+            self.stats.count_sent(delivery.qos);
         }
         self.frames = frames;
     }
 }
 
-/// Sends a QoS 1 or 2 message for which the window has room.
+/// Sends a QoS 1 or 2 message for which the window has room. False when the client does not
+/// take packets so large.
 #[inline]
 fn send(
     frames: &mut Frames,
@@ -158,15 +209,16 @@ fn send(
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     now_ms: u64,
-) {
+) -> bool {
     if too_large(outgoing.message(), to, connection, now_ms) {
-        return;
+        return false;
     }
-    let id = outflow.send(to.qos, || delivery(outgoing, to));
-    write(frames, connection, outgoing, to, Some(id), now_ms);
+    let id = outflow.send_by(to.qos, to.membership, || delivery(outgoing, to));
+    write(frames, connection, outgoing, to, Some(id), now_ms)
 }
 
-/// Appends the packet to the connection's output.
+/// Appends the packet to the connection's output. False when the client does not take
+/// packets so large.
 #[inline]
 fn write(
     frames: &mut Frames,
@@ -175,7 +227,7 @@ fn write(
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
     now_ms: u64,
-) {
+) -> bool {
     let variant = Variant {
         version: connection.version,
         qos: to.qos,
@@ -185,7 +237,7 @@ fn write(
         packet_id,
     };
     let size_max = connection.maximum_packet_size;
-    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms);
+    frames.append(&mut connection.output, outgoing, variant, size_max, now_ms)
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
@@ -231,19 +283,6 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
     }
 }
 
-fn enqueue(
-    session: &mut Session,
-    outgoing: &mut Outgoing<'_>,
-    to: &Receiver<'_>,
-    limits: QueueLimits,
-) -> bool {
-    let queued = session.outflow.enqueue(delivery(outgoing, to), limits);
-    if !queued {
-        session.dropped += 1;
-    }
-    queued
-}
-
 fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
     Delivery {
         message: outgoing.keep(),
@@ -251,5 +290,6 @@ fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {
         qos: to.qos,
         retain: to.retain,
         stored: StoredAs::default(),
+        membership: to.membership,
     }
 }

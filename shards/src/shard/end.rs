@@ -8,6 +8,7 @@ use super::connection::Phase;
 use super::input::Flow;
 use super::outbox::Output;
 use super::session::Will;
+use super::stats::packet;
 use super::timers::Timer;
 use super::{NONE, Shard};
 
@@ -45,6 +46,7 @@ impl Shard {
             let size_max = connection.maximum_packet_size;
             let output = &mut connection.output.bytes;
             encode::disconnect_within(output, connection.version, reason, None, None, size_max);
+            self.stats.count_packet_sent(packet::DISCONNECT);
         }
         self.close_silently(key);
     }
@@ -111,6 +113,7 @@ impl Shard {
         session.connection = NONE;
         let connected = self.stats.connections.get().saturating_sub(1);
         self.stats.connections.set(connected);
+        self.stats.disconnected.add(1);
         if session.expiry_s == 0 {
             // The will goes out at the latest when the session ends [MQTT-3.1.2-8].
             self.end_session(session_key);
@@ -173,6 +176,12 @@ impl Shard {
 
     /// Ends a session: its will is published, its subscriptions and messages go.
     pub(super) fn end_session(&mut self, session_key: u32) {
+        self.stats.session_terminated.add(1);
+        self.remove_session(session_key);
+    }
+
+    /// What [`Self::end_session`] does, and a clean start.
+    pub(super) fn remove_session(&mut self, session_key: u32) {
         self.publish_will(session_key);
         self.drop_subscriptions(session_key);
         let Some(session) = self.sessions.remove(session_key) else {

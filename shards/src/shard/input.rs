@@ -5,6 +5,7 @@ use protocol::wire::{self, DecodeError, Packet, ReasonCode, Split, Version};
 use super::Shard;
 use super::connection::Phase;
 use super::peers::Peer;
+use super::stats::packet;
 
 /// Input that a paused connection may hold before the engine stops reading it.
 pub(crate) const PAUSED_INPUT_MAX: usize = 64 << 10;
@@ -183,7 +184,10 @@ impl Shard {
             };
         }
         match wire::decode(version, first, body) {
-            Ok(packet) => self.handle_decoded(key, version, packet),
+            Ok(packet) => {
+                self.stats.count_packet_received(first);
+                self.handle_decoded(key, version, packet)
+            }
             Err(error) => self.broke_protocol(key, error.reason_code()),
         }
     }
@@ -196,6 +200,7 @@ impl Shard {
                 if let Some(connection) = self.connections.get_mut(key) {
                     self.outbox.mark(connection, key);
                     wire::encode::pingresp(&mut connection.output.bytes);
+                    self.stats.count_packet_sent(packet::PINGRESP);
                 }
                 Flow::Continue
             }

@@ -66,7 +66,7 @@ pub(crate) use peers::RouteChange;
 use plan::Plans;
 pub(crate) use quota::RetainedQuota;
 use session::Session;
-pub use stats::{Counter, Stats};
+pub use stats::{Counter, GAUGES, METRICS, Metric, Stats, sum};
 use subscribe::Ticket;
 use timers::Timer;
 
@@ -122,6 +122,8 @@ pub(crate) struct Shard {
     route_waits: VecDeque<subscribe::RouteWait>,
     /// Connections paused because a ring is full.
     paused: Vec<u32>,
+    /// Connections that end with this turn, because their session's queue is full.
+    overflowed: Vec<u32>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -213,6 +215,7 @@ impl Shard {
             tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
+            overflowed: Vec::new(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             stats: setup.stats,
@@ -253,6 +256,25 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        self.disconnect_overflowed();
+        self.tell_sizes();
+    }
+
+    /// Says how large the tables are: a few stores a turn.
+    fn tell_sizes(&self) {
+        let shared = self.subscriptions.shared_len();
+        let own = self.subscriptions.len() - shared;
+        self.stats.subscriptions.set(own as u64);
+        self.stats.shared_subscriptions.set(shared as u64);
+        self.stats
+            .filters
+            .set(self.subscriptions.filters_len() as u64);
+        self.stats.retained.set(self.retained.len() as u64);
+    }
+
+    /// The counters.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// Connections with output or an end to be carried out.

@@ -31,7 +31,7 @@ impl Shard {
         version: Version,
         publish: &Publish<'_>,
     ) -> Flow {
-        self.stats.received.add(1);
+        self.stats.received[publish.qos as usize].add(1);
         let alias = publish.properties.topic_alias();
         let aliased;
         let topic = if alias.is_none() {
@@ -79,6 +79,9 @@ impl Shard {
             publisher: self.publisher(session),
         };
         let routed = self.follow(&plan, &message);
+        if !routed.matched {
+            self.stats.no_subscribers.add(1);
+        }
         self.acknowledge(key, session, publish, routed)
     }
 

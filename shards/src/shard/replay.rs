@@ -211,6 +211,7 @@ impl Shard {
             session: replay.session,
             qos: replay.qos.min(message.qos),
             retain: true,
+            membership: None,
             identifiers: if replay.identifier == 0 {
                 &[]
             } else {

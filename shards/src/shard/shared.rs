@@ -172,6 +172,7 @@ impl Shard {
                 qos,
                 retain,
                 identifiers,
+                membership: None,
             };
             self.deliver(frames, outgoing, to);
             return;
@@ -221,6 +222,7 @@ impl Shard {
             session: to.session,
             qos: delivery.qos,
             retain: delivery.retain,
+            membership: None,
             identifiers: if delivery.identifier == 0 {
                 &[]
             } else {

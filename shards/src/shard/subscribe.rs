@@ -12,6 +12,7 @@ use super::input::Flow;
 use super::items::{Item, Member, SessionRef};
 use super::peers::RouteChange;
 use super::session::Session;
+use super::stats::packet;
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -100,6 +101,9 @@ impl Shard {
                 Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
             };
             missing += u32::from(outcome.joins.is_some());
+            if outcome.code.is_error() {
+                self.stats.subscribe_errors.add(1);
+            }
             codes.push(outcome.code);
             replays.extend(outcome.replay);
         }
@@ -266,7 +270,10 @@ impl Shard {
         }
         let mut packet = Vec::new();
         encode::unsuback(&mut packet, version, unsubscribe.packet_id, &codes);
+        let errors = codes.iter().filter(|code| **code != ReasonCode::SUCCESS);
+        self.stats.unsubscribe_errors.add(errors.count() as u64);
         if self.answer(key, &packet) {
+            self.stats.count_packet_sent(packet::UNSUBACK);
             Flow::Continue
         } else {
             Flow::Stop
@@ -436,6 +443,7 @@ impl Shard {
         let session = connection.session;
         connection.held_subacks = connection.held_subacks.saturating_sub(1);
         if self.answer(key, packet) {
+            self.stats.count_packet_sent(packet::SUBACK);
             for replay in replays {
                 self.start_replay(session, replay);
             }

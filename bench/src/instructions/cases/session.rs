@@ -78,6 +78,7 @@ fn delivery(message: &Arc<Message>, qos: QoS) -> Delivery {
         qos,
         retain: false,
         stored: StoredAs::default(),
+        membership: None,
     }
 }
 

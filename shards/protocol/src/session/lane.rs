@@ -146,6 +146,18 @@ impl Lane {
         None
     }
 
+    /// Takes all that are wanted, in their order.
+    pub(super) fn take_where(
+        &mut self,
+        mut is_wanted: impl FnMut(&Delivery) -> bool,
+        taken: &mut Vec<Delivery>,
+    ) {
+        for slot in &mut self.slots {
+            taken.extend(slot.take_if(|delivery| is_wanted(delivery)));
+        }
+        self.close_holes();
+    }
+
     fn take_if(&mut self, place: u64, is_it: impl Fn(&Delivery) -> bool) -> Option<Delivery> {
         let index = usize::try_from(place.checked_sub(self.first)?).ok()?;
         let slot = self.slots.get_mut(index)?;

@@ -16,5 +16,7 @@ mod outflow;
 mod queue;
 
 pub use inflow::Inflow;
-pub use outflow::{AckOutcome, Delivery, Identifiers, Outflow, Resend, StoredAs, Unknown};
+pub use outflow::{
+    AckOutcome, Delivery, Identifiers, Membership, Outflow, Resend, StoredAs, Unknown,
+};
 pub use queue::{Enqueued, Left, QueueLimits, WhenFull, WhyLeft};

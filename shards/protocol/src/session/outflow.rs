@@ -1,7 +1,7 @@
 //! QoS 1 and 2 messages on their way to the client: the inflight window and the queue
 //! behind it.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -66,6 +66,10 @@ impl StoredAs {
     }
 }
 
+/// A shared subscription of one session, by a number that is the session's own.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Membership(pub NonZeroU32);
+
 /// One message for one session, as it is queued or may have to be sent again.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -79,6 +83,8 @@ pub struct Delivery {
     pub retain: bool,
     /// Where it is stored.
     pub stored: StoredAs,
+    /// The shared subscription it came by: another member may have to get it.
+    pub membership: Option<Membership>,
 }
 
 /// What an acknowledgement led to.
@@ -142,16 +148,27 @@ enum State {
     AwaitsPubComp,
 }
 
+/// Which messages in flight are kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Keep {
+    /// None: the session ends with its connection.
+    None,
+    /// Those of shared subscriptions, to be given to another member.
+    Shared,
+    /// All: the session can be resumed.
+    All,
+}
+
 /// Messages in flight to one client, and those that wait for room.
 ///
 /// Packet identifiers are given in sequence, so `states[i]` belongs to the identifier
 /// `first + i` and an acknowledgement finds its entry without a search. A session that
 /// cannot be resumed keeps one byte a message in flight; a session that can keeps the
-/// message as well.
+/// message as well, and one with shared subscriptions those that came by them.
 #[derive(Debug)]
 pub struct Outflow {
     states: VecDeque<State>,
-    /// Parallel to `states` in a session that can be resumed, else empty.
+    /// Parallel to `states` where something is kept, else empty.
     kept: VecDeque<Kept>,
     /// `None` while nothing is queued.
     queue: Option<Box<Queue>>,
@@ -163,7 +180,7 @@ pub struct Outflow {
     /// before has been sent on this connection.
     unsent: Option<usize>,
     window: u16,
-    keep: bool,
+    keep: Keep,
 }
 
 impl Outflow {
@@ -179,7 +196,16 @@ impl Outflow {
             in_flight: 0,
             unsent: None,
             window: window.get(),
-            keep,
+            keep: if keep { Keep::All } else { Keep::None },
+        }
+    }
+
+    /// The session has a shared subscription: from here on what it is sent by it is kept
+    /// until it is acknowledged, even if the session cannot be resumed.
+    pub fn keep_shared(&mut self) {
+        if self.keep == Keep::None {
+            self.keep = Keep::Shared;
+            self.kept.resize_with(self.states.len(), || Kept::Nothing);
         }
     }
 
@@ -194,7 +220,7 @@ impl Outflow {
     /// Whether messages are kept to be sent again.
     #[must_use]
     pub fn keeps(&self) -> bool {
-        self.keep
+        self.keep == Keep::All
     }
 
     /// Messages in flight.
@@ -236,13 +262,30 @@ impl Outflow {
     /// only if the session keeps messages.
     #[inline]
     pub fn send(&mut self, qos: QoS, delivery: impl FnOnce() -> Delivery) -> PacketId {
+        self.send_by(qos, None, delivery)
+    }
+
+    /// As [`Self::send`], for a message that may have come by a shared subscription.
+    #[inline]
+    pub fn send_by(
+        &mut self,
+        qos: QoS,
+        membership: Option<Membership>,
+        delivery: impl FnOnce() -> Delivery,
+    ) -> PacketId {
         let id = nth_id(self.first, self.states.len());
         self.states.push_back(match qos {
             QoS::ExactlyOnce => State::AwaitsPubRec,
             QoS::AtLeastOnce | QoS::AtMostOnce => State::AwaitsPubAck,
         });
-        if self.keep {
-            self.kept.push_back(Kept::Message(delivery()));
+        match self.keep {
+            Keep::None => {}
+            Keep::All => self.kept.push_back(Kept::Message(delivery())),
+            // What another member must not get needs not be kept [MQTT-4.8.2-5].
+            Keep::Shared if membership.is_none() || qos != QoS::AtLeastOnce => {
+                self.kept.push_back(Kept::Nothing);
+            }
+            Keep::Shared => self.kept.push_back(Kept::Message(delivery())),
         }
         self.in_flight = self.in_flight.saturating_add(1);
         PacketId(id)
@@ -322,7 +365,9 @@ impl Outflow {
             State::Acknowledged => return Err(Unknown::Identifier),
         }
         let mut stored = StoredAs::default();
-        if let Some(kept) = self.kept.get_mut(index) {
+        if self.keep == Keep::All
+            && let Some(kept) = self.kept.get_mut(index)
+        {
             // From here on only PUBREL is sent again [MQTT-4.3.3-6].
             stored = kept.stored();
             *kept = Kept::Received(stored);
@@ -391,6 +436,51 @@ impl Outflow {
                 Kept::Nothing | Kept::Received(_) => None,
             },
         }
+    }
+
+    /// Takes from the queue, in its order, what came by a shared subscription that `wanted`
+    /// says yes to: it has not been sent, so it can go to another member.
+    pub fn take_shared_queued(
+        &mut self,
+        mut wanted: impl FnMut(Membership) -> bool,
+    ) -> Vec<Delivery> {
+        let Some(queue) = &mut self.queue else {
+            return Vec::new();
+        };
+        let taken = queue.take_where(|delivery| delivery.membership.is_some_and(&mut wanted));
+        if queue.is_empty() {
+            self.queue = None;
+        }
+        taken
+    }
+
+    /// Takes what another member may get when the session ends, oldest first: what was sent
+    /// with QoS 1 and not acknowledged, and what was not sent. A message that was sent with
+    /// QoS 2 is not among it [MQTT-4.8.2-5].
+    pub fn take_shared(&mut self) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for (state, kept) in self.states.iter().zip(&mut self.kept) {
+            if let (State::AwaitsPubAck, Kept::Message(delivery)) = (state, &kept)
+                && delivery.membership.is_some()
+                && let Kept::Message(delivery) = core::mem::replace(kept, Kept::Nothing)
+            {
+                taken.push(delivery);
+            }
+        }
+        taken.extend(self.take_shared_queued(|_| true));
+        taken
+    }
+
+    /// The shared subscriptions by which something came that is in flight or queued, in no
+    /// particular order and as often as there are messages.
+    pub fn memberships(&self) -> impl Iterator<Item = Membership> {
+        let in_flight = self.kept.iter().filter_map(|kept| match kept {
+            Kept::Message(delivery) => delivery.membership,
+            Kept::Nothing | Kept::Received(_) => None,
+        });
+        let queued = self.queue.iter().flat_map(|queue| queue.iter());
+        let queued = queued.filter_map(|delivery| delivery.membership);
+        in_flight.chain(queued)
     }
 
     /// Where everything in flight and in the queue is stored.

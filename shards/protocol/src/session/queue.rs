@@ -134,6 +134,11 @@ impl Queue {
         self.len
     }
 
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -274,6 +279,24 @@ impl Queue {
         self.pop_highest(Lane::pop_qos0)
     }
 
+    /// Takes all that are wanted, as they would be sent.
+    pub(super) fn take_where(
+        &mut self,
+        mut is_wanted: impl FnMut(&Delivery) -> bool,
+    ) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for lane in core::iter::once(&mut self.first).chain(&mut self.others) {
+            let from_here = taken.len();
+            lane.take_where(&mut is_wanted, &mut taken);
+            for delivery in taken.iter().skip(from_here) {
+                self.len -= 1;
+                self.bytes -= delivery.message.size();
+                self.qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
+            }
+        }
+        taken
+    }
+
     fn pop_highest(&mut self, pop: impl Fn(&mut Lane) -> Option<Delivery>) -> Option<Delivery> {
         let mut lanes = core::iter::once(&mut self.first).chain(&mut self.others);
         let delivery = lanes.find_map(pop);
@@ -282,7 +305,9 @@ impl Queue {
 
     /// Takes a delivery from the lowest priority that gives one.
     fn remove_from(&mut self, pop: impl Fn(&mut Lane) -> Option<Delivery>) -> Option<Delivery> {
-        let mut lanes = core::iter::once(&mut self.first).chain(&mut self.others).rev();
+        let mut lanes = core::iter::once(&mut self.first)
+            .chain(&mut self.others)
+            .rev();
         let delivery = lanes.find_map(pop);
         self.count_out(delivery)
     }
@@ -315,7 +340,11 @@ impl Queue {
             return &mut self.first;
         }
         let at = self.others.partition_point(|lane| lane.priority > priority);
-        if self.others.get(at).is_none_or(|lane| lane.priority != priority) {
+        if self
+            .others
+            .get(at)
+            .is_none_or(|lane| lane.priority != priority)
+        {
             self.others.insert(at, Lane::new(priority));
         }
         &mut self.others[at]

@@ -303,6 +303,11 @@ impl SubscriptionTree {
         self.subscribers + self.groups.members_len()
     }
 
+    /// Members of groups.
+    pub fn shared_len(&self) -> usize {
+        self.groups.members_len()
+    }
+
     /// Whether nobody subscribes to anything.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

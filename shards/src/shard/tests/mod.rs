@@ -10,10 +10,12 @@
 
 mod acknowledgements;
 mod connections;
+mod counters;
 mod engine;
 mod full_rings;
 mod node;
 mod packet;
+mod queues;
 mod random;
 mod received;
 mod retained;

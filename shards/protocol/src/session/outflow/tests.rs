@@ -32,7 +32,25 @@ fn delivery(qos: QoS, payload: &[u8]) -> Delivery {
         qos,
         retain: false,
         stored: StoredAs::default(),
+        membership: None,
     }
+}
+
+fn shared(number: u32, qos: QoS, payload: &str) -> Delivery {
+    Delivery {
+        membership: NonZeroU32::new(number).map(Membership),
+        ..delivery(qos, payload.as_bytes())
+    }
+}
+
+fn send_shared(flow: &mut Outflow, number: u32, qos: QoS, payload: &str) -> PacketId {
+    let delivery = shared(number, qos, payload);
+    flow.send_by(qos, delivery.membership, || delivery)
+}
+
+fn payloads(taken: &[Delivery]) -> Vec<&str> {
+    let payloads = taken.iter().map(|delivery| delivery.message.payload());
+    payloads.map(|p| core::str::from_utf8(p).unwrap()).collect()
 }
 
 fn send(flow: &mut Outflow, qos: QoS) -> u16 {
@@ -191,7 +209,10 @@ fn the_queue_is_first_in_first_out_and_leaves_nothing_behind() {
         ..LIMITS
     };
     for payload in [b"1", b"2"] {
-        assert_eq!(enqueue(&mut flow, delivery(QoS::AtLeastOnce, payload), &limits), b"");
+        assert_eq!(
+            enqueue(&mut flow, delivery(QoS::AtLeastOnce, payload), &limits),
+            b""
+        );
     }
     assert!(flow.is_queue_full(&limits));
     let third = delivery(QoS::AtLeastOnce, b"3");
@@ -253,6 +274,7 @@ fn a_client_that_never_acknowledges_one_message_is_stopped_in_the_end() {
 fn stored(qos: QoS, entry: u64) -> Delivery {
     Delivery {
         stored: StoredAs { entry, message: 0 },
+        membership: None,
         ..delivery(qos, b"x")
     }
 }
@@ -312,4 +334,59 @@ fn a_single_identifier_and_none_are_restored() {
     assert_eq!(resent(&mut flow), ["700 AtLeastOnce"]);
     assert!(flow.puback(id(700)).is_ok());
     assert_eq!(send(&mut flow, QoS::AtLeastOnce), 701);
+}
+
+#[test]
+fn what_came_by_a_shared_subscription_can_be_taken_in_the_order_it_was_sent() {
+    for keep in [false, true] {
+        let mut flow = Outflow::new(window(10), keep);
+        send(&mut flow, QoS::AtLeastOnce);
+        flow.keep_shared();
+        let first = send_shared(&mut flow, 1, QoS::AtLeastOnce, "acknowledged");
+        send_shared(&mut flow, 1, QoS::AtLeastOnce, "a");
+        send_shared(&mut flow, 1, QoS::ExactlyOnce, "sent with QoS 2");
+        let received = send_shared(&mut flow, 2, QoS::ExactlyOnce, "received");
+        send(&mut flow, QoS::ExactlyOnce);
+        send_shared(&mut flow, 2, QoS::AtLeastOnce, "b");
+        for (number, qos, payload) in [(1, QoS::ExactlyOnce, "c"), (2, QoS::AtLeastOnce, "d")] {
+            assert_eq!(
+                enqueue(&mut flow, shared(number, qos, payload), &LIMITS),
+                b""
+            );
+            assert_eq!(enqueue(&mut flow, delivery(qos, b"plain"), &LIMITS), b"");
+        }
+        flow.puback(first).unwrap();
+        flow.pubrec(received, false).unwrap();
+        let taken = flow.take_shared();
+        assert_eq!(payloads(&taken), ["a", "b", "c", "d"], "keep: {keep}");
+        assert_eq!(flow.queued(), 2);
+        assert_eq!(payloads(&flow.take_shared()), [""; 0]);
+    }
+}
+
+#[test]
+fn the_queue_of_one_shared_subscription_is_taken_and_the_rest_stays_in_order() {
+    let mut flow = Outflow::new(window(1), true);
+    send_shared(&mut flow, 1, QoS::AtLeastOnce, "in flight");
+    for (number, payload) in [(1, "a"), (2, "b"), (1, "c"), (3, "d")] {
+        let delivery = shared(number, QoS::AtLeastOnce, payload);
+        assert_eq!(enqueue(&mut flow, delivery, &LIMITS), b"");
+    }
+    let mut memberships: Vec<u32> = flow.memberships().map(|m| m.0.get()).collect();
+    memberships.sort_unstable();
+    assert_eq!(memberships, [1, 1, 1, 2, 3]);
+    let taken = flow.take_shared_queued(|membership| membership.0.get() == 1);
+    assert_eq!(payloads(&taken), ["a", "c"]);
+    let left: usize = ["b", "d"]
+        .map(|p| shared(1, QoS::AtLeastOnce, p).message.size())
+        .iter()
+        .sum();
+    let bytes = flow.queue.as_ref().map_or(0, |queue| queue.bytes());
+    assert_eq!((bytes, flow.queued()), (left, 2));
+    assert_eq!(flow.in_flight(), 1, "what is in flight stays");
+}
+
+#[test]
+fn a_delivery_takes_56_bytes() {
+    assert_eq!(size_of::<Delivery>(), 56);
 }

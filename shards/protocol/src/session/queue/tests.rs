@@ -20,6 +20,7 @@ fn delivery(number: u64, qos: QoS, expires_ms: u64, payload: &[u8]) -> Delivery 
         identifiers: Identifiers::None,
         qos,
         retain: false,
+        membership: None,
         stored: StoredAs {
             entry: number,
             message: 0,
@@ -115,7 +116,9 @@ fn expired_messages_make_room_wherever_they_are() {
         let more = [(101, ONE, 0, NEVER), (102, ZERO, 0, NEVER)];
         let (left, disconnect) = fill(&mut queue, limits(100, when_full), 1000, &more);
         assert_eq!((left, disconnect), (vec![50, 100], false));
-        let kept: Vec<u64> = (1..=102).filter(|number| ![50, 100].contains(number)).collect();
+        let kept: Vec<u64> = (1..=102)
+            .filter(|number| ![50, 100].contains(number))
+            .collect();
         assert_eq!(drain(queue), kept);
     }
 }
