@@ -38,6 +38,8 @@ scenarios! {
         topic_aliases_out_of_range_are_refused,
         a_topic_alias_that_was_not_set_is_refused,
         topic_aliases_are_not_sent_uninvited,
+        topics_that_repeat_come_as_aliases_to_whoever_takes_them,
+        the_first_message_sets_the_alias_that_the_second_uses,
     ],
 }
 
@@ -319,6 +321,52 @@ fn topic_aliases_are_not_sent_uninvited(setup: Setup) {
         publisher.publish("a/long/topic", "hello", 0);
         let message = subscriber.expect_message("a/long/topic", "hello", 0);
         assert!(!message.properties.has(property::TOPIC_ALIAS));
+    }
+}
+
+/// [MQTT-3.1.2-26]: no alias is above the client's maximum.
+fn topics_that_repeat_come_as_aliases_to_whoever_takes_them(setup: Setup) {
+    let broker = setup.broker();
+    let maximum = property::two_bytes(property::TOPIC_ALIAS_MAXIMUM, 2);
+    let (mut subscriber, _) = broker.connect("subscriber").property(maximum).open();
+    subscriber.subscribe("a/#", 1);
+    let mut publisher = broker.client("publisher");
+    let mut known = std::collections::BTreeMap::new();
+    let mut bare = 0;
+    for round in 0..30 {
+        for number in 0..3 {
+            let topic = format!("a/{}", number + round / 10);
+            publisher.publish(&topic, &topic, number % 2);
+            let message = subscriber.expect_publish();
+            let alias = message.properties.number(property::TOPIC_ALIAS);
+            if !message.topic.is_empty() {
+                assert_eq!(message.topic, topic);
+                known.extend(alias.map(|alias| (alias, topic.clone())));
+            } else {
+                bare += 1;
+                let alias = alias.expect("an alias instead of the topic");
+                assert_eq!(known.get(&alias), Some(&topic));
+            }
+            if number % 2 == 1 {
+                subscriber.send(&packet::acknowledge(PUBACK, message.id));
+            }
+            assert!(alias.is_none_or(|alias| (1..=2).contains(&alias)));
+        }
+    }
+    assert!(bare > 10, "{bare}");
+}
+
+/// What suites of others expect of a broker that uses aliases at all.
+fn the_first_message_sets_the_alias_that_the_second_uses(setup: Setup) {
+    let broker = setup.broker();
+    let one = property::two_bytes(property::TOPIC_ALIAS_MAXIMUM, 1);
+    let (mut client, _) = broker.connect("client").property(one).open();
+    client.subscribe("topic/a", 2);
+    let mut publisher = broker.client("publisher");
+    for (qos, topic) in [(0, "topic/a"), (1, ""), (2, "")] {
+        publisher.publish("topic/a", "hello", qos);
+        let message = client.expect_message(topic, "hello", qos);
+        assert_eq!(message.properties.number(property::TOPIC_ALIAS), Some(1));
     }
 }
 

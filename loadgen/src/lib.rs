@@ -10,6 +10,7 @@ pub mod check;
 pub mod cli;
 pub mod codec;
 pub mod coordinate;
+pub mod crash;
 pub mod net;
 pub mod payload;
 pub mod procfs;

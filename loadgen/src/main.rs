@@ -6,6 +6,7 @@ use clap::Parser;
 
 use loadgen::cli::{Cli, Command, Scenario};
 use loadgen::coordinate::Run;
+use loadgen::crash::Verdict;
 use loadgen::net::system;
 use loadgen::run::{Conducted, Share, Solo};
 use loadgen::scenarios::{Context, Task};
@@ -37,6 +38,8 @@ fn perform(command: Command) -> Result<bool, String> {
         Command::Scenario(scenario) => solo(*scenario),
         Command::Worker(worker) => worker.serve().map(|()| true),
         Command::Run(run) => shared(&run),
+        Command::Crash(kills) => kills.run().map(|verdict| print_verdict(&verdict)),
+        Command::PowerCut(cut) => cut.run().map(|verdict| print_verdict(&verdict)),
     }
 }
 
@@ -74,6 +77,12 @@ fn print_report(task: &dyn Task, conducted: &Conducted) -> bool {
         print!("{}", report.to_text());
     }
     report.passed()
+}
+
+/// Prints what a crash test has found; true when it has passed.
+fn print_verdict(verdict: &Verdict) -> bool {
+    print!("{}", verdict.to_text());
+    verdict.passed()
 }
 
 /// A number that no other run has, in all likelihood.

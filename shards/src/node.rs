@@ -17,7 +17,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::{Acceptor, Engine, EngineSetup, Lateness};
 use crate::routes;
 use crate::settings::{Listener, Settings};
-use crate::shard::{RetainedQuota, Shard, ShardSetup, Stats};
+use crate::shard::{Common, RetainedQuota, Shard, ShardSetup, Stats};
 
 /// Memory that glommio registers for its own I/O, which a shard does not use: the least.
 const GLOMMIO_IO_MEMORY: usize = 64 << 10;
@@ -164,10 +164,9 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let (ready, readiness) = mpsc::sync_channel(count);
     let mut links = routes::start(count, settings.hash_seed, &doorbells)
         .map_err(|source| shard_error(0, source))?;
-    let (mut threads, mut stats) = (Vec::new(), Vec::new());
+    let common = Arc::new(common(settings));
+    let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
-        let shard_stats = Arc::new(Stats::default());
-        stats.push(Arc::clone(&shard_stats));
         let (reader, link) = links.pop().unzip();
         let setup = ShardSetup {
             id: index as u16,
@@ -178,7 +177,8 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             retained_quota: Arc::clone(&retained_quota),
             peer_bytes_max: settings.engine.ring_bytes as usize,
             routes: reader,
-            stats: shard_stats,
+            stats: Arc::clone(&common.stats[index]),
+            common: Arc::clone(&common),
             now_ms: 0,
         };
         let engine = EngineSetup {
@@ -198,11 +198,10 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             .map_err(|source| shard_error(cpu, source))?;
         threads.push(thread);
     }
-    stats.reverse();
     let running = Running {
         threads,
         stopper,
-        stats,
+        stats: common.stats.clone(),
     };
     drop(ready);
     if let Err(error) = await_ready(&readiness, &settings.cpus) {
@@ -210,6 +209,19 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
         return Err(error);
     }
     Ok(running)
+}
+
+/// What all shards know.
+fn common(settings: &Settings) -> Common {
+    let stats = settings.cpus.iter().map(|_| Arc::new(Stats::default()));
+    Common {
+        node: settings.node_name.as_str().into(),
+        sys_topics: settings.sys_topics.clone(),
+        sys_event_messages: settings.sys_event_messages.clone(),
+        events: settings.events.clone(),
+        stats: stats.collect(),
+        ..Common::default()
+    }
 }
 
 /// What a shard says when it is ready or cannot be.
@@ -295,7 +307,9 @@ fn open_acceptors(settings: &Settings) -> Result<Vec<Vec<Acceptor>>, StartError>
                 bind: listener.bind,
                 source,
             })?;
+            let address = socket.local_addr();
             acceptors.push(Acceptor {
+                port: address.map_or(0, |address| address.port()),
                 socket,
                 connections: Arc::clone(&connections),
                 connections_max: listener.max_connections,

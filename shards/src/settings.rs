@@ -11,7 +11,7 @@ use protocol::session::{QueueLimits, WhenFull};
 use serde::{Deserialize, Serialize};
 
 /// What the data plane is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The CPUs to pin shards to, one shard each.
     pub cpus: Vec<usize>,
@@ -21,6 +21,14 @@ pub struct Settings {
     pub engine: Engine,
     /// MQTT limits.
     pub mqtt: Mqtt,
+    /// The node's name, as in `shardmq@127.0.0.1`.
+    pub node_name: String,
+    /// `$SYS` topics.
+    pub sys_topics: SysTopics,
+    /// Which `$SYS` topics say what clients do.
+    pub sys_event_messages: SysEventMessages,
+    /// Which events there are.
+    pub events: Events,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -94,7 +102,7 @@ pub struct Mqtt {
     pub connect_timeout_ms: u32,
     /// Bytes of the longest client identifier. Default 1,024.
     pub max_clientid_len: u16,
-    /// Levels of the deepest topic and filter. Default 64.
+    /// Levels of the deepest topic and filter. Default 128 (EMQX).
     pub max_topic_levels: u16,
     /// Subscriptions of one session. Default 100,000.
     pub max_subscriptions: u32,
@@ -119,6 +127,9 @@ pub struct Mqtt {
     pub max_keep_alive_s: u16,
     /// Topic aliases a client may use. Default 32; about 100 bytes each when used.
     pub topic_alias_maximum: u16,
+    /// Topic aliases that the broker uses towards a client that takes them. Default 32; 250
+    /// bytes for a connection that needs them, and 50 and the topic (at most 1 KiB) for each.
+    pub topic_alias_maximum_out: u16,
     /// Bytes of output that may wait for a client that reads slowly, beside as much that the
     /// kernel is to take next. Default 8 MiB. QoS 0 messages beyond it are dropped and
     /// counted.
@@ -157,7 +168,7 @@ impl Default for Mqtt {
             max_connect_size: 64 << 10,
             connect_timeout_ms: 10_000,
             max_clientid_len: 1024,
-            max_topic_levels: 64,
+            max_topic_levels: 128,
             max_subscriptions: 100_000,
             max_inflight: 128,
             max_mqueue_len: 1000,
@@ -167,6 +178,7 @@ impl Default for Mqtt {
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
             topic_alias_maximum: 32,
+            topic_alias_maximum_out: 32,
             max_output_bytes: 8 << 20,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
@@ -186,6 +198,98 @@ impl Mqtt {
                 QueueFull::DropNewest => WhenFull::DropNewest,
                 QueueFull::Disconnect => WhenFull::Disconnect,
             },
+        }
+    }
+}
+
+/// `$SYS` topics (`[sys_topics]` in the configuration, names and defaults as in EMQX).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SysTopics {
+    /// Seconds between two publications of the version, the numbers and the list of nodes.
+    /// Default 60; 0 turns them off. About 80 small messages, made only while somebody
+    /// subscribes to `$SYS/`.
+    pub sys_msg_interval_s: u32,
+    /// Seconds between two publications of uptime and time. Default 30; 0 turns them off.
+    pub sys_heartbeat_interval_s: u32,
+}
+
+impl Default for SysTopics {
+    fn default() -> Self {
+        Self {
+            sys_msg_interval_s: 60,
+            sys_heartbeat_interval_s: 30,
+        }
+    }
+}
+
+/// Which `$SYS` topics say what clients do (`[sys_topics.sys_event_messages]` in the
+/// configuration, names and defaults as in EMQX). Each costs a message, and only while
+/// somebody subscribes to `$SYS/`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SysEventMessages {
+    /// A client was let in. Default true.
+    pub client_connected: bool,
+    /// A client is not connected any more. Default true.
+    pub client_disconnected: bool,
+    /// A client has subscribed. Default false.
+    pub client_subscribed: bool,
+    /// A client has unsubscribed. Default false.
+    pub client_unsubscribed: bool,
+}
+
+impl Default for SysEventMessages {
+    fn default() -> Self {
+        Self {
+            client_connected: true,
+            client_disconnected: true,
+            client_subscribed: false,
+            client_unsubscribed: false,
+        }
+    }
+}
+
+/// Which events clients can subscribe to, as `$events/client/connected` (`[events]` in the
+/// configuration). All are on; one costs a message, and only while somebody subscribes to it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// A client was let in. Default true.
+    pub client_connected: bool,
+    /// A client is not connected any more. Default true.
+    pub client_disconnected: bool,
+    /// A CONNECT was answered. Default true.
+    pub client_connack: bool,
+    /// A client has sent PINGREQ. Default true.
+    pub client_ping: bool,
+    /// A client has subscribed. Default true.
+    pub session_subscribed: bool,
+    /// A client has unsubscribed. Default true.
+    pub session_unsubscribed: bool,
+    /// A message was sent to a client. Default true.
+    pub message_delivered: bool,
+    /// A client has acknowledged a message. Default true.
+    pub message_acked: bool,
+    /// A message was refused, or nobody subscribes to it. Default true.
+    pub message_dropped: bool,
+    /// A message was not delivered to a subscriber. Default true.
+    pub message_delivery_dropped: bool,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            client_connected: true,
+            client_disconnected: true,
+            client_connack: true,
+            client_ping: true,
+            session_subscribed: true,
+            session_unsubscribed: true,
+            message_delivered: true,
+            message_acked: true,
+            message_dropped: true,
+            message_delivery_dropped: true,
         }
     }
 }

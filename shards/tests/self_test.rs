@@ -30,6 +30,7 @@ fn settings() -> Settings {
         mqtt: Mqtt::default(),
         allow_anonymous: true,
         hash_seed: 1,
+        ..Settings::default()
     }
 }
 

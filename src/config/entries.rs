@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shards::settings::{Engine, Mqtt};
+use shards::settings::{Engine, Events, Mqtt, SysEventMessages, SysTopics};
 
 use super::keys::{self, KEYS};
 use super::origin::{Origin, Problem};
@@ -49,6 +49,10 @@ impl Entries {
         }
         entries.put_fields("mqtt", &Mqtt::default());
         entries.put_fields("shards", &Engine::default());
+        entries.put_fields("sys_topics", &SysTopics::default());
+        let section = "sys_topics.sys_event_messages";
+        entries.put_fields(section, &SysEventMessages::default());
+        entries.put_fields("events", &Events::default());
         entries
     }
 

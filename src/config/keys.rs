@@ -192,6 +192,11 @@ pub(crate) const KEYS: &[Key] = &[
         "topic aliases a client may use",
     ),
     key(
+        "mqtt.topic_alias_maximum_out",
+        Kind::Integer(0, 1024),
+        "topic aliases used towards a client that takes them",
+    ),
+    key(
         "mqtt.max_output_bytes",
         Kind::Integer(1024, MAX_32),
         "bytes that wait for a client that reads slowly",
@@ -211,10 +216,90 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Integer(0, MAX_16),
         "user properties in one packet",
     ),
+    key(
+        "sys_topics.sys_msg_interval_s",
+        Kind::Integer(0, MAX_32),
+        "seconds between $SYS messages with version and numbers; 0: none",
+    ),
+    key(
+        "sys_topics.sys_heartbeat_interval_s",
+        Kind::Integer(0, MAX_32),
+        "seconds between $SYS messages with uptime and time; 0: none",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_connected",
+        Kind::Boolean,
+        "whether $SYS says that a client was let in",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_disconnected",
+        Kind::Boolean,
+        "whether $SYS says that a client is gone",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_subscribed",
+        Kind::Boolean,
+        "whether $SYS says that a client has subscribed",
+    ),
+    key(
+        "sys_topics.sys_event_messages.client_unsubscribed",
+        Kind::Boolean,
+        "whether $SYS says that a client has unsubscribed",
+    ),
+    key(
+        "events.client_connected",
+        Kind::Boolean,
+        "whether there is $events/client/connected",
+    ),
+    key(
+        "events.client_disconnected",
+        Kind::Boolean,
+        "whether there is $events/client/disconnected",
+    ),
+    key(
+        "events.client_connack",
+        Kind::Boolean,
+        "whether there is $events/client/connack",
+    ),
+    key(
+        "events.client_ping",
+        Kind::Boolean,
+        "whether there is $events/client/ping",
+    ),
+    key(
+        "events.session_subscribed",
+        Kind::Boolean,
+        "whether there is $events/session/subscribed",
+    ),
+    key(
+        "events.session_unsubscribed",
+        Kind::Boolean,
+        "whether there is $events/session/unsubscribed",
+    ),
+    key(
+        "events.message_delivered",
+        Kind::Boolean,
+        "whether there is $events/message/delivered",
+    ),
+    key(
+        "events.message_acked",
+        Kind::Boolean,
+        "whether there is $events/message/acked",
+    ),
+    key(
+        "events.message_dropped",
+        Kind::Boolean,
+        "whether there is $events/message/dropped",
+    ),
+    key(
+        "events.message_delivery_dropped",
+        Kind::Boolean,
+        "whether there is $events/message/delivery_dropped",
+    ),
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 10] = [
     "node",
     "log",
     "listeners",
@@ -222,6 +307,9 @@ const SECTIONS: [&str; 7] = [
     "listeners.tcp.*",
     "shards",
     "mqtt",
+    "sys_topics",
+    "sys_topics.sys_event_messages",
+    "events",
 ];
 
 /// The key that a path means. A listener's name stands where the table has `*`.
@@ -280,7 +368,7 @@ pub(crate) fn unknown(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
-    use shards::settings::{Engine, Mqtt};
+    use shards::settings::{Engine, Events, Mqtt, SysEventMessages, SysTopics};
 
     use super::*;
 
@@ -304,6 +392,10 @@ mod tests {
     fn every_setting_of_the_data_plane_is_a_key_and_its_default_is_allowed() {
         assert_rows("mqtt", Mqtt::default());
         assert_rows("shards", Engine::default());
+        assert_rows("sys_topics", SysTopics::default());
+        let section = "sys_topics.sys_event_messages";
+        assert_rows(section, SysEventMessages::default());
+        assert_rows("events", Events::default());
     }
 
     #[test]

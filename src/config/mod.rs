@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
-use shards::settings::{Engine, Listener, Mqtt};
+use shards::settings::{Engine, Events, Listener, Mqtt, SysEventMessages, SysTopics};
 
 use cpu_list::CpuList;
 use entries::Entries;
@@ -74,6 +74,12 @@ pub(crate) struct Config {
     pub(crate) engine: Engine,
     /// `[mqtt]`.
     pub(crate) mqtt: Mqtt,
+    /// `[sys_topics]`.
+    pub(crate) sys_topics: SysTopics,
+    /// `[sys_topics.sys_event_messages]`.
+    pub(crate) sys_event_messages: SysEventMessages,
+    /// `[events]`.
+    pub(crate) events: Events,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -125,6 +131,10 @@ impl Config {
             control_cpus: reader.cpus("shards.control_cpus"),
             engine: reader.section("shards", Engine::default()),
             mqtt: reader.section("mqtt", Mqtt::default()),
+            sys_topics: reader.section("sys_topics", SysTopics::default()),
+            sys_event_messages: reader
+                .section("sys_topics.sys_event_messages", SysEventMessages::default()),
+            events: reader.section("events", Events::default()),
             entries: Entries::default(),
         };
         let problems = reader.problems;

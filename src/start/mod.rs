@@ -77,6 +77,10 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         listeners,
         engine: config.engine.clone(),
         mqtt: config.mqtt.clone(),
+        node_name: config.node_name.clone(),
+        sys_topics: config.sys_topics.clone(),
+        sys_event_messages: config.sys_event_messages.clone(),
+        events: config.events.clone(),
         // Not set means: whoever reaches a listener, and then all of them are loopback.
         allow_anonymous: config.allow_anonymous.unwrap_or(true),
         // The standard library seeds its hash maps from the system's random source.

@@ -115,7 +115,7 @@ fn a_topic_deeper_than_allowed_does_no_harm(setup: Setup) {
     let broker = setup.broker();
     let mut subscriber = broker.client("subscriber");
     subscriber.subscribe("#", 0);
-    let deep = ["a"; 65].join("/");
+    let deep = ["a"; 129].join("/");
     broker.connect("publisher").open().0.abandon();
     let mut publisher = broker.client("publisher");
     publisher.send_publish(&Publish::new(&deep, "deep").qos(0, 0));

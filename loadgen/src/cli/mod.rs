@@ -9,6 +9,7 @@ pub use values::{duration, qos, rate};
 use clap::{Parser, Subcommand};
 
 use crate::coordinate::{Run, Worker};
+use crate::crash::{Kills, PowerCut};
 use crate::scenarios::{
     Task, connect, fan_in, fan_out, idle, matching, million, pairs, retained, session, shared,
     sparse, subscribe,
@@ -36,6 +37,10 @@ pub enum Command {
     Worker(Worker),
     /// Share out a scenario over workers
     Run(Run),
+    /// Kill the broker again and again: is anything lost that it has acknowledged?
+    Crash(Box<Kills>),
+    /// Copy the disk below a working broker: is anything missing that it had acknowledged?
+    PowerCut(Box<PowerCut>),
 }
 
 /// A scenario with its options.

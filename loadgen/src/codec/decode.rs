@@ -22,6 +22,13 @@ pub enum Packet<'a> {
         /// One granted QoS or failure code per filter.
         codes: &'a [u8],
     },
+    /// Answer to UNSUBSCRIBE.
+    Unsuback {
+        /// The packet identifier of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// One reason code per filter in 5.0, none in 3.1.1.
+        codes: &'a [u8],
+    },
     /// Answer to PINGREQ.
     Pingresp,
     /// The server ends the connection (MQTT 5).
@@ -205,6 +212,7 @@ fn control(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, Malfo
         6 => acknowledgement(AckKind::Pubrel, body, version),
         7 => acknowledgement(AckKind::Pubcomp, body, version),
         9 => suback(body, version),
+        11 => unsuback(body, version),
         13 if body.is_empty() => Ok(Packet::Pingresp),
         13 => Err(Malformed::Size(first)),
         14 if version == Version::V5 => disconnect(body),
@@ -277,6 +285,19 @@ fn suback(body: &[u8], version: Version) -> Result<Packet<'_>, Malformed> {
         return Err(size);
     }
     Ok(Packet::Suback { packet_id, codes })
+}
+
+fn unsuback(body: &[u8], version: Version) -> Result<Packet<'_>, Malformed> {
+    let size = Malformed::Size(0xb0);
+    let packet_id = identifier(body, size)?;
+    let codes = match version {
+        Version::V311 => &body[2..],
+        Version::V5 => after_properties(&body[2..])?,
+    };
+    if codes.is_empty() != (version == Version::V311) {
+        return Err(size);
+    }
+    Ok(Packet::Unsuback { packet_id, codes })
 }
 
 fn disconnect(body: &[u8]) -> Result<Packet<'_>, Malformed> {

@@ -17,6 +17,21 @@ pub struct Connect<'a> {
     pub session_expiry_s: u32,
     /// User name and password.
     pub credentials: Option<(&'a str, &'a str)>,
+    /// What the server publishes when the connection ends without DISCONNECT.
+    pub will: Option<Will<'a>>,
+}
+
+/// The will of a CONNECT.
+#[derive(Debug, Clone, Copy)]
+pub struct Will<'a> {
+    /// The topic name.
+    pub topic: &'a str,
+    /// The application's bytes.
+    pub payload: &'a [u8],
+    /// The level.
+    pub qos: Qos,
+    /// Will Delay Interval in seconds (5.0 only).
+    pub delay_s: u32,
 }
 
 /// Appends a CONNECT.
@@ -29,7 +44,8 @@ pub fn connect(out: &mut Vec<u8>, packet: &Connect<'_>) {
     } else {
         0
     };
-    body.push(credentials | u8::from(packet.clean) << 1);
+    let will = packet.will.map_or(0, |will| 0x04 | will.qos.number() << 3);
+    body.push(credentials | will | u8::from(packet.clean) << 1);
     body.extend_from_slice(&packet.keep_alive_s.to_be_bytes());
     if packet.version == Version::V5 {
         if packet.session_expiry_s == 0 {
@@ -40,6 +56,14 @@ pub fn connect(out: &mut Vec<u8>, packet: &Connect<'_>) {
         }
     }
     string(&mut body, packet.client_id.as_bytes());
+    if let Some(will) = &packet.will {
+        if packet.version == Version::V5 {
+            body.extend_from_slice(&[5, 0x18]);
+            body.extend_from_slice(&will.delay_s.to_be_bytes());
+        }
+        string(&mut body, will.topic.as_bytes());
+        string(&mut body, will.payload);
+    }
     if let Some((username, password)) = packet.credentials {
         string(&mut body, username.as_bytes());
         string(&mut body, password.as_bytes());
@@ -65,6 +89,19 @@ pub fn subscribe(
         body.push(qos.number());
     }
     with_header(out, 0x82, &body);
+}
+
+/// Appends an UNSUBSCRIBE for `filters`.
+pub fn unsubscribe(out: &mut Vec<u8>, version: Version, packet_id: u16, filters: &[String]) {
+    let mut body = Vec::with_capacity(8 + filters.len() * 32);
+    body.extend_from_slice(&packet_id.to_be_bytes());
+    if version == Version::V5 {
+        body.push(0);
+    }
+    for filter in filters {
+        string(&mut body, filter.as_bytes());
+    }
+    with_header(out, 0xa2, &body);
 }
 
 /// Appends all of a PUBLISH that is the same for every message of one publisher: the fixed

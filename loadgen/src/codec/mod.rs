@@ -9,10 +9,10 @@ mod encode;
 mod length;
 mod properties;
 
-pub use decode::{Acknowledgement, Malformed, Packet, Publish, decode};
+pub use decode::{Acknowledgement, Connack, Malformed, Packet, Publish, decode};
 pub use encode::{
-    Connect, acknowledgement, connect, disconnect, ping_request, publish_head, publish_middle,
-    subscribe,
+    Connect, Will, acknowledgement, connect, disconnect, ping_request, publish_head,
+    publish_middle, subscribe, unsubscribe,
 };
 
 use clap::ValueEnum;

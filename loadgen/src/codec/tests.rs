@@ -17,6 +17,7 @@ fn a_connect_of_mqtt_3_has_the_bytes_of_the_standard() {
         keep_alive_s: 60,
         session_expiry_s: 0,
         credentials: None,
+        will: None,
     };
     connect(&mut out, &request);
     assert_eq!(out, b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02ab");
@@ -32,11 +33,59 @@ fn a_connect_of_mqtt_5_carries_session_expiry_and_credentials() {
         keep_alive_s: 0,
         session_expiry_s: 0x0102_0304,
         credentials: Some(("u", "p")),
+        will: None,
     };
     connect(&mut out, &request);
     assert_eq!(
         out,
         b"\x10\x19\0\x04MQTT\x05\xc0\0\0\x05\x11\x01\x02\x03\x04\0\x01c\0\x01u\0\x01p"
+    );
+}
+
+#[test]
+fn a_connect_carries_a_will_with_its_delay() {
+    let mut out = Vec::new();
+    let mut request = Connect {
+        version: Version::V5,
+        client_id: "c",
+        clean: false,
+        keep_alive_s: 0,
+        session_expiry_s: 0,
+        credentials: None,
+        will: Some(Will {
+            topic: "w",
+            payload: b"gone",
+            qos: Qos::ExactlyOnce,
+            delay_s: 3,
+        }),
+    };
+    connect(&mut out, &request);
+    assert_eq!(
+        out,
+        b"\x10\x1d\0\x04MQTT\x05\x14\0\0\0\0\x01c\x05\x18\0\0\0\x03\0\x01w\0\x04gone"
+    );
+    out.clear();
+    request.version = Version::V311;
+    connect(&mut out, &request);
+    assert_eq!(
+        out,
+        b"\x10\x16\0\x04MQTT\x04\x14\0\0\0\x01c\0\x01w\0\x04gone"
+    );
+}
+
+#[test]
+fn an_unsubscribe_and_its_answer_have_the_bytes_of_the_standard() {
+    let mut out = Vec::new();
+    unsubscribe(&mut out, Version::V5, 7, &["a/+".to_owned()]);
+    assert_eq!(out, b"\xa2\x08\0\x07\0\0\x03a/+");
+    let expected = |codes| Packet::Unsuback {
+        packet_id: 7,
+        codes,
+    };
+    assert_eq!(packet(b"\xb0\x02\0\x07", Version::V311), expected(b""));
+    assert_eq!(
+        packet(b"\xb0\x04\0\x07\0\x11", Version::V5),
+        expected(b"\x11")
     );
 }
 

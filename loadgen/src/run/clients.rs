@@ -109,6 +109,7 @@ impl Clients<'_> {
                 .credentials
                 .as_ref()
                 .map(|(name, word)| (&**name, &**word)),
+            will: None,
         };
         roster.open += 1;
         roster.sessions[slot as usize].connect(self.links.output(slot), &request);

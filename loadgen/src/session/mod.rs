@@ -216,6 +216,9 @@ impl Session {
                 }
                 Ok(Some(Event::Subscribed { codes }))
             }
+            Packet::Unsuback { packet_id, .. } => {
+                Err(Violation::UnknownPacketId(AckKind::Puback, packet_id))
+            }
             Packet::Pingresp => {
                 self.pings = self.pings.saturating_sub(1);
                 Ok(None)

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`wire`] | packets to and from bytes, for MQTT 3.1, 3.1.1 and 5.0 |
 //! | [`topic`] | topic names, topic filters, shared subscriptions' names |
+//! | [`aliases`] | topic aliases that the broker gives to a client |
 //! | [`hash`] | the seeded hash that all tables use |
 //! | [`message`] | a message that is kept: queued, in flight, retained, a will |
 //! | [`session`] | the delivery state of a session: inflight window, queue, QoS 2 identifiers |
@@ -15,6 +16,7 @@
 //! | [`retained`] | topic → retained message, found by filter without a scan |
 #![forbid(unsafe_code)]
 
+pub mod aliases;
 pub mod hash;
 pub mod message;
 pub mod retained;

@@ -1,10 +1,13 @@
 //! Accepting connections.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::Ordering;
+
+use socket2::SockRef;
 
 use super::uring::Completion;
 use super::{ACCEPT_PAUSE_MS, Engine};
+use crate::shard::Remote;
 
 impl Engine {
     /// Begins to accept on a listener.
@@ -42,14 +45,26 @@ impl Engine {
             self.ring.close(fd);
             return;
         }
-        let key = self.shard.opened();
+        let key = self.shard.opened(self.remote(fd, index));
         self.sockets.open(key, fd, index);
         self.receive(key);
     }
 
+    /// Where a connection comes from; nowhere, if it has broken already.
+    fn remote(&self, fd: RawFd, listener: u32) -> Remote {
+        // SAFETY: the descriptor is open, and closed no earlier than by this engine.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        let address = SockRef::from(&socket).peer_addr();
+        let address = address.ok().and_then(|address| address.as_socket());
+        let port = self.acceptors.get(listener as usize).map(|a| a.port);
+        address.map_or_else(Remote::default, |address| {
+            Remote::new(address, port.unwrap_or(0))
+        })
+    }
+
     /// Takes a connection that another shard has accepted, with what it has read.
     pub(super) fn adopt(&mut self, fd: RawFd, listener: u32, input: &[u8]) {
-        let key = self.shard.opened();
+        let key = self.shard.opened(self.remote(fd, listener));
         self.sockets.open(key, fd, listener);
         self.shard.received(key, input);
         self.receive(key);

@@ -33,7 +33,7 @@ use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::routes::RouteLink;
 use crate::settings::Engine as Settings;
@@ -49,6 +49,9 @@ use uring::{Completion, Uring};
 /// How long a closing connection may take to take its last bytes.
 const CUT_OFF_MS: u64 = 2000;
 
+/// How old the time of day may be that a busy shard goes by.
+const TIME_OF_DAY_MS: u64 = 1000;
+
 /// How long accepting rests after the process ran out of descriptors.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
@@ -58,6 +61,7 @@ const BACKLOG_RETRY: Duration = Duration::from_micros(200);
 /// A listening socket of one shard, and what is counted over all shards.
 pub(crate) struct Acceptor {
     pub(crate) socket: TcpListener,
+    pub(crate) port: u16,
     /// Connections of this listener on all shards.
     pub(crate) connections: Arc<AtomicU32>,
     /// 0 for no limit.
@@ -91,6 +95,8 @@ pub(crate) struct Engine {
     stopping: bool,
     started: Instant,
     now_ms: u64,
+    /// When the time of day is to be looked at again.
+    time_of_day_due_ms: u64,
     /// Connections that are cut off if they are not closed by then, in order of time.
     cut_offs: VecDeque<(u64, u32)>,
     /// Listeners that accept again at this time.
@@ -130,6 +136,7 @@ impl Engine {
             stopping: false,
             started: setup.started,
             now_ms: 0,
+            time_of_day_due_ms: 0,
             cut_offs: VecDeque::new(),
             rested: VecDeque::new(),
             completions: VecDeque::new(),
@@ -176,12 +183,23 @@ impl Engine {
     fn take_input(&mut self) {
         self.now_ms = self.started.elapsed().as_millis() as u64;
         self.shard.set_now(self.now_ms);
+        if self.now_ms >= self.time_of_day_due_ms {
+            self.tell_time_of_day();
+        }
         if self.stop.load(Ordering::Relaxed) && !self.stopping {
             self.stop_serving();
         }
         self.handle_completions();
         self.take_batches();
         self.shard.tick();
+    }
+
+    /// Somebody may have set the clock of the machine.
+    fn tell_time_of_day(&mut self) {
+        self.time_of_day_due_ms = self.now_ms + TIME_OF_DAY_MS;
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let unix_ms = since_1970.unwrap_or_default().as_millis() as u64;
+        self.shard.set_time_of_day(unix_ms);
     }
 
     fn give_output(&mut self) {

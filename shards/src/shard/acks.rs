@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 
+use protocol::message::MessageRef;
 use protocol::session::{AckOutcome, Unknown};
 use protocol::wire::encode;
 use protocol::wire::{Ack, Publish, QoS, ReasonCode, Version};
 
 use super::Shard;
 use super::connection::{AckKind, Connection, PendingAck, Phase};
+use super::events::{Event, reason_text};
 use super::input::Flow;
 use super::publish::Routed;
 use super::stats::packet;
@@ -61,11 +63,28 @@ impl Shard {
     ) -> Flow {
         self.stats.dropped.add(1);
         self.stats.refused.add(1);
+        if self.wants(Event::MessageDropped) {
+            self.publish_refused(key, publish, reason);
+        }
         let Some(packet_id) = publish.packet_id else {
             return Flow::Continue;
         };
         let kind = ack_kind(publish.qos);
         self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
+    }
+
+    /// The event of a message that is not taken.
+    fn publish_refused(&mut self, key: u32, publish: &Publish<'_>, reason: ReasonCode) {
+        let message = MessageRef {
+            topic: publish.topic,
+            properties: &[],
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_ms: u64::MAX,
+            publisher: u64::MAX,
+        };
+        self.message_dropped(key, &message, &reason_text(reason));
     }
 
     /// A QoS 2 PUBLISH that is held already is answered and not routed again
@@ -189,6 +208,9 @@ impl Shard {
 
     #[inline]
     pub(super) fn handle_puback(&mut self, key: u32, ack: &Ack<'_>) -> Flow {
+        if self.wants(Event::MessageAcked) {
+            self.message_acked(key, ack.packet_id, QoS::AtLeastOnce);
+        }
         self.acknowledged(key, packet::PUBACK, |outflow| outflow.puback(ack.packet_id))
     }
 
@@ -199,6 +221,9 @@ impl Shard {
     }
 
     pub(super) fn handle_pubrec(&mut self, key: u32, version: Version, ack: &Ack<'_>) -> Flow {
+        if self.wants(Event::MessageAcked) && !ack.reason.is_error() {
+            self.message_acked(key, ack.packet_id, QoS::ExactlyOnce);
+        }
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };

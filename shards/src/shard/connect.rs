@@ -9,7 +9,9 @@ use protocol::topic::TopicName;
 use protocol::wire::encode::{self, ConnAck};
 use protocol::wire::{self, Connect, ConnectError, ReasonCode, Version};
 
-use super::connection::Phase;
+use super::common::is_brokers_own;
+use super::connection::{End, Phase};
+use super::events::Arrival;
 use super::held::Held;
 use super::input::Flow;
 use super::session::{Session, Will};
@@ -34,6 +36,7 @@ impl Shard {
             Err(error) => return self.refuse_undecoded(key, &error),
         };
         if let Err(reason) = self.check_connect(&connect) {
+            self.client_connack(key, &connect, connect.client_id, reason);
             return self.refuse_connect(key, connect.version, reason);
         }
         let assigned;
@@ -84,7 +87,7 @@ impl Shard {
             }
             let topic = TopicName::parse(will.topic, self.limits.max_topic_levels)
                 .map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
-            if topic.as_str().starts_with("$SYS/") {
+            if is_brokers_own(topic.as_str()) {
                 return Err(ReasonCode::NOT_AUTHORIZED);
             }
         }
@@ -187,6 +190,9 @@ impl Shard {
             .sessions
             .get(session_key)
             .map_or(NONE, |session| session.connection);
+        if clean_start && let Some(connection) = self.connections.get_mut(connection) {
+            connection.end = End::Discarded;
+        }
         if connection != NONE {
             self.disconnect(connection, ReasonCode::SESSION_TAKEN_OVER);
             self.stats.session_takenover.add(1);
@@ -289,9 +295,14 @@ impl Shard {
         connection.phase = Phase::Live;
         connection.session = session;
         connection.version = connect.version;
+        connection.connected_unix_ms = self.epoch_ms + self.now_ms;
+        connection.username = connect.username.map(Into::into);
         connection.maximum_packet_size = connect
             .maximum_packet_size
             .map_or(u32::MAX, core::num::NonZeroU32::get);
+        connection.topic_alias_maximum = connect
+            .topic_alias_maximum
+            .min(self.limits.topic_alias_maximum_out);
         // One and a half times the keep alive [MQTT-3.1.2-22].
         connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
         self.stats.connections.add(1);
@@ -306,6 +317,13 @@ impl Shard {
             return;
         }
         self.watch_silence(key);
+        let arrival = Arrival {
+            connect,
+            client_id,
+            keep_alive_s,
+            expiry_s,
+        };
+        self.client_connected(key, &arrival);
     }
 
     /// The keep alive in force: a 5.0 client can be told another than it asked for

@@ -1,9 +1,12 @@
 //! One network connection, as the shard sees it: bytes in, bytes out.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
+use protocol::aliases::TopicAliases;
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -22,6 +25,63 @@ pub(crate) enum Phase {
     Closing,
     /// Handed over to another shard, or closed by the peer: nothing more happens here.
     Gone,
+}
+
+/// How a connection ended, for those who want to hear of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// It has not, or the peer just closed it.
+    Open,
+    /// Another connection discards its session.
+    Discarded,
+    ByClient(ReasonCode),
+    ByServer(ReasonCode),
+}
+
+/// Where a client connects from, and to which port: 20 bytes, where two socket addresses
+/// would have 64.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote {
+    /// IPv4 addresses are mapped.
+    ip: Ipv6Addr,
+    pub(crate) port: u16,
+    pub(crate) listener_port: u16,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self {
+            ip: Ipv6Addr::UNSPECIFIED,
+            port: 0,
+            listener_port: 0,
+        }
+    }
+}
+
+impl Remote {
+    pub(crate) fn new(address: SocketAddr, listener_port: u16) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let port = address.port();
+        Self {
+            ip,
+            port,
+            listener_port,
+        }
+    }
+
+    /// The address without the port.
+    pub(crate) fn host(&self) -> String {
+        self.ip.to_canonical().to_string()
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.ip.to_canonical(), self.port).fmt(out)
+    }
 }
 
 /// A network connection. Lives on the shard that reads its socket.
@@ -54,8 +114,15 @@ pub(crate) struct Connection {
     /// When the last packet arrived, in milliseconds of the shard's clock.
     pub(crate) heard_ms: u64,
     pub(crate) timer: Option<TimerKey>,
-    /// Topic aliases the client has set. `None` until it sets one.
-    pub(crate) aliases: Option<Box<Aliases>>,
+    pub(crate) remote: Remote,
+    pub(crate) end: End,
+    /// When CONNECT was accepted, in milliseconds since 1970.
+    pub(crate) connected_unix_ms: u64,
+    pub(crate) username: Option<Box<str>>,
+    /// Topic aliases that the client takes; 0 is none.
+    pub(crate) topic_alias_maximum: u16,
+    /// What few connections need. `None` until then.
+    pub(crate) extras: Option<Box<Extras>>,
     /// Acknowledgements that wait for other shards, in the order of the packets.
     #[expect(
         clippy::box_collection,
@@ -65,7 +132,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(serial: u32, now_ms: u64) -> Self {
+    pub(crate) fn new(serial: u32, now_ms: u64, remote: Remote) -> Self {
         Self {
             output: Output::default(),
             tail: Vec::new(),
@@ -82,7 +149,12 @@ impl Connection {
             silence_ms_max: 0,
             heard_ms: now_ms,
             timer: None,
-            aliases: None,
+            remote,
+            end: End::Open,
+            connected_unix_ms: 0,
+            username: None,
+            topic_alias_maximum: 0,
+            extras: None,
             pending: None,
         }
     }
@@ -105,6 +177,15 @@ impl Connection {
             .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
             .count()
     }
+}
+
+/// What few connections need, so that the others have room for one pointer to it.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// Topic aliases the client has set.
+    pub(crate) aliases: Aliases,
+    /// Topic aliases set towards the client.
+    pub(crate) aliases_out: Option<Box<TopicAliases>>,
 }
 
 /// The topics behind the aliases that one client has set.

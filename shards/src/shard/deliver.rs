@@ -1,16 +1,20 @@
 //! From a message to the output of the connections it goes to.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
+use protocol::aliases::{Alias, TopicAliases};
+use protocol::hash::Seed;
 use protocol::message::{Message, MessageRef};
-use protocol::session::{Delivery, Identifiers, Membership, Outflow, Resend, StoredAs, WhyLeft};
+use protocol::session::{Delivery, Identifiers, Membership, Outflow, Resend, StoredAs};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
+use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
-use super::stats::packet;
+use super::stats::{Stats, packet};
 
 /// One message for one session.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,7 @@ impl Shard {
         for target in &plan.targets {
             if target.no_local && self.publisher(target.session) == message.publisher {
                 self.stats.no_local.add(1);
+                self.delivery_dropped(target.session, message, "no_local");
                 continue;
             }
             let receiver = Receiver {
@@ -80,66 +85,81 @@ impl Shard {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
                 self.stats.qos0_dropped.add(1);
+                self.delivery_dropped(to.session, outgoing.message(), "qos0_msg");
                 return;
             }
             self.outbox.mark(connection, key);
-            if write(frames, connection, outgoing, &to, None, self.now_ms) {
-                self.stats.count_sent(to.qos);
-            } else {
-                self.stats.too_large.add(1);
-            }
+            let (seed, now_ms) = (self.seed, self.now_ms);
+            let sent = write(frames, connection, outgoing, &to, None, seed, now_ms);
+            self.count_delivery(&to, outgoing, sent);
             return;
         }
         match connection.filter(|_| session.outflow.is_open()) {
             Some(connection) => {
                 self.outbox.mark(connection, key);
                 let outflow = &mut session.outflow;
-                if send(frames, connection, outflow, outgoing, &to, self.now_ms) {
-                    self.stats.count_sent(to.qos);
-                } else {
-                    self.stats.too_large.add(1);
-                }
+                let (seed, now_ms) = (self.seed, self.now_ms);
+                let sent = send(frames, connection, outflow, outgoing, &to, seed, now_ms);
+                self.count_delivery(&to, outgoing, sent);
             }
             None => self.enqueue(to.session, delivery(outgoing, &to)),
         }
     }
 
-    /// Puts a delivery into the queue of its session. If it is too much for the queue, others
-    /// leave it, or the client is disconnected at the end of the turn.
-    pub(super) fn enqueue(&mut self, session_key: u32, delivery: Delivery) {
-        let Some(session) = self.sessions.get_mut(session_key) else {
-            return;
+    /// The event of a message that has left the queue.
+    #[cold]
+    pub(super) fn raise_queued(
+        &mut self,
+        session: u32,
+        delivery: &Delivery,
+        dropped: Option<&'static str>,
+    ) {
+        let message = MessageRef {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            ..Message::by_ref(&delivery.message)
         };
-        let limits = self.limits.queue();
-        let enqueued = session.outflow.enqueue(delivery, 0, &limits, self.now_ms);
-        for left in enqueued.left {
-            match left.why {
-                WhyLeft::Expired => self.stats.expired.add(1),
-                WhyLeft::Full => {
-                    session.dropped += 1;
-                    self.stats.dropped.add(1);
-                    self.stats.queue_full.add(1);
-                }
-            }
+        let event = match dropped {
+            Some(_) => Event::DeliveryDropped,
+            None => Event::MessageDelivered,
+        };
+        self.message_event(event, session, &message, dropped);
+    }
+
+    /// Counts a message that was sent, or that the client does not take.
+    #[inline]
+    fn count_delivery(&mut self, to: &Receiver<'_>, outgoing: &Outgoing<'_>, sent: bool) {
+        if !sent {
+            self.stats.too_large.add(1);
+            self.delivery_dropped(to.session, outgoing.message(), "too_large");
+            return;
         }
-        if enqueued.disconnect
-            && let Some(connection) = self.connections.get_mut(session.connection)
-            && !connection.overflowed
-        {
-            connection.overflowed = true;
-            self.overflowed.push(session.connection);
+        self.stats.count_sent(to.qos);
+        if self.wants(Event::MessageDelivered) {
+            self.delivered(to, outgoing.message());
         }
     }
 
-    /// Disconnects the clients whose queue has overflowed. That is not done at once, since
-    /// the end of one publishes its will, which may be too much for another.
-    pub(super) fn disconnect_overflowed(&mut self) {
-        while let Some(key) = self.overflowed.pop() {
-            let connection = self.connections.get(key);
-            if connection.is_some_and(|connection| connection.overflowed) {
-                self.stats.overflowed.add(1);
-                self.disconnect(key, ReasonCode::QUOTA_EXCEEDED);
-            }
+    #[cold]
+    fn delivered(&mut self, to: &Receiver<'_>, message: &MessageRef<'_>) {
+        let message = MessageRef {
+            qos: to.qos,
+            retain: to.retain,
+            ..*message
+        };
+        self.message_event(Event::MessageDelivered, to.session, &message, None);
+    }
+
+    /// The event of a message that a session does not get.
+    #[inline]
+    pub(super) fn delivery_dropped(
+        &mut self,
+        session: u32,
+        message: &MessageRef<'_>,
+        reason: &'static str,
+    ) {
+        if self.wants(Event::DeliveryDropped) {
+            self.message_event(Event::DeliveryDropped, session, message, Some(reason));
         }
     }
 
@@ -154,13 +174,16 @@ impl Shard {
             return;
         };
         let mut frames = core::mem::take(&mut self.frames);
+        let (watched, mut events) = (self.common.interest.in_events(), Vec::new());
+        let mut raise = |event, delivery: Delivery| {
+            if watched {
+                events.push((event, delivery));
+            }
+        };
         self.outbox.mark(connection, key);
         while let Some(resend) = session.outflow.next_resend() {
+            count_again(&self.stats, &resend);
             frames.clear();
-            match &resend {
-                Resend::PubRel(_) => self.stats.count_packet_sent(packet::PUBREL),
-                Resend::Publish(_, delivery) => self.stats.count_sent(delivery.qos),
-            }
             write_again(&mut frames, connection, &resend, self.now_ms);
         }
         while connection.output.len() < self.limits.max_output_bytes as usize {
@@ -170,6 +193,7 @@ impl Shard {
             // An expired message is not sent any more [MQTT-3.3.2-5].
             if delivery.message.expires_ms <= self.now_ms {
                 self.stats.expired.add(1);
+                raise(Some("expired"), delivery);
                 continue;
             }
             frames.clear();
@@ -184,6 +208,7 @@ impl Shard {
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 self.stats.too_large.add(1);
+                raise(Some("too_large"), delivery);
                 continue;
             }
             let id = (delivery.qos != QoS::AtMostOnce).then(|| {
@@ -192,10 +217,30 @@ impl Shard {
                     .outflow
                     .send_by(qos, delivery.membership, || delivery.clone())
             });
-            write(&mut frames, connection, &mut outgoing, &to, id, self.now_ms);
+            let (seed, now_ms) = (self.seed, self.now_ms);
+            write(
+                &mut frames,
+                connection,
+                &mut outgoing,
+                &to,
+                id,
+                seed,
+                now_ms,
+            );
             self.stats.count_sent(delivery.qos);
+            raise(None, delivery);
         }
         self.frames = frames;
+        for (dropped, delivery) in events {
+            self.raise_queued(session_key, &delivery, dropped);
+        }
+    }
+}
+
+fn count_again(stats: &Stats, resend: &Resend<'_>) {
+    match resend {
+        Resend::PubRel(_) => stats.count_packet_sent(packet::PUBREL),
+        Resend::Publish(_, delivery) => stats.count_sent(delivery.qos),
     }
 }
 
@@ -208,13 +253,14 @@ fn send(
     outflow: &mut Outflow,
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
+    seed: Seed,
     now_ms: u64,
 ) -> bool {
     if too_large(outgoing.message(), to, connection, now_ms) {
         return false;
     }
     let id = outflow.send_by(to.qos, to.membership, || delivery(outgoing, to));
-    write(frames, connection, outgoing, to, Some(id), now_ms)
+    write(frames, connection, outgoing, to, Some(id), seed, now_ms)
 }
 
 /// Appends the packet to the connection's output. False when the client does not take
@@ -226,6 +272,7 @@ fn write(
     outgoing: &mut Outgoing<'_>,
     to: &Receiver<'_>,
     packet_id: Option<PacketId>,
+    seed: Seed,
     now_ms: u64,
 ) -> bool {
     let variant = Variant {
@@ -235,9 +282,52 @@ fn write(
         dup: false,
         identifiers: to.identifiers,
         packet_id,
+        alias: Alias::None,
     };
+    if connection.topic_alias_maximum > 0 {
+        return write_aliased(frames, connection, outgoing, variant, seed, now_ms);
+    }
     let size_max = connection.maximum_packet_size;
     frames.append(&mut connection.output, outgoing, variant, size_max, now_ms)
+}
+
+/// Appends the packet to the output of a client that takes topic aliases. One that would set
+/// an alias and is too large with it goes without [MQTT-3.1.2-24].
+fn write_aliased(
+    frames: &mut Frames,
+    connection: &mut Connection,
+    outgoing: &mut Outgoing<'_>,
+    mut variant: Variant<'_>,
+    seed: Seed,
+    now_ms: u64,
+) -> bool {
+    let topic = outgoing.message().topic;
+    let topic_hash = outgoing.topic_hash(seed);
+    if let Some(aliases) = aliases(connection) {
+        variant.alias = aliases.offer(topic_hash, topic);
+    }
+    let size_max = connection.maximum_packet_size;
+    let output = &mut connection.output;
+    let sent = frames.append(output, outgoing, variant, size_max, now_ms);
+    let Alias::Set(alias) = variant.alias else {
+        return sent;
+    };
+    if !sent {
+        variant.alias = Alias::None;
+        return frames.append(output, outgoing, variant, size_max, now_ms);
+    }
+    if let Some(aliases) = aliases(connection) {
+        aliases.sent(alias, topic_hash, topic);
+    }
+    true
+}
+
+/// The aliases of a client that takes them.
+fn aliases(connection: &mut Connection) -> Option<&mut TopicAliases> {
+    let maximum = NonZeroU16::new(connection.topic_alias_maximum)?;
+    let extras = connection.extras.get_or_insert_default();
+    let aliases = &mut extras.aliases_out;
+    Some(aliases.get_or_insert_with(|| Box::new(TopicAliases::new(maximum))))
 }
 
 /// Whether the packet is larger than the client's Maximum Packet Size: it is discarded as
@@ -269,6 +359,7 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
                 dup: true,
                 identifiers: delivery.identifiers.as_slice(),
                 packet_id: Some(*id),
+                alias: Alias::None,
             };
             let mut outgoing = Outgoing::of(&delivery.message);
             let size_max = connection.maximum_packet_size;

@@ -4,7 +4,7 @@ use protocol::message::{Message, MessageRef};
 use protocol::topic::TopicName;
 use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
-use super::connection::Phase;
+use super::connection::{End, Phase};
 use super::input::Flow;
 use super::outbox::Output;
 use super::session::Will;
@@ -19,6 +19,9 @@ impl Shard {
             .connections
             .get(key)
             .map_or(NONE, |connection| connection.session);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.end = End::ByClient(disconnect.reason);
+        }
         if let Some(session) = self.sessions.get_mut(session_key) {
             if let Some(expiry_s) = disconnect.session_expiry {
                 if session.expiry_s == 0 && expiry_s > 0 {
@@ -41,6 +44,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if connection.end == End::Open {
+            connection.end = End::ByServer(reason);
+        }
         if connection.phase == Phase::Live && connection.version == Version::V5 {
             self.outbox.mark(connection, key);
             let size_max = connection.maximum_packet_size;
@@ -99,7 +105,7 @@ impl Shard {
         };
         let session_key = core::mem::replace(&mut connection.session, NONE);
         connection.tail = Vec::new();
-        connection.aliases = None;
+        connection.extras = None;
         connection.pending = None;
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
@@ -111,14 +117,19 @@ impl Shard {
             return;
         }
         session.connection = NONE;
+        let expires = session.expiry_s == 0;
+        self.client_disconnected(key, session_key);
         let connected = self.stats.connections.get().saturating_sub(1);
         self.stats.connections.set(connected);
         self.stats.disconnected.add(1);
-        if session.expiry_s == 0 {
+        if expires {
             // The will goes out at the latest when the session ends [MQTT-3.1.2-8].
             self.end_session(session_key);
             return;
         }
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
         session.ends_ms = match session.expiry_s {
             u32::MAX => u64::MAX,
             seconds => self.now_ms + u64::from(seconds) * 1000,

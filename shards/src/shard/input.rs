@@ -4,6 +4,7 @@ use protocol::wire::{self, DecodeError, Packet, ReasonCode, Split, Version};
 
 use super::Shard;
 use super::connection::Phase;
+use super::events::Event;
 use super::peers::Peer;
 use super::stats::packet;
 
@@ -201,6 +202,9 @@ impl Shard {
                     self.outbox.mark(connection, key);
                     wire::encode::pingresp(&mut connection.output.bytes);
                     self.stats.count_packet_sent(packet::PINGRESP);
+                }
+                if self.wants(Event::ClientPing) {
+                    self.client_ping(key);
                 }
                 Flow::Continue
             }

@@ -20,24 +20,30 @@
 //! ```
 
 mod acks;
+mod clock;
+mod common;
 mod connect;
 mod connection;
 mod deliver;
 mod end;
+mod events;
 mod frames;
 mod held;
 mod input;
 mod items;
+mod json;
 mod outbox;
 mod peers;
 mod plan;
 mod publish;
+mod queue;
 mod quota;
 mod replay;
 mod session;
 mod shared;
 mod stats;
 mod subscribe;
+mod sys;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -56,6 +62,8 @@ use crate::settings::Mqtt;
 use crate::slots::Slots;
 use crate::wheel::TimerWheel;
 
+pub(crate) use common::Common;
+pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;
 pub(crate) use items::Batch;
@@ -130,6 +138,15 @@ pub(crate) struct Shard {
     unfinished_replays: VecDeque<u32>,
 
     stats: Arc<Stats>,
+    common: Arc<Common>,
+    /// Milliseconds from 1970 to the start of the shard's clock.
+    epoch_ms: u64,
+    /// On the first shard, if `$SYS` topics are on.
+    sys: Option<Box<sys::SysTopics>>,
+    /// Retained messages here that are the broker's own.
+    own_retained: usize,
+    /// What has happened in this turn.
+    raised: events::Raised,
 }
 
 /// What a shard is made with.
@@ -147,6 +164,7 @@ pub(crate) struct ShardSetup {
     /// The route index; `None` when this shard is the only destination there is.
     pub(crate) routes: Option<RouteReader>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) common: Arc<Common>,
     pub(crate) now_ms: u64,
 }
 
@@ -219,6 +237,11 @@ impl Shard {
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             stats: setup.stats,
+            sys: sys::SysTopics::new(setup.id, &setup.common, setup.now_ms),
+            common: setup.common,
+            epoch_ms: 0,
+            own_retained: 0,
+            raised: events::Raised::default(),
         }
     }
 
@@ -228,11 +251,11 @@ impl Shard {
     }
 
     /// A connection was accepted. Its key is free again after [`Shard::release`].
-    pub(crate) fn opened(&mut self) -> u32 {
+    pub(crate) fn opened(&mut self, remote: Remote) -> u32 {
         let serial = self.next_serial();
         let key = self
             .connections
-            .insert(Connection::new(serial, self.now_ms));
+            .insert(Connection::new(serial, self.now_ms, remote));
         let deadline = self.now_ms + u64::from(self.limits.connect_timeout_ms);
         let timer = self
             .wheel
@@ -256,7 +279,12 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
-        self.disconnect_overflowed();
+        self.publish_raised();
+        // What is raised by the end of a client may be too much for another.
+        while !self.overflowed.is_empty() {
+            self.disconnect_overflowed();
+            self.publish_raised();
+        }
         self.tell_sizes();
     }
 
@@ -334,13 +362,14 @@ impl Shard {
 
     /// The next moment at which [`Shard::tick`] has something to do.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        self.wheel.next_deadline()
+        let sys = self.sys.as_ref().map(|sys| sys.due_ms());
+        self.wheel.next_deadline().into_iter().chain(sys).min()
     }
 
     /// Whether work is left that needs no input: another turn is due at once.
     pub(crate) fn has_work(&self) -> bool {
         let due = |deadline| deadline <= self.now_ms;
-        self.wheel.next_deadline().is_some_and(due)
+        self.next_deadline_ms().is_some_and(due)
             || self.may_resume()
             || !self.unfinished_replays.is_empty()
     }

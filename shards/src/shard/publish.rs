@@ -8,7 +8,8 @@ use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Vers
 
 use shard_sync::RouteReader;
 
-use super::connection::Aliases;
+use super::common::is_brokers_own;
+use super::events::Event;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
 use super::{NONE, Shard};
@@ -55,7 +56,7 @@ impl Shard {
         if self.has_too_many_properties(&publish.properties) {
             return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
         }
-        if topic.starts_with("$SYS/") {
+        if is_brokers_own(topic) {
             return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
         }
         let session = self
@@ -81,6 +82,9 @@ impl Shard {
         let routed = self.follow(&plan, &message);
         if !routed.matched {
             self.stats.no_subscribers.add(1);
+            if self.wants(Event::MessageDropped) {
+                self.message_dropped(key, &message, "no_subscribers");
+            }
         }
         self.acknowledge(key, session, publish, routed)
     }
@@ -124,6 +128,12 @@ impl Shard {
             let plan = self.plan(topic);
             self.deliver_plan(&plan, message);
         }
+    }
+
+    /// Whether a message to this topic reaches anybody.
+    pub(super) fn has_receivers(&mut self, topic: &str) -> bool {
+        let topic = TopicName::parse(topic, u16::MAX);
+        topic.is_ok_and(|topic| !self.plan(topic).is_empty())
     }
 
     fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
@@ -204,9 +214,7 @@ impl Shard {
             .connections
             .get_mut(key)
             .ok_or(ReasonCode::UNSPECIFIED_ERROR)?;
-        let aliases = connection
-            .aliases
-            .get_or_insert_with(|| Box::new(Aliases::default()));
+        let aliases = &mut connection.extras.get_or_insert_default().aliases;
         if !publish.topic.is_empty() {
             aliases.set(alias, publish.topic);
         }

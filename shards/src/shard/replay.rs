@@ -8,6 +8,7 @@ use protocol::message::Message;
 use protocol::topic::{Filter, TopicName};
 use protocol::wire::{QoS, ReasonCode};
 
+use super::common::is_brokers_own;
 use super::deliver::Receiver;
 use super::items::{Item, ReplayCursor, SessionRef};
 use super::subscribe::ReplayStart;
@@ -69,6 +70,11 @@ impl Shard {
             self.forget_retained(topic);
             return true;
         }
+        if is_brokers_own(message.topic()) {
+            let new = self.retained.insert(topic, Arc::clone(&message)).is_none();
+            self.own_retained += usize::from(new);
+            return true;
+        }
         let old = self.retained.get(topic).map(|old| old.size());
         let has_room = self.retained_quota.take(message.size(), old, &self.limits);
         if has_room {
@@ -86,7 +92,8 @@ impl Shard {
     /// Sends the retained messages that a new subscription matches, at once or when fewer
     /// replays of its session are under way.
     pub(super) fn start_replay(&mut self, session_key: u32, start: ReplayStart) {
-        if self.count == 1 && self.retained.is_empty() {
+        let none = self.retained.len() == self.own_retained && !start.filter.starts_with('$');
+        if self.count == 1 && none {
             return;
         }
         let waiting_max = self.limits.max_subscriptions as usize;

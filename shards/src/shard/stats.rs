@@ -246,13 +246,13 @@ pub fn sum(metric: fn(&Stats) -> u64, shards: &[Arc<Stats>]) -> u64 {
     shards.iter().map(|stats| metric(stats)).sum()
 }
 
-/// Messages whose subscriber has acknowledged them to the end.
+/// Messages that their subscriber has acknowledged.
 fn acknowledged(stats: &Stats) -> u64 {
     let done = |kind: usize| {
         let received = stats.packets_received[kind].get();
         received.saturating_sub(stats.missed[kind].get())
     };
-    done(packet::PUBACK) + done(packet::PUBCOMP)
+    done(packet::PUBACK) + done(packet::PUBREC)
 }
 
 fn total(counters: &[Counter]) -> u64 {

@@ -103,6 +103,8 @@ impl Shard {
             missing += u32::from(outcome.joins.is_some());
             if outcome.code.is_error() {
                 self.stats.subscribe_errors.add(1);
+            } else {
+                self.session_subscribed(key, text, options);
             }
             codes.push(outcome.code);
             replays.extend(outcome.replay);
@@ -262,6 +264,7 @@ impl Shard {
                 match Subscription::parse(text, self.limits.max_topic_levels) {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
                     Ok(subscription) if self.unsubscribe(session, &subscription) => {
+                        self.session_unsubscribed(key, text);
                         ReasonCode::SUCCESS
                     }
                     _ => ReasonCode::NO_SUBSCRIPTION_EXISTED,
@@ -342,7 +345,9 @@ impl Shard {
             serial: session.serial,
         };
         for filter in own {
-            let routed = self.routes.is_some();
+            let interest = &self.common.interest;
+            let watched = interest.in_sys() || interest.in_events();
+            let routed = self.routes.is_some() || watched;
             let text = routed.then(|| self.subscriptions.text(filter));
             let removed = self.subscriptions.remove_by_id(filter, session_key);
             if removed.is_some_and(|removed| removed.last)
@@ -358,6 +363,10 @@ impl Shard {
 
     /// Hands a change of routes to the route writer, if there is one.
     pub(super) fn change_route(&mut self, change: RouteChange) {
+        match &change {
+            RouteChange::Add(filter) => self.common.interest.add(filter),
+            RouteChange::Remove(filter) => self.common.interest.remove(filter),
+        }
         if self.routes.is_some() {
             self.route_changes.push(change);
             self.routes_asked += 1;

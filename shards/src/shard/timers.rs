@@ -21,6 +21,7 @@ const TIMERS_PER_TURN: usize = 1024;
 impl Shard {
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
+        self.tick_sys();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));

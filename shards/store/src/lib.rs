@@ -5,11 +5,41 @@
 //! the changes of a turn as one [`Commit`]. A commit is on the disk as a whole or not at all.
 //! At start everything is read back as [`Stored`], whatever the number of shards was.
 //!
+//! ```text
+//!   shards ── Commit ──► ring ──► store thread ──► fold ──► encode ──► disk
+//!      ◄── number of the last stored commit, doorbell ──┘
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `change`, `stored` | what goes in and what comes back |
+//! | `link`, `thread` | the way to the thread that writes, and the thread |
+//! | `batch` | the changes that go to the disk together, folded |
+//! | `codec` | the bytes of a record |
+//! | `disk` | the storage library, behind a trait |
+//! | `open`, `load` | what a start does |
+//! | `clock`, `space` | wall clock and room on the disk |
+//!
 //! Times are milliseconds of the shards' clock, which begins anew with each process; on the
 //! disk they are milliseconds since 1970.
 
+mod batch;
 mod change;
+mod clock;
+mod codec;
+mod disk;
+pub mod fuzz;
+mod link;
+mod load;
+mod open;
+mod space;
 mod stored;
+#[cfg(test)]
+mod tests;
+mod thread;
 
 pub use change::{Body, Change, Commit, Sent, SessionNumber, SessionRecord, Will};
+pub use link::StoreLink;
+pub use open::{Durability, Expect, FORMAT, OpenError, Options, Store, exists, open};
 pub use stored::{Stored, StoredDelayed, StoredEntry, StoredSession, StoredSubscription};
+pub use thread::{OnFailure, StoreFailure, StoreHandle};

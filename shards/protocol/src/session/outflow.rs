@@ -533,6 +533,25 @@ impl Outflow {
         queue.push(delivery, priority);
     }
 
+    /// Whether the first acknowledgement is expected of a message of this QoS.
+    #[must_use]
+    pub fn awaits(&self, id: PacketId, qos: QoS) -> bool {
+        let state = self.index(id).and_then(|index| self.states.get(index));
+        match qos {
+            QoS::ExactlyOnce => state == Some(&State::AwaitsPubRec),
+            _ => state == Some(&State::AwaitsPubAck),
+        }
+    }
+
+    /// The message in flight under an identifier, if it is kept.
+    #[must_use]
+    pub fn kept(&self, id: PacketId) -> Option<&Delivery> {
+        match self.kept.get(self.index(id)?)? {
+            Kept::Message(delivery) => Some(delivery),
+            Kept::Nothing | Kept::Received(_) => None,
+        }
+    }
+
     fn index(&self, id: PacketId) -> Option<usize> {
         let distance = if id.0 >= self.first {
             id.0.get() - self.first.get()

@@ -47,6 +47,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         peer_bytes_max: 0,
         routes: None,
         stats: Arc::new(Stats::default()),
+        common: Arc::default(),
         now_ms: 0,
     };
     let setup = EngineSetup {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use shard_sync::routes::{Destination, RouteWriter};
 
 use super::super::{Batch, Handover, Input, RouteChange};
-use super::node::{Client, Node};
+use super::node::{Client, Node, remote};
 
 /// How long a closing connection may take to take its last bytes, in milliseconds.
 const CUT_OFF_MS: u64 = 2000;
@@ -227,8 +227,8 @@ impl Node {
             let adopt = &mut |connection| arrived.push(connection);
             self.shards[shard].handle_batch(from as u16, batch, adopt);
             for connection in arrived {
-                let key = self.shards[shard].opened();
                 let client = connection.fd as Client;
+                let key = self.shards[shard].opened(remote(client));
                 self.engines[shard].sockets.insert(key, client);
                 self.shards[shard].received(key, &connection.input);
             }

@@ -9,9 +9,11 @@
 //! | the others | facts, by subject |
 
 mod acknowledgements;
+mod aliases;
 mod connections;
 mod counters;
 mod engine;
+mod events;
 mod full_rings;
 mod node;
 mod packet;
@@ -25,4 +27,5 @@ mod shared;
 mod simulation;
 mod slow_readers;
 mod socket;
+mod sys_topics;
 mod wills;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use protocol::wire::Version;
 use shard_sync::routes::route_index;
 
-use super::super::{RetainedQuota, Shard, ShardSetup, Stats};
+use super::super::{Common, Remote, RetainedQuota, Shard, ShardSetup, Stats};
 use super::engine::{Engine, Ring, Routes};
 use super::packet::{self, Connect, Publish};
 use super::random::Random;
 use super::received::{Delivery, Received};
 use super::socket::Socket;
-use crate::settings::Mqtt;
+use crate::settings::{Mqtt, SysTopics};
 
 /// Turns after which a node that has not come to rest never will.
 const TURNS_MAX: usize = 1_000_000;
@@ -27,6 +27,8 @@ pub(super) struct Setup {
     pub(super) peer_bytes_max: usize,
     /// Batches that fit into a ring.
     pub(super) ring_batches: usize,
+    /// What the shards know together, but for the counters.
+    pub(super) common: Common,
 }
 
 impl Default for Setup {
@@ -37,8 +39,20 @@ impl Default for Setup {
             mqtt: Mqtt::default(),
             peer_bytes_max: 256 << 10,
             ring_batches: 64,
+            common: Common {
+                sys_topics: SysTopics {
+                    sys_msg_interval_s: 0,
+                    sys_heartbeat_interval_s: 0,
+                },
+                ..Common::default()
+            },
         }
     }
+}
+
+/// Where a client connects from.
+pub(super) fn remote(client: Client) -> Remote {
+    Remote::new(([192, 0, 2, 1], 10_000 + client as u16).into(), 1883)
 }
 
 /// A client's end of a connection, by number.
@@ -71,6 +85,11 @@ impl Node {
         let (index, reader) = route_index(setup.seed);
         let limits = Arc::new(setup.mqtt);
         let retained_quota = Arc::new(RetainedQuota::default());
+        let stats = (0..setup.shards).map(|_| Arc::new(Stats::default()));
+        let common = Arc::new(Common {
+            stats: stats.collect(),
+            ..setup.common
+        });
         let shards = (0..setup.shards).map(|id| {
             Shard::new(ShardSetup {
                 id,
@@ -81,7 +100,8 @@ impl Node {
                 retained_quota: Arc::clone(&retained_quota),
                 peer_bytes_max: setup.peer_bytes_max,
                 routes: (count > 1).then(|| reader.clone()),
-                stats: Arc::new(Stats::default()),
+                stats: Arc::clone(&common.stats[usize::from(id)]),
+                common: Arc::clone(&common),
                 now_ms: 0,
             })
         });
@@ -119,7 +139,7 @@ impl Node {
         self.sockets.push(Socket::new(version));
         let shard = usize::from(shard);
         self.shards[shard].set_now(self.now_ms);
-        let key = self.shards[shard].opened();
+        let key = self.shards[shard].opened(remote(client));
         self.engines[shard].sockets.insert(key, client);
         client
     }

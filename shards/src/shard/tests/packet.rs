@@ -104,6 +104,12 @@ impl Connect {
         self
     }
 
+    pub(super) fn topic_alias_maximum(mut self, aliases: u16) -> Self {
+        self.properties
+            .extend(two(property::TOPIC_ALIAS_MAXIMUM, aliases));
+        self
+    }
+
     pub(super) fn will(mut self, will: Will) -> Self {
         self.will = Some(will);
         self

@@ -5,6 +5,8 @@ use protocol::wire::Version;
 /// Property identifiers.
 pub(super) mod property {
     pub(in super::super) const MESSAGE_EXPIRY: u8 = 0x02;
+    pub(in super::super) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
+    pub(in super::super) const TOPIC_ALIAS: u8 = 0x23;
     pub(in super::super) const SUBSCRIPTION_IDENTIFIER: u8 = 0x0b;
     pub(in super::super) const SESSION_EXPIRY: u8 = 0x11;
     pub(in super::super) const WILL_DELAY: u8 = 0x18;
@@ -34,6 +36,10 @@ pub(super) struct Delivery {
     pub(super) qos: u8,
     pub(super) retain: bool,
     pub(super) topic: String,
+    /// Topic Alias.
+    pub(super) alias: Option<u16>,
+    /// It came without a topic, which the alias stands for.
+    pub(super) is_bare: bool,
     /// 0 with QoS 0.
     pub(super) id: u16,
     /// Message Expiry Interval in seconds.
@@ -131,6 +137,7 @@ fn parse_publish(version: Version, first: u8, mut reader: Reader<'_>) -> Deliver
         while !properties.0.is_empty() {
             match properties.byte() {
                 property::MESSAGE_EXPIRY => delivery.expiry_s = Some(properties.four()),
+                property::TOPIC_ALIAS => delivery.alias = Some(properties.two()),
                 property::SUBSCRIPTION_IDENTIFIER => {
                     delivery.identifiers.push(properties.variable());
                 }

@@ -1,11 +1,11 @@
 //! A connection between a client and the broker, from the kernel's point of view.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use protocol::wire::Version;
 
 use super::super::Output;
-use super::received::{Received, take_packets};
+use super::received::{Delivery, Received, take_packets};
 
 /// Bytes that one receive operation brings.
 const RECEIVE_BYTES: usize = 8 << 10;
@@ -22,6 +22,8 @@ pub(super) struct Socket {
     from_broker: Vec<u8>,
     /// Packets from the broker that were taken apart and put back.
     pub(super) packets: Vec<Received>,
+    /// What the topic aliases of the broker stand for.
+    aliases: BTreeMap<u16, String>,
 
     /// A send operation is under way, or the shard has not looked whether it is.
     pub(super) in_send: bool,
@@ -46,6 +48,7 @@ impl Socket {
             reads: true,
             from_broker: Vec::new(),
             packets: Vec::new(),
+            aliases: BTreeMap::new(),
             in_send: false,
             stuck: Output::default(),
             more: false,
@@ -96,8 +99,29 @@ impl Socket {
     /// Takes the packets that have come.
     pub(super) fn take(&mut self) -> Vec<Received> {
         let mut packets = std::mem::take(&mut self.packets);
-        packets.extend(take_packets(self.version, &mut self.from_broker));
+        let mut fresh = take_packets(self.version, &mut self.from_broker);
+        for packet in &mut fresh {
+            if let Received::Publish(delivery) = packet {
+                self.resolve(delivery);
+            }
+        }
+        packets.append(&mut fresh);
         packets
+    }
+
+    /// Finds the topic of a message whose topic is empty, and learns aliases.
+    fn resolve(&mut self, delivery: &mut Delivery) {
+        let Some(alias) = delivery.alias else {
+            assert!(!delivery.topic.is_empty(), "neither topic nor alias");
+            return;
+        };
+        delivery.is_bare = delivery.topic.is_empty();
+        if delivery.is_bare {
+            let topic = self.aliases.get(&alias);
+            delivery.topic = topic.expect("an alias that was set").clone();
+        } else {
+            self.aliases.insert(alias, delivery.topic.clone());
+        }
     }
 
     /// Whether the broker cuts it off.

@@ -273,7 +273,7 @@ impl Naive {
             }
         }
         let victims = self.victims(&message, limits.when_full);
-        let rest = Naive(
+        let rest = Self(
             self.0
                 .iter()
                 .filter(|kept| victims.iter().all(|victim| victim.number != kept.number))

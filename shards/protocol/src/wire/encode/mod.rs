@@ -13,7 +13,9 @@ pub(super) mod sink;
 pub use acknowledge::{puback, pubcomp, pubrec, pubrel, suback, unsuback};
 pub use connack::{ConnAck, connack, connack_size, connack_within};
 pub use disconnect::{auth, disconnect, disconnect_size, disconnect_within};
-pub use publish::{Message, publish, publish_size, set_packet_id};
+pub use publish::{
+    Message, publish, publish_size, set_packet_id, set_topic_alias, topic_alias_offset,
+};
 
 /// Appends a PINGRESP.
 pub fn pingresp(out: &mut Vec<u8>) {

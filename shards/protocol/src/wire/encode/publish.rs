@@ -78,6 +78,25 @@ pub fn set_packet_id(bytes: &mut [u8], offset: usize, PacketId(id): PacketId) {
     }
 }
 
+/// Where the Topic Alias of a message that has one stands in the packet that [`publish`]
+/// appends in 5.0, counted from the packet's first byte; see [`set_topic_alias`].
+#[must_use]
+pub fn topic_alias_offset(message: &Message<'_>) -> usize {
+    let behind = subscription_ids_size(message)
+        .saturating_add(message.properties.len())
+        .saturating_add(message.payload.len())
+        .saturating_add(size_of::<u16>());
+    publish_size(Version::V5, message).saturating_sub(behind)
+}
+
+/// Writes the Topic Alias of an encoded PUBLISH. `offset`: where it stands in `bytes`.
+pub fn set_topic_alias(bytes: &mut [u8], offset: usize, alias: NonZeroU16) {
+    let place = bytes.get_mut(offset..).and_then(<[u8]>::first_chunk_mut);
+    if let Some(place) = place {
+        *place = alias.get().to_be_bytes();
+    }
+}
+
 /// What the fixed header and the properties say about their lengths.
 struct Lengths {
     remaining: usize,
@@ -133,13 +152,19 @@ fn properties_size(message: &Message<'_>) -> usize {
     } else {
         0_usize
     };
+    subscription_ids_size(message)
+        .saturating_add(message.properties.len())
+        .saturating_add(expiry)
+        .saturating_add(alias)
+}
+
+#[inline]
+fn subscription_ids_size(message: &Message<'_>) -> usize {
     message
         .subscription_ids
         .iter()
         .map(|id| sink::variable_size(*id as usize).saturating_add(1))
-        .fold(message.properties.len(), usize::saturating_add)
-        .saturating_add(expiry)
-        .saturating_add(alias)
+        .fold(0, usize::saturating_add)
 }
 
 #[inline]

@@ -48,6 +48,7 @@ impl World {
             mqtt,
             peer_bytes_max: *random.pick(&[20, 200, 256 << 10]),
             ring_batches: *random.pick(&[1, 2, 64]),
+            ..Setup::default()
         });
         let actors = (0..ACTORS).map(|index| actor(index, &mut random));
         Self {
@@ -116,7 +117,9 @@ impl World {
         }
         if actor.version == Version::V5 {
             let window = *self.random.pick(&[1, 2, 10, u16::MAX]);
+            let aliases = *self.random.pick(&[0, 1, 3, u16::MAX]);
             connect = connect.expiry(expiry_s).receive_maximum(window);
+            connect = connect.topic_alias_maximum(aliases);
         }
         let will = self.random.one_in(3).then(|| {
             let topic = format!("will/{who}");

@@ -3,7 +3,9 @@ use core::num::NonZeroU16;
 use proptest::prelude::*;
 
 use super::{BEFORE_5, appended, body, packet_id};
-use crate::wire::encode::{Message, publish, publish_size, set_packet_id};
+use crate::wire::encode::{
+    Message, publish, publish_size, set_packet_id, set_topic_alias, topic_alias_offset,
+};
 use crate::wire::tests::strategies::{publish as publishes, version};
 use crate::wire::{QoS, Version, decode_publish, encode};
 
@@ -162,5 +164,36 @@ proptest! {
         let expected = expiry.filter(|_| version == Version::V5);
         prop_assert_eq!(read.properties.message_expiry(), expected);
         prop_assert_eq!(read.properties.forwarded(), Some(&properties[..]));
+    }
+}
+
+#[test]
+fn a_topic_alias_can_be_written_into_a_packet_that_was_encoded_with_another() {
+    let alias = |alias| NonZeroU16::new(alias).unwrap();
+    let encoded = |message: &Message<'_>| {
+        let mut out = Vec::new();
+        publish(&mut out, Version::V5, message, Some(packet_id(7)));
+        out
+    };
+    let plain = Message {
+        topic_alias: Some(alias(1)),
+        ..message()
+    };
+    let full = Message {
+        qos: QoS::AtLeastOnce,
+        message_expiry: Some(60),
+        properties: &[1, 1],
+        subscription_ids: &[5, 300],
+        topic: "",
+        ..plain
+    };
+    for message in [plain, full] {
+        let mut bytes = encoded(&message);
+        set_topic_alias(&mut bytes, topic_alias_offset(&message), alias(0x1234));
+        let other = Message {
+            topic_alias: Some(alias(0x1234)),
+            ..message
+        };
+        assert_eq!(bytes, encoded(&other));
     }
 }

@@ -1,0 +1,116 @@
+//! What all shards of a node know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::settings::{Events, SysEventMessages, SysTopics};
+
+use super::stats::Stats;
+
+/// Topics that only the broker publishes to.
+pub(crate) const SYS_PREFIX: &str = "$SYS/";
+const EVENTS_PREFIX: &str = "$events/";
+
+/// Whether only the broker publishes to this topic.
+#[inline]
+pub(crate) fn is_brokers_own(topic: &str) -> bool {
+    topic.starts_with('$') && (topic.starts_with(SYS_PREFIX) || topic.starts_with(EVENTS_PREFIX))
+}
+
+/// What all shards of a node share. Nobody writes to it while messages flow.
+#[derive(Debug, Default)]
+pub(crate) struct Common {
+    /// The node's name, as in `shardmq@127.0.0.1`.
+    pub(crate) node: Box<str>,
+    pub(crate) sys_topics: SysTopics,
+    pub(crate) sys_event_messages: SysEventMessages,
+    pub(crate) events: Events,
+    pub(crate) interest: Interest,
+    /// The counters of every shard.
+    pub(crate) stats: Vec<Arc<Stats>>,
+}
+
+/// How many filters, over all shards, can match the broker's own topics: those whose first
+/// word is `$SYS` or `$events`, since a wildcard there does not match a `$` [MQTT-4.7.2-1].
+/// Where it is zero, nothing is made of what happens.
+#[derive(Debug, Default)]
+pub(crate) struct Interest {
+    sys: AtomicU32,
+    events: AtomicU32,
+    /// Of `events`, those that name an event in the old way.
+    old_events: AtomicU32,
+}
+
+impl Interest {
+    /// A shard has the first subscription to a filter.
+    pub(crate) fn add(&self, filter: &str) {
+        for count in self.counts(filter) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A shard has lost the last subscription to a filter.
+    pub(crate) fn remove(&self, filter: &str) {
+        for count in self.counts(filter) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anybody could get a `$SYS` message.
+    pub(crate) fn in_sys(&self) -> bool {
+        self.sys.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether anybody could get an event.
+    #[inline]
+    pub(crate) fn in_events(&self) -> bool {
+        self.events.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether anybody asks for an event by its old name.
+    pub(crate) fn in_old_events(&self) -> bool {
+        self.old_events.load(Ordering::Relaxed) > 0
+    }
+
+    fn counts(&self, filter: &str) -> impl Iterator<Item = &AtomicU32> {
+        let counted = if filter.starts_with(SYS_PREFIX) {
+            [Some(&self.sys), None]
+        } else if let Some(rest) = filter.strip_prefix(EVENTS_PREFIX) {
+            let is_old = !rest.contains(['/', '#', '+']);
+            [Some(&self.events), is_old.then_some(&self.old_events)]
+        } else {
+            [None, None]
+        };
+        counted.into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_filters_that_can_match_count() {
+        let interest = Interest::default();
+        for filter in [
+            "#",
+            "+/brokers",
+            "$SYS",
+            "$SYSTEM/a",
+            "$eventsx/a",
+            "a/$SYS/b",
+        ] {
+            interest.add(filter);
+        }
+        assert!(!interest.in_sys() && !interest.in_events());
+        interest.add("$SYS/#");
+        interest.add("$events/client_connected");
+        assert!(interest.in_sys() && interest.in_events() && interest.in_old_events());
+        interest.add("$events/#");
+        interest.remove("$events/client_connected");
+        assert!(interest.in_events() && !interest.in_old_events());
+        interest.remove("$events/#");
+        interest.remove("$SYS/#");
+        assert!(!interest.in_sys() && !interest.in_events());
+    }
+}

@@ -1,0 +1,406 @@
+//! The thread that writes: one for a node.
+//!
+//! While a group is on its way to the disk the next one gathers in the rings, so that the
+//! slower the disk is, the more commits share one of its writes.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use shard_sync::Doorbell;
+
+use crate::batch::Batch;
+use crate::clock::Clock;
+use crate::codec;
+use crate::codec::key::Key;
+use crate::disk::{Disk, DiskError};
+use crate::link::{Health, Source, StoreLink, link};
+use crate::open::{Durability, Options, Store, reopen};
+use crate::space;
+
+/// Records and bytes of a group after which no commit is added to it: they bound how long
+/// the others wait.
+const GROUP_RECORDS: usize = 8192;
+const GROUP_BYTES: usize = 8 << 20;
+
+/// How often a full disk is looked at.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a full disk is waited for when the store is to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is written down what the clocks say, while something is written.
+const CLOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long nothing must have come before space is given back.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The most often that a full disk makes the store move its records together.
+const COMPACT_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why the store does not go on.
+#[derive(Clone, Debug)]
+pub struct StoreFailure {
+    /// The database.
+    pub path: PathBuf,
+    /// What went wrong.
+    pub what: String,
+}
+
+impl fmt::Display for StoreFailure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for StoreFailure {}
+
+/// Called once, on the store's thread, when it cannot go on. From then on nothing is
+/// confirmed any more.
+pub type OnFailure = Box<dyn FnOnce(&StoreFailure) + Send>;
+
+/// The store's thread.
+#[derive(Debug)]
+pub struct StoreHandle {
+    thread: JoinHandle<Result<(), StoreFailure>>,
+    stop: Arc<AtomicBool>,
+    doorbell: Arc<Doorbell>,
+}
+
+impl StoreHandle {
+    /// Waits until everything that was handed over is on the disk, and ends the thread. To be
+    /// called when the shards have ended.
+    pub fn stop(self) -> Result<(), StoreFailure> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.doorbell.ring();
+        self.thread.join().unwrap_or_else(|_| {
+            Err(StoreFailure {
+                path: PathBuf::new(),
+                what: "the store's thread panicked".to_owned(),
+            })
+        })
+    }
+}
+
+impl Store {
+    /// Starts the thread. Gives each shard, in order, its link.
+    pub fn start(
+        self,
+        shards: &[Arc<Doorbell>],
+        on_failure: OnFailure,
+    ) -> io::Result<(Vec<StoreLink>, StoreHandle)> {
+        let own = Arc::new(Doorbell::new()?);
+        let health = Arc::new(Health::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let links = shards.iter().map(|shard| link(shard, &own, &health));
+        let (links, sources) = links.unzip();
+        let mut writer = Writer {
+            disk: Some(self.disk),
+            path: self.path,
+            clock: self.clock,
+            options: self.options,
+            sources,
+            own: Arc::clone(&own),
+            stop: Arc::clone(&stop),
+            health,
+            batch: Batch::default(),
+            turn: 0,
+            oldest: None,
+            clock_written: None,
+            compacted: None,
+            untidy: true,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                let ended = writer.run();
+                if let Err(failure) = &ended {
+                    on_failure(failure);
+                }
+                ended
+            })?;
+        let handle = StoreHandle {
+            thread,
+            stop,
+            doorbell: own,
+        };
+        Ok((links, handle))
+    }
+}
+
+struct Writer {
+    /// Not there only while it is opened again.
+    disk: Option<Box<dyn Disk>>,
+    path: PathBuf,
+    clock: Clock,
+    options: Options,
+    sources: Vec<Source>,
+    own: Arc<Doorbell>,
+    stop: Arc<AtomicBool>,
+    health: Arc<Health>,
+    batch: Batch,
+    /// Whose commits are taken first.
+    turn: usize,
+    /// When the first change of the batch was taken.
+    oldest: Option<Instant>,
+    clock_written: Option<Instant>,
+    compacted: Option<Instant>,
+    /// Whether something was written since space was given back.
+    untidy: bool,
+}
+
+impl Writer {
+    fn run(&mut self) -> Result<(), StoreFailure> {
+        self.look_at_space();
+        loop {
+            // Before the rings are looked at: what was pushed before the stop is found.
+            let stopping = self.stop.load(Ordering::SeqCst);
+            let taken = self.gather();
+            if self.batch.is_empty() {
+                // Changes that annihilate are as good as stored.
+                self.forget_batch();
+                self.confirm();
+                if stopping && !taken {
+                    return self.end();
+                }
+                if !taken {
+                    self.rest()?;
+                }
+            } else if stopping || self.is_due() {
+                self.look_at_space();
+                self.write()?;
+                self.confirm();
+            } else {
+                self.confirm();
+                self.sleep(self.until_due());
+            }
+        }
+    }
+
+    /// Takes commits until the batch is big enough; false if there were none.
+    fn gather(&mut self) -> bool {
+        let count = self.sources.len();
+        let mut taken = false;
+        loop {
+            let mut idle = true;
+            for index in 0..count {
+                if self.is_big() {
+                    return taken;
+                }
+                let place = (self.turn + index) % count;
+                let Some(commit) = self.sources[place].take() else {
+                    continue;
+                };
+                idle = false;
+                for change in &commit.changes {
+                    self.batch.add(change, self.clock);
+                }
+            }
+            if idle {
+                self.turn = (self.turn + 1) % count.max(1);
+                return taken;
+            }
+            taken = true;
+            self.oldest.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn is_big(&self) -> bool {
+        self.batch.len() >= GROUP_RECORDS || self.batch.bytes() >= GROUP_BYTES
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_big() || self.until_due().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long the batch may wait; `None` without a batch.
+    fn until_due(&self) -> Option<Duration> {
+        let oldest = self.oldest?;
+        match self.options.durability {
+            Durability::Synced => Some(Duration::ZERO),
+            Durability::FlushedEvery(pause) => Some(pause.saturating_sub(oldest.elapsed())),
+        }
+    }
+
+    fn confirm(&mut self) {
+        self.sources.iter_mut().for_each(Source::confirm);
+    }
+
+    /// Writes the batch, however long that takes while the disk is full.
+    fn write(&mut self) -> Result<(), StoreFailure> {
+        self.write_clock();
+        self.untidy = true;
+        let mut patience = None;
+        loop {
+            let Some(disk) = &mut self.disk else {
+                self.open_again()?;
+                continue;
+            };
+            let result = disk.commit(&mut self.batch.ops());
+            match result {
+                Ok(()) => break,
+                Err(DiskError::Full(error)) => self.wait_for_room(&error, &mut patience)?,
+                Err(error) => return Err(self.failure(&error)),
+            }
+        }
+        self.forget_batch();
+        Ok(())
+    }
+
+    fn forget_batch(&mut self) {
+        self.batch.clear();
+        self.oldest = None;
+    }
+
+    /// What the clocks say, now and then.
+    fn write_clock(&mut self) {
+        let fresh = |written: Instant| written.elapsed() < CLOCK_PAUSE;
+        if self.clock_written.is_some_and(fresh) {
+            return;
+        }
+        self.clock_written = Some(Instant::now());
+        let reading = self.clock.read();
+        self.batch
+            .put(Key::clock(), |out| codec::write_clock(out, reading));
+    }
+
+    /// After the disk was full: the database is opened anew, since the library does not go on
+    /// after an error, and since what it has in memory may not be what is on the disk.
+    fn wait_for_room(
+        &mut self,
+        error: &io::Error,
+        patience: &mut Option<Instant>,
+    ) -> Result<(), StoreFailure> {
+        self.disk = None;
+        self.set_full(true);
+        if self.stop.load(Ordering::SeqCst) {
+            let begun = *patience.get_or_insert_with(Instant::now);
+            if begun.elapsed() > STOP_PATIENCE {
+                return Err(self.failure(&format!("stopped while the disk is full: {error}")));
+            }
+        }
+        std::thread::sleep(FULL_PAUSE);
+        self.open_again()
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreFailure> {
+        match reopen(&self.path, &self.options) {
+            Ok(disk) => self.disk = Some(disk),
+            Err(DiskError::Full(_)) => std::thread::sleep(FULL_PAUSE),
+            Err(error) => return Err(self.failure(&error)),
+        }
+        Ok(())
+    }
+
+    /// Says whether the disk counts as full.
+    fn look_at_space(&mut self) {
+        // Whoever cannot be asked about its room says so when there is none.
+        let Ok(space) = space::of(&self.path) else {
+            return;
+        };
+        let reserve = space::reserve(self.options.reserve_bytes, space);
+        // Once full, somewhat more is needed, lest it change with every message.
+        let enough = match self.health.full.load(Ordering::Relaxed) {
+            false => reserve,
+            true => reserve + reserve / 4,
+        };
+        self.set_full(space.free < enough);
+    }
+
+    fn set_full(&self, full: bool) {
+        if self.health.full.swap(full, Ordering::Relaxed) != full {
+            self.sources.iter().for_each(Source::wake);
+        }
+    }
+
+    /// There is nothing to write.
+    fn rest(&mut self) -> Result<(), StoreFailure> {
+        let full = self.health.full.load(Ordering::Relaxed);
+        let pause = match (full, self.untidy) {
+            (true, _) => Some(FULL_PAUSE),
+            (false, true) => Some(QUIET),
+            (false, false) => None,
+        };
+        self.sleep(pause);
+        if !self.sources.iter().all(Source::is_empty) || self.stop.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        if full {
+            self.make_room()?;
+            self.look_at_space();
+        } else if self.untidy {
+            self.give_back()?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what is free at the end of the file: each commit cuts half of it off.
+    fn give_back(&mut self) -> Result<(), StoreFailure> {
+        let before = space::taken(&self.path).unwrap_or(0);
+        self.clock_written = None;
+        self.write()?;
+        self.untidy = space::taken(&self.path).unwrap_or(0) < before;
+        Ok(())
+    }
+
+    /// With a full disk and nothing to write, the records are moved together.
+    fn make_room(&mut self) -> Result<(), StoreFailure> {
+        let recent = |compacted: Instant| compacted.elapsed() < COMPACT_PAUSE;
+        if !self.untidy || self.compacted.is_some_and(recent) {
+            return Ok(());
+        }
+        self.compacted = Some(Instant::now());
+        self.untidy = false;
+        let Some(disk) = &mut self.disk else {
+            return Ok(());
+        };
+        match disk.compact() {
+            Ok(()) => Ok(()),
+            Err(DiskError::Full(_)) => {
+                self.disk = None;
+                self.open_again()
+            }
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// Everything is on the disk.
+    fn end(&mut self) -> Result<(), StoreFailure> {
+        if !self.health.full.load(Ordering::Relaxed) {
+            self.clock_written = None;
+            self.write()?;
+        }
+        self.disk = None;
+        Ok(())
+    }
+
+    fn sleep(&self, pause: Option<Duration>) {
+        let (sources, stop) = (&self.sources, &self.stop);
+        let nothing = || sources.iter().all(Source::is_empty) && !stop.load(Ordering::SeqCst);
+        if self.own.park(nothing) {
+            let pause = pause.map_or(-1, |pause| {
+                i32::try_from(pause.as_millis() + 1).unwrap_or(i32::MAX)
+            });
+            let mut poll = libc::pollfd {
+                fd: self.own.fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // SAFETY: one entry, which lives through the call.
+            unsafe { libc::poll(&raw mut poll, 1, pause) };
+            self.own.drain();
+        }
+        self.own.unpark();
+    }
+
+    fn failure(&self, what: &dyn fmt::Display) -> StoreFailure {
+        StoreFailure {
+            path: self.path.clone(),
+            what: what.to_string(),
+        }
+    }
+}
