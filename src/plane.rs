@@ -5,11 +5,11 @@ use shards::settings::Settings;
 
 use crate::failure::Failure;
 
-pub(crate) use shards::{Running, Stopper};
+pub(crate) use shards::{Running, Stopper, Storage};
 
 /// Starts the shards. When this returns they listen.
-pub(crate) fn start(settings: &Settings) -> Result<Running, Failure> {
-    shards::start(settings).map_err(|error| Failure::new(error.to_string()))
+pub(crate) fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, Failure> {
+    shards::start(settings, storage).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// What the shards did while they ran.

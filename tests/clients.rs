@@ -1,6 +1,7 @@
-//! Clients that we did not write: Mosquitto's command line clients, Paho Python and
-//! MQTT.js. `tests/clients/install.sh` installs them; without them these tests say
-//! that they were skipped, or fail where `SHARDMQ_REQUIRE_CLIENTS=1` is set.
+//! Clients that we did not write: Mosquitto's command line clients, Paho Python in both
+//! generations, aiomqtt, gmqtt, Paho C and MQTT.js. `tests/clients/install.sh` installs
+//! them; without them these tests say that they were skipped, or fail where
+//! `SHARDMQ_REQUIRE_CLIENTS=1` is set.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -27,8 +28,12 @@ scenarios! {
         mosquitto_clients_take_sessions_up_again,
         mosquitto_clients_leave_a_will,
         paho_python_exchanges_messages,
+        paho_python_1_exchanges_messages,
+        aiomqtt_exchanges_messages,
+        paho_c_exchanges_messages,
         mqtt_js_exchanges_messages,
     ],
+    mqtt311_and_5: [gmqtt_exchanges_messages],
     mqtt5: [mosquitto_clients_send_requests_and_answers],
 }
 
@@ -142,20 +147,58 @@ fn mosquitto_clients_send_requests_and_answers(setup: Setup) {
 }
 
 fn paho_python_exchanges_messages(setup: Setup) {
-    let own = root().join("target/clients/venv/bin/python");
+    let probe = "from paho.mqtt.client import CallbackAPIVersion";
+    python_exchanges_messages(setup, "Paho Python", "venv", probe, "exchange.py");
+}
+
+fn paho_python_1_exchanges_messages(setup: Setup) {
+    let probe = "import paho.mqtt.client as mqtt; assert not hasattr(mqtt, 'CallbackAPIVersion')";
+    python_exchanges_messages(setup, "Paho Python 1", "venv-1", probe, "exchange.py");
+}
+
+fn aiomqtt_exchanges_messages(setup: Setup) {
+    python_exchanges_messages(
+        setup,
+        "aiomqtt",
+        "venv",
+        "import aiomqtt",
+        "exchange_aiomqtt.py",
+    );
+}
+
+fn gmqtt_exchanges_messages(setup: Setup) {
+    python_exchanges_messages(
+        setup,
+        "gmqtt",
+        "venv-1",
+        "import gmqtt",
+        "exchange_gmqtt.py",
+    );
+}
+
+/// Runs a script with the Python of an environment below target/clients, or the system's.
+fn python_exchanges_messages(setup: Setup, name: &str, venv: &str, probe: &str, script: &str) {
+    let own = root().join(format!("target/clients/{venv}/bin/python"));
     let python = if own.exists() {
         own
     } else {
         PathBuf::from("python3")
     };
-    let mut probe = Command::new(&python);
-    probe.args(["-c", "from paho.mqtt.client import CallbackAPIVersion"]);
-    if !is_there("Paho Python", &mut probe) {
+    if !is_there(name, Command::new(&python).args(["-c", probe])) {
         return;
     }
     let mut command = patient(python);
-    command.arg(root().join("tests/clients/exchange.py"));
+    command.arg(root().join("tests/clients").join(script));
     expect_exchange(setup, command);
+}
+
+fn paho_c_exchanges_messages(setup: Setup) {
+    let program = root().join("target/clients/exchange_c");
+    if program.exists() {
+        expect_exchange(setup, patient(program));
+    } else {
+        skip("Paho C");
+    }
 }
 
 fn mqtt_js_exchanges_messages(setup: Setup) {

@@ -320,3 +320,20 @@ fn a_reader_that_stops_half_way_is_no_error() {
     assert_eq!(complaints, "");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_rule_that_cannot_be_carried_out_ends_the_start_with_its_line() {
+    let folder = Folder::new();
+    let file = "[mqtt]\nmax_inflight = 9\n\n[[rewrite]]\naction = 'all'\nsource_topic = 'a/#'\n\
+                re = '('\ndest_topic = 'b'\n";
+    folder.write("shardmq.toml", file);
+    folder
+        .run(&["check"])
+        .failed_with(&["shardmq.toml:4: rewrite: table 1: re = \"(\": unclosed group"]);
+    let file = "[[rewrite]]\naction = 'none'\nsource_topic = 'a/#'\nre = 'a'\ndest_topic = 'b'\n";
+    folder.write("shardmq.toml", file);
+    folder.run(&["check"]).failed_with(&[
+        "shardmq.toml:1: rewrite",
+        "table 1: action = \"none\" is not allowed; allowed: subscribe, publish, all",
+    ]);
+}

@@ -9,6 +9,7 @@ mod command;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -120,7 +121,7 @@ fn the_folder_is_marked_and_locked_and_free_again_afterwards() {
     let folder = Folder::new();
     let broker = Broker::start(&mut shardmq(&folder, &[]));
     let file = |name: &str| fs::read_to_string(folder.0.join("data").join(name)).unwrap();
-    assert_eq!(file("VERSION"), "1\n");
+    assert_eq!(file("VERSION"), "2\n");
     assert_eq!(file("LOCK"), format!("{}\n", broker.child.id()));
     let holder = format!("in use by another broker (process {})", broker.child.id());
     folder
@@ -129,6 +130,22 @@ fn the_folder_is_marked_and_locked_and_free_again_afterwards() {
     assert_eq!(broker.end(libc::SIGTERM), Some(0));
     let again = Broker::start(&mut shardmq(&folder, &[]));
     assert_eq!(again.end(libc::SIGTERM), Some(0));
+}
+
+#[test]
+fn a_folder_from_before_anything_was_stored_is_lifted() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.0.join("data")).unwrap();
+    let version = folder.0.join("data/VERSION");
+    fs::write(&version, "1\n").unwrap();
+    let memory = ["--set", "durability=memory"];
+    for (arguments, format) in [(&memory[..], "1\n"), (&[], "2\n"), (&memory, "2\n")] {
+        let broker = Broker::start(&mut shardmq(&folder, arguments));
+        assert_eq!(fs::read_to_string(&version).unwrap(), format);
+        assert_eq!(broker.end(libc::SIGTERM), Some(0));
+    }
+    let mode = |name: &str| fs::metadata(folder.0.join(name)).unwrap().mode() & 0o777;
+    assert_eq!(mode("data/store.redb"), 0o600);
 }
 
 #[test]

@@ -138,11 +138,25 @@ fn a_data_folder_in_use_is_named_with_who_uses_it() {
 #[test]
 fn a_data_folder_of_a_later_version_is_left_alone() {
     let folder = Folder::new();
-    let marker = folder.write("data/VERSION", "2\n");
+    let marker = folder.write("data/VERSION", "3\n");
     folder
         .run(&["--bind", ANY_PORT])
-        .failed_with(&["has format 2, this version knows up to 1"]);
-    assert_eq!(fs::read_to_string(marker).unwrap(), "2\n");
+        .failed_with(&["has format 3, this version knows up to 2"]);
+    assert_eq!(fs::read_to_string(marker).unwrap(), "3\n");
+}
+
+#[test]
+fn stored_data_that_are_gone_or_damaged_are_not_replaced_by_nothing() {
+    let folder = Folder::new();
+    folder.write("data/VERSION", "2\n");
+    folder
+        .run(&["--bind", ANY_PORT])
+        .failed_with(&["the stored data are gone: no ", "from a backup"]);
+    let database = folder.write("data/store.redb", "no database");
+    folder
+        .run(&["--bind", ANY_PORT])
+        .failed_with(&["store.redb is damaged", "Nothing was changed"]);
+    assert_eq!(fs::read_to_string(database).unwrap(), "no database");
 }
 
 #[test]

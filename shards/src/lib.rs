@@ -19,5 +19,6 @@ mod shard;
 mod slots;
 mod wheel;
 
-pub use node::{Running, StartError, Stopper, start};
+pub use node::{Running, StartError, Stopper, Storage, start};
 pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};
+pub use shard_store as store;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
+use shard_store::{OnFailure, Store, StoreHandle, StoreLink, Stored};
 use shard_sync::Doorbell;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -88,11 +89,22 @@ impl std::error::Error for StartError {
     }
 }
 
+/// What outlives the process.
+pub struct Storage {
+    /// Where it is stored.
+    pub store: Store,
+    /// What was stored.
+    pub stored: Stored,
+    /// Called when nothing can be stored any more.
+    pub on_failure: OnFailure,
+}
+
 /// The running shards.
 pub struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
     stopper: Stopper,
     stats: Vec<Arc<Stats>>,
+    store: Option<StoreHandle>,
 }
 
 /// Stops the shards; may be used from any thread.
@@ -137,18 +149,19 @@ impl Running {
                 result = result.and(ended);
             }
         }
-        result
+        // What the shards handed over before they ended goes to the disk.
+        let stored = self.store.map_or(Ok(()), StoreHandle::stop);
+        let stored = stored.map_err(io::Error::other);
+        result.and(stored)
     }
 }
 
 /// Starts one shard on each CPU of the settings. When this returns, all of them accept
 /// connections.
-pub fn start(settings: &Settings) -> Result<Running, StartError> {
+pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, StartError> {
     let count = settings.cpus.len();
     let shard_error = |cpu, source| StartError::Shard { cpu, source };
-    let doorbells = (0..count)
-        .map(|_| Doorbell::new().map(Arc::new))
-        .collect::<io::Result<Vec<_>>>()
+    let doorbells = doorbells(count)
         .map_err(|source| shard_error(settings.cpus.first().copied().unwrap_or(0), source))?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopper = Stopper {
@@ -158,13 +171,17 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     let mut acceptors = open_acceptors(settings)?;
     let ring_batches = settings.engine.ring_batches as usize;
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
-    let started = Instant::now();
+    let started = storage
+        .as_ref()
+        .map_or_else(Instant::now, |storage| storage.store.started());
+    let (mut stores, store) =
+        start_store(storage, &doorbells).map_err(|source| shard_error(0, source))?;
     let limits = Arc::new(settings.mqtt.clone());
     let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
     let mut links = routes::start(count, settings.hash_seed, &doorbells)
         .map_err(|source| shard_error(0, source))?;
-    let common = Arc::new(common(settings));
+    let common = Arc::new(Common::new(settings));
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -190,6 +207,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
             stop: Arc::clone(&stop),
             started,
             routes: link,
+            store: stores.pop(),
         };
         let (ready, stopper) = (ready.clone(), stopper.clone());
         let thread = std::thread::Builder::new()
@@ -202,6 +220,7 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
         threads,
         stopper,
         stats: common.stats.clone(),
+        store,
     };
     drop(ready);
     if let Err(error) = await_ready(&readiness, &settings.cpus) {
@@ -211,17 +230,21 @@ pub fn start(settings: &Settings) -> Result<Running, StartError> {
     Ok(running)
 }
 
-/// What all shards know.
-fn common(settings: &Settings) -> Common {
-    let stats = settings.cpus.iter().map(|_| Arc::new(Stats::default()));
-    Common {
-        node: settings.node_name.as_str().into(),
-        sys_topics: settings.sys_topics.clone(),
-        sys_event_messages: settings.sys_event_messages.clone(),
-        events: settings.events.clone(),
-        stats: stats.collect(),
-        ..Common::default()
-    }
+/// A doorbell for each shard.
+fn doorbells(count: usize) -> io::Result<Vec<Arc<Doorbell>>> {
+    (0..count).map(|_| Doorbell::new().map(Arc::new)).collect()
+}
+
+/// Starts the thread that writes. Gives a link to it for each shard, in order.
+fn start_store(
+    storage: Option<Storage>,
+    doorbells: &[Arc<Doorbell>],
+) -> io::Result<(Vec<StoreLink>, Option<StoreHandle>)> {
+    let Some(storage) = storage else {
+        return Ok((Vec::new(), None));
+    };
+    let (links, handle) = storage.store.start(doorbells, storage.on_failure)?;
+    Ok((links, Some(handle)))
 }
 
 /// What a shard says when it is ready or cannot be.

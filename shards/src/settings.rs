@@ -5,9 +5,11 @@
 //! line; here they are plain data. A duration is in the unit that its name ends
 //! with, a size in bytes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use protocol::session::{QueueLimits, WhenFull};
+use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
 
 /// What the data plane is started with.
@@ -29,6 +31,8 @@ pub struct Settings {
     pub sys_event_messages: SysEventMessages,
     /// Which events there are.
     pub events: Events,
+    /// Topic rewriting, in order.
+    pub rewrite: Vec<RewriteRule>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -46,6 +50,28 @@ pub struct Listener {
     pub backlog: u32,
     /// Connections at most, over all shards; 0 for no limit but the open files.
     pub max_connections: u32,
+}
+
+/// What is kept on the disk (`[storage]` in the configuration).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Free bytes of the file system below which no new messages are stored. What frees
+    /// something still is: it needs room, too. Never more than a twentieth of the file
+    /// system. Default 16 MiB.
+    pub reserve_bytes: u64,
+    /// Bytes of memory for parts of the database. Default 64 MiB; a backlog that is bigger
+    /// is read again through the page cache.
+    pub cache_bytes: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
 }
 
 /// Tunables of a shard's I/O (`[shards]` in the configuration).
@@ -140,6 +166,19 @@ pub struct Mqtt {
     pub max_retained_bytes: u64,
     /// User properties in one packet. Default 64.
     pub max_user_properties: u16,
+    /// Which member of a group gets a message of a shared subscription. Default
+    /// `round_robin`. `hash_clientid` costs a hash for each message published.
+    pub shared_subscription_strategy: SharedStrategy,
+    /// How a group with the strategy `sticky` finds the member to stay with. Default
+    /// `random`.
+    pub shared_subscription_initial_sticky_pick: SharedStrategy,
+    /// Strategies of single groups, by name (`broker.shared_subscription_group`). Default
+    /// none.
+    #[serde(skip)]
+    pub shared_subscription_groups: BTreeMap<String, SharedStrategy>,
+    /// Whether `$exclusive/filter` may be subscribed to, by one session at a time. Default
+    /// true (EMQX: false). About 100 bytes for each such subscription.
+    pub exclusive_subscription: bool,
 }
 
 /// What is done with a QoS 1 or 2 message for a session whose queue is full.
@@ -183,11 +222,81 @@ impl Default for Mqtt {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,
+            shared_subscription_strategy: SharedStrategy::RoundRobin,
+            shared_subscription_initial_sticky_pick: SharedStrategy::Random,
+            shared_subscription_groups: BTreeMap::new(),
+            exclusive_subscription: true,
+        }
+    }
+}
+
+/// Which member of a group gets a message, by EMQX's names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedStrategy {
+    /// Any.
+    Random,
+    /// One after the other, for each group and filter.
+    RoundRobin,
+    /// One after the other, for all filters of a group together.
+    RoundRobinPerGroup,
+    /// The same until it cannot.
+    Sticky,
+    /// One on the publisher's shard if there is one.
+    Local,
+    /// By the publisher's client identifier.
+    #[serde(rename = "hash_clientid")]
+    HashClientId,
+    /// By the topic.
+    HashTopic,
+}
+
+impl SharedStrategy {
+    /// All, with their names.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("random", Self::Random),
+        ("round_robin", Self::RoundRobin),
+        ("round_robin_per_group", Self::RoundRobinPerGroup),
+        ("sticky", Self::Sticky),
+        ("local", Self::Local),
+        ("hash_clientid", Self::HashClientId),
+        ("hash_topic", Self::HashTopic),
+    ];
+
+    /// The strategy of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(other, _)| *other == name);
+        found.map(|(_, strategy)| *strategy)
+    }
+}
+
+impl From<SharedStrategy> for Strategy {
+    fn from(strategy: SharedStrategy) -> Self {
+        match strategy {
+            SharedStrategy::Random => Self::Random,
+            SharedStrategy::RoundRobin => Self::RoundRobin,
+            SharedStrategy::RoundRobinPerGroup => Self::RoundRobinPerGroup,
+            SharedStrategy::Sticky => Self::Sticky,
+            SharedStrategy::Local => Self::Local,
+            SharedStrategy::HashClientId => Self::HashClientId,
+            SharedStrategy::HashTopic => Self::HashTopic,
         }
     }
 }
 
 impl Mqtt {
+    /// The strategies of all share groups.
+    pub(crate) fn share_strategies(&self) -> Strategies {
+        let groups = self.shared_subscription_groups.iter();
+        let groups = groups.map(|(name, strategy)| (name.clone(), (*strategy).into()));
+        Strategies {
+            default: self.shared_subscription_strategy.into(),
+            initial_sticky_pick: self.shared_subscription_initial_sticky_pick.into(),
+            groups: groups.collect(),
+        }
+    }
+
     /// The bounds of one session's queue.
     pub(crate) fn queue(&self) -> QueueLimits {
         QueueLimits {
@@ -292,4 +401,32 @@ impl Default for Events {
             message_delivery_dropped: true,
         }
     }
+}
+
+/// A rule of topic rewriting (`[[rewrite]]` in the configuration, as in EMQX). Costs a
+/// look at every topic, and a regular expression where `source_topic` matches; one of at most
+/// 1 MiB each.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteRule {
+    /// What it is for.
+    pub action: RewriteAction,
+    /// Topics and filters that it is for, as a filter.
+    pub source_topic: String,
+    /// A regular expression; the rule does nothing where it does not match.
+    pub re: String,
+    /// What the topic becomes, with `$1` to `$9`, `${clientid}` and `${username}` filled in.
+    pub dest_topic: String,
+}
+
+/// What a rule of topic rewriting is for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RewriteAction {
+    /// SUBSCRIBE and UNSUBSCRIBE.
+    Subscribe,
+    /// PUBLISH and wills.
+    Publish,
+    /// Both.
+    All,
 }

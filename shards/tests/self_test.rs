@@ -36,7 +36,7 @@ fn settings() -> Settings {
 
 #[test]
 fn shards_without_listeners_start_and_stop() {
-    let running = shards::start(&settings()).unwrap();
+    let running = shards::start(&settings(), None).unwrap();
     running.stopper().stop();
     running.wait().unwrap();
 }

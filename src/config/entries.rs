@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shards::settings::{Engine, Events, Mqtt, SysEventMessages, SysTopics};
+use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
 use super::keys::{self, KEYS};
 use super::origin::{Origin, Problem};
@@ -13,6 +13,8 @@ use super::value::{Raw, Value};
 const DEFAULTS: &[(&str, &str)] = &[
     ("node.name", "shardmq@127.0.0.1"),
     ("data_dir", "data"),
+    ("rewrite", "[]"),
+    ("durability", "synced"),
     ("log.level", "info"),
     ("listeners.tcp.default.bind", "127.0.0.1:1883"),
 ];
@@ -47,6 +49,7 @@ impl Entries {
         for (path, text) in DEFAULTS {
             entries.put_bare(path, text, Origin::Default);
         }
+        entries.put_fields("storage", &Storage::default());
         entries.put_fields("mqtt", &Mqtt::default());
         entries.put_fields("shards", &Engine::default());
         entries.put_fields("sys_topics", &SysTopics::default());
@@ -147,22 +150,31 @@ impl Entries {
         names
     }
 
+    /// The names of the share groups with a strategy of their own, in alphabetical order.
+    pub(crate) fn share_groups(&self) -> Vec<String> {
+        let paths = self.entries.keys();
+        let names = paths.filter_map(|path| keys::share_group_of(path));
+        names.map(str::to_owned).collect()
+    }
+
     /// Every entry in the order of the key table, listeners one after the other.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (String, Option<&Entry>)> {
-        let (listener, others): (Vec<_>, Vec<_>) = KEYS
-            .iter()
-            .map(|key| key.path)
-            .partition(|path| path.contains('*'));
-        let at = KEYS
-            .iter()
-            .position(|key| key.path.contains('*'))
-            .unwrap_or(0);
-        let mut paths: Vec<String> = others.iter().map(|path| (*path).to_owned()).collect();
-        let of_listeners = self
-            .listeners()
-            .into_iter()
-            .flat_map(|name| listener.iter().map(move |path| path.replace('*', &name)));
-        paths.splice(at..at, of_listeners);
+        let of_listeners = |pattern: &&str| keys::listener_of(pattern).is_some();
+        let rows = || KEYS.iter().map(|key| key.path);
+        let mut paths: Vec<String> = Vec::new();
+        for path in rows() {
+            if keys::share_group_of(path).is_some() {
+                let groups = self.share_groups().into_iter();
+                paths.extend(groups.map(|name| path.replace('*', &name)));
+            } else if !of_listeners(&path) {
+                paths.push(path.to_owned());
+            } else if rows().find(of_listeners) == Some(path) {
+                for name in self.listeners() {
+                    let own = rows().filter(of_listeners);
+                    paths.extend(own.map(|path| path.replace('*', &name)));
+                }
+            }
+        }
         paths.into_iter().map(|path| {
             let entry = self.get(&path);
             (path, entry)

@@ -5,12 +5,12 @@
 
 use super::cpu_list::CPU_MAX;
 use super::nearest;
-use super::value::Kind;
+use super::value::{Column, Kind};
 
 /// One key.
 #[derive(Debug)]
 pub(crate) struct Key {
-    /// The dotted path; `*` stands for the name of a listener.
+    /// The dotted path; `*` stands for the name of a listener or of a share group.
     pub(crate) path: &'static str,
     /// What it takes.
     pub(crate) kind: Kind,
@@ -33,6 +33,50 @@ const MAX_TOML: u64 = i64::MAX as u64;
 /// type.
 const MAX_PACKET: u64 = 268_435_460;
 
+/// What a strategy of shared subscriptions can be.
+const STRATEGIES: &[&str] = &[
+    "random",
+    "round_robin",
+    "round_robin_per_group",
+    "sticky",
+    "local",
+    "hash_clientid",
+    "hash_topic",
+];
+/// How the member of a sticky group can be found.
+const INITIAL_PICKS: &[&str] = &[
+    "random",
+    "round_robin",
+    "round_robin_per_group",
+    "local",
+    "hash_clientid",
+    "hash_topic",
+];
+
+/// The fields of a rule of topic rewriting.
+const REWRITE: &[Column] = &[
+    Column {
+        name: "action",
+        kind: Kind::Word(&["subscribe", "publish", "all"]),
+        default: None,
+    },
+    Column {
+        name: "source_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "re",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "dest_topic",
+        kind: Kind::Words,
+        default: None,
+    },
+];
+
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
@@ -42,9 +86,19 @@ pub(crate) const KEYS: &[Key] = &[
         "folder for everything that is kept",
     ),
     key(
+        "durability",
+        Kind::Durability,
+        "when what sessions keep counts as stored, and is acknowledged",
+    ),
+    key(
         "allow_anonymous",
         Kind::Boolean,
         "let in clients without an identity; if not set: only through loopback",
+    ),
+    key(
+        "rewrite",
+        Kind::Tables(REWRITE),
+        "topic rewriting, in order; the last rule that matches decides",
     ),
     key(
         "log.level",
@@ -70,6 +124,16 @@ pub(crate) const KEYS: &[Key] = &[
         "listeners.tcp.*.backlog",
         Kind::Integer(1, MAX_16),
         "connections that wait in the kernel to be accepted, per shard",
+    ),
+    key(
+        "storage.reserve_bytes",
+        Kind::Integer(1 << 20, MAX_TOML),
+        "free bytes of the disk below which no new messages are stored; at most 5 % of it",
+    ),
+    key(
+        "storage.cache_bytes",
+        Kind::Integer(1 << 20, MAX_TOML),
+        "bytes of memory for parts of the database",
     ),
     key(
         "shards.cpus",
@@ -168,7 +232,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key(
         "mqtt.mqueue_full",
-        Kind::Choice(&["drop_oldest", "drop_newest", "disconnect"]),
+        Kind::Word(&["drop_oldest", "drop_newest", "disconnect"]),
         "what is done with a QoS 1 or 2 message when the queue is full",
     ),
     key(
@@ -215,6 +279,26 @@ pub(crate) const KEYS: &[Key] = &[
         "mqtt.max_user_properties",
         Kind::Integer(0, MAX_16),
         "user properties in one packet",
+    ),
+    key(
+        "mqtt.shared_subscription_strategy",
+        Kind::Word(STRATEGIES),
+        "which member of a group gets a message",
+    ),
+    key(
+        "mqtt.shared_subscription_initial_sticky_pick",
+        Kind::Word(INITIAL_PICKS),
+        "how a sticky group finds the member to stay with",
+    ),
+    key(
+        "mqtt.exclusive_subscription",
+        Kind::Boolean,
+        "whether $exclusive/filter may be subscribed to, by one session at a time",
+    ),
+    key(
+        "broker.shared_subscription_group.*.strategy",
+        Kind::Word(STRATEGIES),
+        "which member of this group gets a message",
     ),
     key(
         "sys_topics.sys_msg_interval_s",
@@ -299,17 +383,21 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 14] = [
     "node",
     "log",
     "listeners",
     "listeners.tcp",
     "listeners.tcp.*",
+    "storage",
     "shards",
     "mqtt",
     "sys_topics",
     "sys_topics.sys_event_messages",
     "events",
+    "broker",
+    "broker.shared_subscription_group",
+    "broker.shared_subscription_group.*",
 ];
 
 /// The key that a path means. A listener's name stands where the table has `*`.
@@ -337,6 +425,12 @@ pub(crate) fn listener_of(path: &str) -> Option<&str> {
     path.strip_prefix("listeners.tcp.")?.split('.').next()
 }
 
+/// The share group that a path belongs to.
+pub(crate) fn share_group_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("broker.shared_subscription_group.")?;
+    rest.split('.').next().filter(|name| !name.is_empty())
+}
+
 /// Whether a listener can be called this. Environment variables have no case, so names
 /// have none either.
 pub(crate) fn is_listener_name(name: &str) -> bool {
@@ -350,7 +444,11 @@ pub(crate) fn unknown(path: &str) -> String {
     let name = listener_of(path)
         .filter(|name| is_listener_name(name))
         .unwrap_or("default");
-    let named = |path: &&str| path.replace('*', name);
+    let group = share_group_of(path).unwrap_or("group");
+    let named = |path: &&str| match path.starts_with("broker.") {
+        true => path.replace('*', group),
+        false => path.replace('*', name),
+    };
     let keys: Vec<String> = KEYS.iter().map(|key| named(&key.path)).collect();
     let sections: Vec<String> = SECTIONS.iter().map(named).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -368,7 +466,7 @@ pub(crate) fn unknown(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
-    use shards::settings::{Engine, Events, Mqtt, SysEventMessages, SysTopics};
+    use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
     use super::*;
 
@@ -390,6 +488,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_data_plane_is_a_key_and_its_default_is_allowed() {
+        assert_rows("storage", Storage::default());
         assert_rows("mqtt", Mqtt::default());
         assert_rows("shards", Engine::default());
         assert_rows("sys_topics", SysTopics::default());
@@ -442,6 +541,30 @@ mod tests {
         assert!(is_listener_name("inside-1"));
         assert!(!is_listener_name("Inside"));
         assert!(!is_listener_name(""));
+    }
+
+    #[test]
+    fn an_unknown_key_of_a_share_group_is_answered_with_that_group() {
+        assert_eq!(
+            unknown("broker.shared_subscription_group.workers.strategi"),
+            "unknown key broker.shared_subscription_group.workers.strategi; did you mean \
+             broker.shared_subscription_group.workers.strategy?"
+        );
+        assert!(find("broker.shared_subscription_group.$queue.strategy").is_some());
+    }
+
+    #[test]
+    fn the_strategies_are_those_of_the_data_plane() {
+        use shards::settings::SharedStrategy;
+        let names = SharedStrategy::ALL.map(|(name, _)| name);
+        assert_eq!(names, STRATEGIES);
+        let sticky = |name: &&str| *name != "sticky";
+        assert!(
+            names
+                .into_iter()
+                .filter(sticky)
+                .eq(INITIAL_PICKS.iter().copied())
+        );
     }
 
     #[test]

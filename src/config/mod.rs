@@ -4,7 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`keys`] | the table of all keys |
-//! | [`value`], [`bind`], [`cpu_list`] | what a key takes |
+//! | [`value`], [`bind`], [`cpu_list`], [`durability`] | what a key takes |
 //! | [`file`], [`environment`] | the layers that are not the command line |
 //! | [`entries`], [`origin`] | values by key, where they came from, what is wrong |
 //! | [`rules`] | what holds between keys |
@@ -12,6 +12,7 @@
 
 pub(crate) mod bind;
 pub(crate) mod cpu_list;
+pub(crate) mod durability;
 mod entries;
 mod environment;
 mod file;
@@ -22,14 +23,19 @@ pub(crate) mod print;
 mod rules;
 pub(crate) mod value;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
-use shards::settings::{Engine, Events, Listener, Mqtt, SysEventMessages, SysTopics};
+use shards::settings::{
+    Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage, SysEventMessages,
+    SysTopics,
+};
 
 use cpu_list::CpuList;
+use durability::Durability;
 use entries::Entries;
 use origin::{Origin, Problem};
 use value::Value;
@@ -58,6 +64,10 @@ pub(crate) struct Config {
     pub(crate) node_name: String,
     /// `data_dir`.
     pub(crate) data_dir: PathBuf,
+    /// `durability`.
+    pub(crate) durability: Durability,
+    /// `[storage]`.
+    pub(crate) storage: Storage,
     /// `allow_anonymous`; nothing means: through loopback only.
     pub(crate) allow_anonymous: Option<bool>,
     /// `log.level`.
@@ -80,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) sys_event_messages: SysEventMessages,
     /// `[events]`.
     pub(crate) events: Events,
+    /// `[[rewrite]]`.
+    pub(crate) rewrite: Vec<RewriteRule>,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -121,6 +133,8 @@ impl Config {
         let mut config = Self {
             node_name: reader.text("node.name"),
             data_dir: reader.text("data_dir").into(),
+            durability: reader.durability("durability"),
+            storage: reader.section("storage", Storage::default()),
             allow_anonymous: reader.boolean("allow_anonymous"),
             log_level: reader.level("log.level"),
             listeners: reader.listeners(),
@@ -130,11 +144,15 @@ impl Config {
                 .and_then(|count| usize::try_from(count).ok()),
             control_cpus: reader.cpus("shards.control_cpus"),
             engine: reader.section("shards", Engine::default()),
-            mqtt: reader.section("mqtt", Mqtt::default()),
+            mqtt: Mqtt {
+                shared_subscription_groups: reader.share_groups(),
+                ..reader.section("mqtt", Mqtt::default())
+            },
             sys_topics: reader.section("sys_topics", SysTopics::default()),
             sys_event_messages: reader
                 .section("sys_topics.sys_event_messages", SysEventMessages::default()),
             events: reader.section("events", Events::default()),
+            rewrite: reader.tables("rewrite", RewriteRule::check),
             entries: Entries::default(),
         };
         let problems = reader.problems;
@@ -204,6 +222,13 @@ impl Reader<'_> {
         }
     }
 
+    fn durability(&self, path: &str) -> Durability {
+        match self.value(path) {
+            Some(Value::Durability(durability)) => *durability,
+            _ => Durability::default(),
+        }
+    }
+
     fn cpus(&self, path: &str) -> Option<CpuList> {
         match self.value(path)? {
             Value::Cpus(cpus) => Some(cpus.clone()),
@@ -237,6 +262,47 @@ impl Reader<'_> {
             backlog,
             max_connections,
         })
+    }
+
+    /// The strategies of single share groups.
+    fn share_groups(&self) -> BTreeMap<String, SharedStrategy> {
+        let strategy = |name: String| {
+            let path = format!("broker.shared_subscription_group.{name}.strategy");
+            Some((name, SharedStrategy::named(&self.text(&path))?))
+        };
+        self.entries
+            .share_groups()
+            .into_iter()
+            .filter_map(strategy)
+            .collect()
+    }
+
+    /// The tables of a key, each checked.
+    fn tables<T: serde::de::DeserializeOwned>(
+        &mut self,
+        path: &str,
+        check: fn(&T) -> Result<(), String>,
+    ) -> Vec<T> {
+        let Some(Value::Tables(rows)) = self.value(path) else {
+            return Vec::new();
+        };
+        let value = toml::Value::from(&Value::Tables(rows.clone()));
+        let tables = value.try_into().map_err(|error| error.to_string());
+        let mut complain = |reason: String| {
+            let origin = self.entries.origin(path);
+            self.problems
+                .push(Problem::new(origin, format!("{path}: {reason}")));
+        };
+        let tables: Vec<T> = tables.unwrap_or_else(|reason| {
+            complain(reason);
+            Vec::new()
+        });
+        for (index, table) in tables.iter().enumerate() {
+            if let Err(reason) = check(table) {
+                complain(format!("table {}: {reason}", index + 1));
+            }
+        }
+        tables
     }
 
     /// A struct of the data plane, with the entries laid over its defaults.

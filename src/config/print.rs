@@ -17,7 +17,8 @@ pub(crate) fn effective(config: &Config, unset: &[(&str, String)]) -> String {
         let (of, name) = split(&path);
         if of != section {
             section = of.to_owned();
-            _ = writeln!(out, "\n[{section}]");
+            let names: Vec<String> = section.split('.').map(quoted).collect();
+            _ = writeln!(out, "\n[{}]", names.join("."));
         }
         match entry {
             Some(entry) => write_value(&mut out, name, &entry.value.to_string(), &entry.origin),
@@ -38,6 +39,16 @@ fn write_value(out: &mut String, name: &str, value: &str, origin: &Origin) {
         Origin::Default => writeln!(out, "{line}"),
         origin => writeln!(out, "{line:<ORIGIN_COLUMN$} # {origin}"),
     };
+}
+
+/// A name as TOML has it in a key: the name of a share group can be anything.
+fn quoted(name: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if name.bytes().all(is_bare) {
+        name.to_owned()
+    } else {
+        toml::Value::from(name).to_string()
+    }
 }
 
 /// The table that a key is printed in, and its name there. What is not in a table must

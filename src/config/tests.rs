@@ -184,3 +184,33 @@ fn what_is_printed_is_the_same_configuration_again() {
         "{printed}"
     );
 }
+
+#[test]
+fn a_share_group_has_the_strategy_of_all_or_its_own() {
+    use shards::settings::SharedStrategy;
+    let config = load(&[
+        "mqtt.shared_subscription_strategy=hash_clientid",
+        "broker.shared_subscription_group.$queue.strategy=local",
+        "broker.shared_subscription_group.workers.strategy=sticky",
+    ])
+    .unwrap();
+    let strategy = config.mqtt.shared_subscription_strategy;
+    assert_eq!(strategy, SharedStrategy::HashClientId);
+    let groups: Vec<_> = config.mqtt.shared_subscription_groups.iter().collect();
+    let (queue, workers) = ("$queue".to_owned(), "workers".to_owned());
+    let expected = [
+        (&queue, &SharedStrategy::Local),
+        (&workers, &SharedStrategy::Sticky),
+    ];
+    assert_eq!(groups, expected);
+    let printed = print::effective(&config, &[]);
+    assert!(
+        printed.contains("[broker.shared_subscription_group.\"$queue\"]"),
+        "{printed}"
+    );
+    let complaint = problem(&["mqtt.shared_subscription_strategy=fair"]);
+    assert!(
+        complaint.contains("allowed: random, round_robin,"),
+        "{complaint}"
+    );
+}

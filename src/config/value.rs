@@ -1,5 +1,6 @@
 //! Values of settings: what each kind of key takes, and how it is read and written.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use log::LevelFilter;
@@ -7,6 +8,7 @@ use toml::de::{DeInteger, DeValue};
 
 use super::bind::Bind;
 use super::cpu_list::CpuList;
+use super::durability::{Durability, PAUSE_MAX};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -15,12 +17,12 @@ pub(crate) enum Kind {
     Bind,
     /// `true` or `false`.
     Boolean,
-    /// One of these words.
-    Choice(&'static [&'static str]),
     /// CPUs, at least one.
     Cpus,
     /// CPUs, perhaps none.
     CpusOrNone,
+    /// When a message counts as stored.
+    Durability,
     /// A path of a folder.
     Folder,
     /// A whole number in a range, both ends included.
@@ -31,6 +33,23 @@ pub(crate) enum Kind {
     NodeName,
     /// A power of two in a range, both ends included.
     PowerOfTwo(u64, u64),
+    /// An array of tables with these columns.
+    Tables(&'static [Column]),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A text that is not empty.
+    Words,
+}
+
+/// A field of the tables of [`Kind::Tables`].
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Column {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// What it is if nobody says anything; `None` if it must be said.
+    pub(crate) default: Option<u64>,
 }
 
 /// A value as the configuration file, the environment or the command line has it,
@@ -45,6 +64,8 @@ pub(crate) enum Raw {
     List(Vec<Self>),
     /// Something that no key takes, by its name in TOML.
     Other(&'static str),
+    /// A table.
+    Table(Vec<(String, Self)>),
     /// A string.
     Text(String),
 }
@@ -62,7 +83,11 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
-    /// Of [`Kind::Choice`], [`Kind::Folder`] and [`Kind::NodeName`].
+    /// Of [`Kind::Durability`].
+    Durability(Durability),
+    /// Of [`Kind::Tables`]: by column.
+    Tables(Vec<BTreeMap<&'static str, Self>>),
+    /// Of [`Kind::Folder`], [`Kind::NodeName`], [`Kind::Word`] and [`Kind::Words`].
     Text(String),
 }
 
@@ -74,9 +99,11 @@ impl Kind {
                            0.0.0.0:1883 or [::]:1883"
                 .to_owned(),
             Self::Boolean => "true or false".to_owned(),
-            Self::Choice(words) => alternatives(words),
             Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
             Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
+            Self::Durability => format!(
+                "\"synced\", \"memory\" or \"flushed_every = <ms>\" with 1 to {PAUSE_MAX} ms"
+            ),
             Self::Folder => "a path".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
             Self::Level => "off, error, warn, info, debug or trace".to_owned(),
@@ -84,6 +111,12 @@ impl Kind {
                                too), such as shardmq1@10.0.0.5"
                 .to_owned(),
             Self::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
+            Self::Tables(columns) => {
+                let names: Vec<_> = columns.iter().map(|column| column.name).collect();
+                format!("an array of tables with {}", names.join(", "))
+            }
+            Self::Word(words) => words.join(", "),
+            Self::Words => "a text that is not empty".to_owned(),
         }
     }
 
@@ -100,11 +133,15 @@ impl Kind {
     pub(crate) fn read_bare(self, text: &str) -> Result<Value, String> {
         let text = text.trim();
         let takes_toml = match self {
-            Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) => true,
+            Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) | Self::Tables(_) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
-            Self::Bind | Self::Choice(_) | Self::Folder | Self::Level | Self::NodeName => {
-                text.starts_with(['"', '\''])
-            }
+            Self::Bind
+            | Self::Durability
+            | Self::Folder
+            | Self::Level
+            | Self::NodeName
+            | Self::Word(_)
+            | Self::Words => text.starts_with(['"', '\'']),
         };
         let toml = DeValue::parse(text).ok().filter(|_| takes_toml);
         self.read(&toml.map_or_else(
@@ -132,6 +169,7 @@ impl Kind {
             (Self::Cpus | Self::CpusOrNone, Raw::Integer(_) | Raw::List(_)) => {
                 self.value(&Raw::Text(listed(raw).ok_or(None)?))
             }
+            (Self::Tables(columns), Raw::List(rows)) => rows_of(columns, rows),
             (_, Raw::Text(text)) => self.value_of_text(text),
             _ => Err(None),
         }
@@ -148,8 +186,12 @@ impl Kind {
                 }
                 Ok(Value::Cpus(cpus))
             }
-            Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+            Self::Durability => text.parse().map(Value::Durability).map_err(|()| None),
             Self::Folder if !text.is_empty() && !text.contains('\0') => {
+                Ok(Value::Text(text.to_owned()))
+            }
+            Self::Word(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+            Self::Words if !text.is_empty() && !text.contains('\0') => {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Level => text.parse().map(Value::Level).map_err(|_| None),
@@ -159,13 +201,36 @@ impl Kind {
     }
 }
 
-/// The words as in "a, b or c".
-fn alternatives(words: &[&str]) -> String {
-    match words {
-        [] => String::new(),
-        [word] => (*word).to_owned(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+/// The rows of an array of tables.
+fn rows_of(columns: &'static [Column], rows: &[Raw]) -> Result<Value, Option<String>> {
+    let numbered = rows.iter().enumerate();
+    let rows = numbered.map(|(index, row)| {
+        row_of(columns, row).map_err(|reason| Some(format!("table {}: {reason}", index + 1)))
+    });
+    rows.collect::<Result<_, _>>().map(Value::Tables)
+}
+
+/// One table, with the defaults of what it leaves out.
+fn row_of(columns: &'static [Column], row: &Raw) -> Result<BTreeMap<&'static str, Value>, String> {
+    let Raw::Table(fields) = row else {
+        return Err(format!("{row} is no table"));
+    };
+    let mut values = BTreeMap::new();
+    for (name, raw) in fields {
+        let column = columns.iter().find(|column| column.name == name);
+        let column = column.ok_or_else(|| format!("unknown field {name}"))?;
+        let value = column.kind.read(raw);
+        let value = value.map_err(|reason| format!("{name} = {reason}"))?;
+        values.insert(column.name, value);
     }
+    for column in columns {
+        if let Some(default) = column.default {
+            values.entry(column.name).or_insert(Value::Integer(default));
+        } else if !values.contains_key(column.name) {
+            return Err(format!("{} is missing", column.name));
+        }
+    }
+    Ok(values)
 }
 
 /// A number if it is in the range.
@@ -184,7 +249,7 @@ fn listed(raw: &Raw) -> Option<String> {
             parts.map(|parts| parts.join(","))
         }
         Raw::Text(text) => Some(text.clone()),
-        Raw::Boolean(_) | Raw::Other(_) => None,
+        Raw::Boolean(_) | Raw::Other(_) | Raw::Table(_) => None,
     }
 }
 
@@ -215,7 +280,14 @@ impl Raw {
             DeValue::Float(_) => Self::Other("a number with a fraction"),
             DeValue::Integer(number) => Self::Integer(integer(number)),
             DeValue::String(text) => Self::Text(text.clone().into_owned()),
-            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Table(fields) => {
+                let mut fields: Vec<_> = fields.iter().collect();
+                fields.sort_by_key(|(name, _)| name.span().start);
+                let fields = fields
+                    .into_iter()
+                    .map(|(name, value)| (name.get_ref().to_string(), Self::of(value.get_ref())));
+                Self::Table(fields.collect())
+            }
         }
     }
 }
@@ -235,6 +307,7 @@ impl fmt::Display for Raw {
                 write!(f, "[{}]", items.join(", "))
             }
             Self::Other(name) => f.write_str(name),
+            Self::Table(_) => f.write_str("a table"),
             Self::Text(text) => write!(f, "{text:?}"),
         }
     }
@@ -249,9 +322,18 @@ impl From<&Value> for toml::Value {
             Value::Cpus(cpus) => Self::String(cpus.to_string()),
             Value::Integer(number) => Self::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
             Value::Level(level) => Self::String(level.as_str().to_ascii_lowercase()),
+            Value::Tables(rows) => Self::Array(rows.iter().map(table_of).collect()),
+            Value::Durability(durability) => Self::String(durability.to_string()),
             Value::Text(text) => Self::String(text.clone()),
         }
     }
+}
+
+fn table_of(row: &BTreeMap<&'static str, Value>) -> toml::Value {
+    let fields = row
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.into()));
+    toml::Value::Table(fields.collect())
 }
 
 impl fmt::Display for Value {
@@ -314,25 +396,60 @@ mod tests {
         assert!(complaint.starts_with("\"3-1\": the range 3-1 runs backwards; allowed: "));
     }
 
+    const TABLES: Kind = Kind::Tables(&[
+        Column {
+            name: "what",
+            kind: Kind::Word(&["this", "that"]),
+            default: None,
+        },
+        Column {
+            name: "number",
+            kind: Kind::Integer(0, 2),
+            default: Some(1),
+        },
+    ]);
+
+    #[test]
+    fn tables_are_read_with_the_defaults_of_what_they_leave_out() {
+        let value = TABLES.read_bare("[{ what = \"that\" }, { number = 2, what = 'this' }]");
+        let text = value.unwrap().to_string();
+        assert_eq!(
+            text,
+            "[{ number = 1, what = \"that\" }, { number = 2, what = \"this\" }]"
+        );
+        let again = TABLES.read_bare(&text).unwrap();
+        assert_eq!(again.to_string(), text);
+        assert_eq!(TABLES.read_bare("[]"), Ok(Value::Tables(Vec::new())));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_table_is_said_with_its_number() {
+        for (text, complaint) in [
+            (
+                "[{ what = 'this' }, { number = 1 }]",
+                "table 2: what is missing",
+            ),
+            (
+                "[{ what = 'other' }]",
+                "table 1: what = \"other\" is not allowed; allowed: this, that",
+            ),
+            ("[{ x = 1 }]", "table 1: unknown field x"),
+            ("[1]", "table 1: 1 is no table"),
+        ] {
+            let found = TABLES.read_bare(text).unwrap_err();
+            assert!(found.contains(complaint), "{found}");
+        }
+        let found = TABLES.read_bare("1").unwrap_err();
+        let complaint = "1 is not allowed; allowed: an array of tables with what, number";
+        assert_eq!(found, complaint);
+    }
+
     #[test]
     fn numbers_beyond_every_width_are_out_of_range() {
         let huge = "99999999999999999999999999999999999999999999";
         assert!(Kind::Integer(0, u64::MAX).read_bare(huge).is_err());
         assert!(Kind::Integer(0, 10).read_bare("-1").is_err());
         assert!(Kind::Bind.read_bare("65536").is_err());
-    }
-
-    #[test]
-    fn a_choice_is_one_of_its_words() {
-        let kind = Kind::Choice(&["one", "two", "three"]);
-        for text in ["two", "\"two\"", " two "] {
-            assert_eq!(kind.read_bare(text), Ok(Value::Text("two".to_owned())));
-        }
-        assert_eq!(
-            kind.read_bare("Two").unwrap_err(),
-            "\"Two\" is not allowed; allowed: one, two or three"
-        );
-        assert!(kind.read(&Raw::Boolean(true)).is_err());
     }
 
     #[test]

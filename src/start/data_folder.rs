@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `LOCK` | locked by the broker that uses the folder; the number of its process |
 //! | `VERSION` | the number of the folder's format |
+//! | `store.redb` | sessions and messages: from format 2 on it is there |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,7 +15,10 @@ use std::process;
 use crate::failure::Failure;
 
 /// The format that this version reads and writes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// The format of a folder without stored data: of a version that stored none, or of a broker
+/// that was told to keep everything in memory.
+const FORMAT_EMPTY: u64 = 1;
 /// The most that is read of one of the two small files.
 const SMALL_FILE_BYTES_MAX: u64 = 64;
 
@@ -24,6 +28,8 @@ pub(crate) struct DataFolder {
     path: PathBuf,
     /// Locked. The kernel takes the lock away when the process ends, however it ends.
     _lock: File,
+    /// The format; nothing in a new folder.
+    format: Option<u64>,
 }
 
 impl DataFolder {
@@ -37,8 +43,37 @@ impl DataFolder {
             .map_err(explain)?;
         let path = path.canonicalize().map_err(explain)?;
         let lock = lock(&path)?;
-        check_format(&path)?;
-        Ok(Self { path, _lock: lock })
+        let format = read_format(&path)?;
+        Ok(Self {
+            path,
+            _lock: lock,
+            format,
+        })
+    }
+
+    /// Whether stored data must be in it.
+    pub(crate) fn has_store(&self) -> bool {
+        self.format == Some(FORMAT)
+    }
+
+    /// Writes down that stored data are in it, once they are.
+    pub(crate) fn mark_with_store(&self) -> Result<(), Failure> {
+        self.mark(FORMAT)
+    }
+
+    /// Writes down in a new folder that no stored data are in it.
+    pub(crate) fn mark_without_store(&self) -> Result<(), Failure> {
+        match self.format {
+            None => self.mark(FORMAT_EMPTY),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn mark(&self, format: u64) -> Result<(), Failure> {
+        if self.format == Some(format) {
+            return Ok(());
+        }
+        mark(&self.path, format).map_err(|error| explain(&self.path, &error))
     }
 
     /// Where it is, absolute.
@@ -82,20 +117,19 @@ fn in_use(folder: &Path, lock: &mut File) -> Failure {
     .advise("Stop that one, or use another folder: --data-dir FOLDER")
 }
 
-/// Marks a folder without a format with ours, and refuses one with a format that we do
-/// not know.
-fn check_format(folder: &Path) -> Result<(), Failure> {
+/// The format of the folder, if it has one; refused if we do not know it.
+fn read_format(folder: &Path) -> Result<Option<u64>, Failure> {
     let path = folder.join("VERSION");
     let text = match File::open(&path).and_then(|mut file| small_text(&mut file)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return mark(folder, &path).map_err(|error| explain(folder, &error));
+            return Ok(None);
         }
         Err(error) => return Err(explain(folder, &error)),
     };
     let shown = folder.display();
     match text.trim().parse::<u64>() {
-        Ok(FORMAT) => Ok(()),
+        Ok(format @ (FORMAT_EMPTY | FORMAT)) => Ok(Some(format)),
         Ok(newer) if newer > FORMAT => Err(Failure::new(format!(
             "the data folder {shown} has format {newer}, this version knows up to {FORMAT}"
         ))
@@ -110,7 +144,7 @@ fn check_format(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Writes the marker so that after a crash it is there as a whole or not at all.
-fn mark(folder: &Path, path: &Path) -> io::Result<()> {
+fn mark(folder: &Path, format: u64) -> io::Result<()> {
     let draft = folder.join("VERSION.new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -118,9 +152,9 @@ fn mark(folder: &Path, path: &Path) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&draft)?;
-    writeln!(file, "{FORMAT}")?;
+    writeln!(file, "{format}")?;
     file.sync_all()?;
-    fs::rename(&draft, path)?;
+    fs::rename(&draft, folder.join("VERSION"))?;
     File::open(folder)?.sync_all()
 }
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`placement`] | which CPUs shards and control threads get |
 //! | [`data_folder`] | the folder, its lock and its format |
+//! | [`storage`] | what outlives the process |
 //! | [`ports`] | whether the listeners' ports are free |
 //! | [`ready`] | what is said when the broker is up |
 //! | [`notify`] | the word to systemd |
@@ -18,6 +19,7 @@ pub(crate) mod placement;
 mod ports;
 mod ready;
 mod signals;
+pub(crate) mod storage;
 
 use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
@@ -56,7 +58,8 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     };
     let announcement = ready.announcement(&folder, open_files);
     warn_about(&config, &placement, open_files);
-    let running = plane::start(&settings(&config, &placement, listeners))?;
+    let storage = storage::open(&folder, &config)?;
+    let running = plane::start(&settings(&config, &placement, listeners), storage)?;
     signals::watch(running.stopper())?;
     announcement.show();
     notify::ready();
@@ -81,6 +84,7 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         sys_topics: config.sys_topics.clone(),
         sys_event_messages: config.sys_event_messages.clone(),
         events: config.events.clone(),
+        rewrite: config.rewrite.clone(),
         // Not set means: whoever reaches a listener, and then all of them are loopback.
         allow_anonymous: config.allow_anonymous.unwrap_or(true),
         // The standard library seeds its hash maps from the system's random source.

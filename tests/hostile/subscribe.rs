@@ -96,20 +96,21 @@ fn options(version: Version) -> Vec<Row> {
     rows
 }
 
-/// [MQTT-4.8.2-1], [MQTT-4.8.2-2]
+/// [MQTT-4.8.2-1], [MQTT-4.8.2-2]: what is no name of a group is refused by itself, a
+/// malformed filter behind it as everywhere.
 fn shared(version: Version) -> Vec<Row> {
-    let invalid = Reaction::Refused(&[0x81, 0x82, 0x8f]);
-    [
+    let subscribe = |filter: &str| packet::subscribe(version, 1, &[], &[("good", 1), (filter, 0)]);
+    let none = packet::property_block(version, &[]);
+    let code = if version == Version::V5 { 0x8f } else { 0x80 };
+    let suback = packet(0x90, &[&[0, 1], &none, &[1, code]]);
+    let mut rows: Vec<Row> = [
         "$share/",
         "$share/g",
         "$share//a",
-        "$share/g/",
         "$share/g+/a",
         "$share/g#/a",
         "$share/+/a",
         "$share/#/a",
-        "$share/g/a#",
-        "$share/g/#/a",
         "$share/#",
         "$share/+",
     ]
@@ -117,11 +118,19 @@ fn shared(version: Version) -> Vec<Row> {
     .map(|filter| {
         connected(
             format!("SUBSCRIBE to {filter}"),
-            packet::subscribe(version, 1, &[], &[(filter, 0)]),
-            invalid.clone(),
+            subscribe(filter),
+            Reaction::Answered(suback.clone()),
         )
     })
-    .collect()
+    .collect();
+    for filter in ["$share/g/", "$share/g/a#", "$share/g/#/a"] {
+        rows.push(connected(
+            format!("SUBSCRIBE to {filter}"),
+            subscribe(filter),
+            Reaction::Refused(&[0x81, 0x82, 0x8f]),
+        ));
+    }
+    rows
 }
 
 fn properties() -> Vec<Row> {

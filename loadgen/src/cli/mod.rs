@@ -11,8 +11,8 @@ use clap::{Parser, Subcommand};
 use crate::coordinate::{Run, Worker};
 use crate::crash::{Kills, PowerCut};
 use crate::scenarios::{
-    Task, connect, fan_in, fan_out, idle, matching, million, pairs, retained, session, shared,
-    sparse, subscribe,
+    Task, connect, drain, durable, fan_in, fan_out, idle, matching, million, pairs, restore,
+    retained, session, shared, sparse, subscribe,
 };
 
 /// Load generator and judge for MQTT brokers
@@ -68,6 +68,12 @@ pub enum Scenario {
     Retained(retained::Retained),
     /// Subscribers go away, messages queue for them, they come back
     Session(session::Session),
+    /// Publish to kept sessions; how long acknowledgements take, beside what the disk takes
+    Durable(durable::Durable),
+    /// Queue many messages for a session that is away; how fast it gets them
+    Drain(drain::Drain),
+    /// Fill a broker with sessions and messages that stay, to measure its next start
+    Restore(restore::Restore),
     /// Check the target of one million messages a second, end to end
     Million(million::Million),
 }
@@ -86,6 +92,9 @@ impl Scenario {
             Self::Subscribe(task) => Box::new(task),
             Self::Retained(task) => Box::new(task),
             Self::Session(task) => Box::new(task),
+            Self::Durable(task) => Box::new(task),
+            Self::Drain(task) => Box::new(task),
+            Self::Restore(task) => Box::new(task),
             Self::Million(task) => Box::new(task),
         }
     }

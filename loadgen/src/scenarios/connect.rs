@@ -53,6 +53,7 @@ impl Task for Connect {
             filters: None,
             filters_per_packet: 1,
             qos: Qos::AtMostOnce,
+            is_away: false,
             hold: Duration::ZERO,
             patience: self.common.patience,
         };

@@ -20,6 +20,8 @@ pub(super) struct Crowd {
     pub(super) filters: Option<FiltersOf>,
     pub(super) filters_per_packet: usize,
     pub(super) qos: Qos,
+    /// Their sessions are kept, and they are away while they are held.
+    pub(super) is_away: bool,
     /// How long they stay.
     pub(super) hold: Duration,
     pub(super) patience: Duration,
@@ -27,8 +29,10 @@ pub(super) struct Crowd {
 
 const CONNECT: usize = 0;
 const SUBSCRIBE: usize = 1;
-const HOLD: usize = 2;
-const LEAVE: usize = 3;
+const AWAY: usize = 2;
+const HOLD: usize = 3;
+const FORGET: usize = 4;
+const LEAVE: usize = 5;
 
 impl Scenario for Crowd {
     type Part = CrowdPart;
@@ -42,7 +46,9 @@ impl Scenario for Crowd {
         vec![
             stage("connect", Until::Done(self.patience), false),
             stage("subscribe", Until::Done(self.patience), false),
+            stage("away", Until::Done(self.patience), false),
             stage("hold", Until::Elapsed(self.hold), false),
+            stage("forget", Until::Done(self.patience), true),
             stage("leave", Until::Done(self.patience), true),
         ]
     }
@@ -55,6 +61,7 @@ impl Scenario for Crowd {
     fn part(&self, _seat: &Seat) -> CrowdPart {
         CrowdPart {
             total: self.clients,
+            is_away: self.is_away,
             filters: self.filters.clone(),
             muster: Muster::new(self.qos, self.filters_per_packet),
             stage: CONNECT,
@@ -72,6 +79,7 @@ impl Scenario for Crowd {
 /// One thread of a crowd.
 pub(super) struct CrowdPart {
     total: u32,
+    is_away: bool,
     filters: Option<FiltersOf>,
     muster: Muster,
     stage: usize,
@@ -84,9 +92,19 @@ impl Part for CrowdPart {
         let slots = 0..clients.count() as u32;
         match (stage, &self.filters) {
             (CONNECT, _) => {
+                let start = if self.is_away {
+                    Start::Persistent
+                } else {
+                    Start::Clean
+                };
+                self.muster
+                    .begin(clients, start, clients.count(), self.total);
+            }
+            (FORGET, _) if self.is_away => {
                 self.muster
                     .begin(clients, Start::Clean, clients.count(), self.total);
             }
+            (AWAY, _) if self.is_away => slots.for_each(|slot| clients.disconnect(slot)),
             (SUBSCRIBE, Some(filters)) => slots.for_each(|slot| {
                 let filters = filters(clients.number(slot));
                 self.muster.subscribe(clients, slot, filters, now);
@@ -100,6 +118,8 @@ impl Part for CrowdPart {
         self.muster.show_progress(clients);
         match self.stage {
             CONNECT => self.muster.turn(clients, now),
+            FORGET if self.is_away => self.muster.turn(clients, now),
+            AWAY if self.is_away => Rest::when(clients.open_connections() == 0),
             SUBSCRIBE if self.filters.is_some() => {
                 Rest::when(self.muster.subscribed_clients() == clients.count())
             }

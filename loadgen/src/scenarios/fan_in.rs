@@ -2,7 +2,6 @@
 //! `fleet-<run>/+/telemetry`.
 
 use clap::Args;
-use serde_json::json;
 
 use super::{Context, Task, flow};
 use crate::cli::{Common, Flow};
@@ -60,12 +59,7 @@ impl Task for FanIn {
     }
 
     fn report(&self, conducted: &Conducted, report: &mut Report) {
-        let text = format!(
-            "{} publishers, {} subscribers",
-            self.publishers, self.subscribers
-        );
-        let value = json!({"publishers": self.publishers, "subscribers": self.subscribers});
-        report.add("clients", "clients", text, value);
+        flow::report_clients(self.publishers, self.subscribers, report);
         let pace = self.flow.pace(INFLIGHT);
         flow::report_flow(conducted, &self.common, &self.flow, pace, report);
     }

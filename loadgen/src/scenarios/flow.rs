@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Context;
 use crate::cli::{Common, Flow};
 use crate::codec::Qos;
-use crate::run::{Conducted, Control, Profile, Scenario, Seat, Stage, conduct};
+use crate::run::{Conducted, Control, Profile, Scenario, Seat, Stage, Start, conduct};
 use crate::stats::{Outcome, Report};
 use crate::traffic::{Audience, Pace, Plan, Table, TopicNames, Traffic};
 
@@ -75,6 +75,8 @@ pub(super) fn plan(common: &Common, flow: &Flow, inflight: u32) -> Plan {
         checks_order: true,
         qos: flow.qos(Qos::AtMostOnce),
         pace: flow.pace(inflight),
+        start: Start::Clean,
+        awaits_acks: false,
         tick: flow.tick,
         payload: flow.payload,
         settle: flow.settle,
@@ -82,6 +84,13 @@ pub(super) fn plan(common: &Common, flow: &Flow, inflight: u32) -> Plan {
         duration: flow.duration,
         patience: common.patience,
     }
+}
+
+/// Adds how many clients there were.
+pub(super) fn report_clients(publishers: u32, subscribers: u32, report: &mut Report) {
+    let text = format!("{publishers} publishers, {subscribers} subscribers");
+    let value = json!({"publishers": publishers, "subscribers": subscribers});
+    report.add("clients", "clients", text, value);
 }
 
 /// Adds what every flow reports.

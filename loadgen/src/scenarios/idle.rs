@@ -21,6 +21,10 @@ pub struct Idle {
     /// Subscribe each client to one topic of its own
     #[arg(long)]
     pub subscribe: bool,
+    /// Keep the sessions and end the connections: memory of sessions that are away (use it with
+    /// --subscribe)
+    #[arg(long)]
+    pub offline: bool,
     /// How long to hold them
     #[arg(long, default_value = "5s", value_parser = cli::duration)]
     pub duration: Duration,
@@ -44,7 +48,12 @@ impl Task for Idle {
             clients: self.clients,
             filters: self.subscribe.then_some(own_topic),
             filters_per_packet: 1,
-            qos: Qos::AtMostOnce,
+            qos: if self.offline {
+                Qos::AtLeastOnce
+            } else {
+                Qos::AtMostOnce
+            },
+            is_away: self.offline,
             hold: self.duration,
             patience: self.common.patience,
         };
@@ -59,12 +68,17 @@ impl Task for Idle {
 
     fn report(&self, conducted: &Conducted, report: &mut Report) {
         let outcome = &conducted.outcome;
-        let text = format!("{} held, {} filters", outcome.connections, outcome.filters);
-        report.add("connections", "connections", text, outcome.connections);
+        let held = if self.offline {
+            u64::from(self.clients)
+        } else {
+            outcome.connections
+        };
+        let text = format!("{held} held, {} filters", outcome.filters);
+        report.add("connections", "connections", text, held);
         report.add_value("filters", outcome.filters);
         report.add_latency("connect_us", "connect", &outcome.connect);
         if let Some(record) = conducted.stage("connect") {
-            let rate = outcome.connections as f64 / record.seconds().max(1e-9);
+            let rate = held as f64 / record.seconds().max(1e-9);
             report.add(
                 "connect_per_s",
                 "rate",
@@ -82,7 +96,12 @@ impl Task for Idle {
             .stage("hold")
             .and_then(|record| record.broker.as_ref());
         if let (Some((before, _)), Some((_, after))) = (before, after) {
-            report.add_growth("memory", before, after, "connection", outcome.connections);
+            let unit = if self.offline {
+                "session that is away"
+            } else {
+                "connection"
+            };
+            report.add_growth("memory", before, after, unit, held);
         }
         report.add_problems(outcome);
         if outcome.connections < u64::from(self.clients) && !conducted.was_interrupted {

@@ -3,6 +3,8 @@
 mod churn;
 pub mod connect;
 mod crowd;
+pub mod drain;
+pub mod durable;
 pub mod fan_in;
 pub mod fan_out;
 mod flow;
@@ -12,6 +14,7 @@ pub mod million;
 pub mod pairs;
 mod patterns;
 mod queue;
+pub mod restore;
 pub mod retained;
 pub mod session;
 pub mod shared;

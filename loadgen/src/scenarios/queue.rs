@@ -1,23 +1,33 @@
-//! The stages of `session` on one thread.
+//! The stages of `session`, `drain` and `restore` on one thread.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::json;
+
+use super::Context;
 use super::retained::QUIET;
 use crate::check::{Flows, Repeat};
+use crate::cli::Common;
 use crate::codec::{self, Publish, Qos};
 use crate::net::Closing;
 use crate::payload::{self, Fault, Payloads, Stamp};
-use crate::run::{Clients, Control, Muster, Part, Rest, Scenario, Seat, Stage, Start, Until, lost};
+use crate::run::{
+    Clients, Conducted, Control, Muster, Part, Rest, Scenario, Seat, Stage, Start, Until, conduct,
+    lost,
+};
 use crate::session::Event;
-use crate::stats::Outcome;
+use crate::stats::{Outcome, Report};
 
 /// Messages that queue for subscribers that are away.
 pub(super) struct Queue {
     /// The first level of all topics.
     pub(super) root: String,
-    /// Subscribers, and as many publishers.
-    pub(super) pairs: u32,
+    pub(super) subscribers: u32,
+    /// At most as many as subscribers; each publishes to several subscribers in turn.
+    pub(super) publishers: u32,
+    /// The subscribers do not come back: the messages stay with the broker.
+    pub(super) stays_away: bool,
     /// Messages for each.
     pub(super) messages: u32,
     pub(super) qos: Qos,
@@ -37,42 +47,113 @@ const PART: usize = 6;
 const FORGET: usize = 7;
 const LEAVE: usize = 8;
 
+impl Queue {
+    /// The stages of this run, in order.
+    fn stages(&self) -> &'static [usize] {
+        if self.stays_away {
+            &[CONNECT, SUBSCRIBE, AWAY, QUEUE, LEAVE]
+        } else {
+            &[
+                CONNECT,
+                SUBSCRIBE,
+                AWAY,
+                QUEUE,
+                RETURN,
+                QUIET_STAGE,
+                PART,
+                FORGET,
+                LEAVE,
+            ]
+        }
+    }
+
+    fn stage(&self, stage: usize) -> Stage {
+        let name = match stage {
+            CONNECT => "connect",
+            SUBSCRIBE => "subscribe",
+            AWAY => "away",
+            QUEUE => "queue",
+            RETURN => "return",
+            QUIET_STAGE => "quiet",
+            PART => "part",
+            FORGET => "forget",
+            _ => "leave",
+        };
+        let until = if stage == QUIET_STAGE {
+            Until::Elapsed(QUIET)
+        } else {
+            Until::Done(self.patience)
+        };
+        Stage {
+            name,
+            until,
+            is_final: stage >= PART,
+        }
+    }
+
+    /// Carries out the run. Without enough room in the broker's queues messages are missing,
+    /// which the error says.
+    pub(super) fn conduct(
+        &self,
+        common: &Common,
+        context: &mut Context<'_>,
+    ) -> Result<Conducted, String> {
+        if self.qos == Qos::AtMostOnce {
+            return Err("messages of QoS 0 do not queue: use --qos 1 or 2".to_owned());
+        }
+        if self.publishers < (common.threads() as u32).min(self.subscribers)
+            || self.publishers > self.subscribers
+        {
+            return Err(
+                "a publisher for each thread is needed, and no more than subscribers".to_owned(),
+            );
+        }
+        let staging = common.staging(context, self.subscribers + self.publishers)?;
+        let profile = common.shared_profile(context.run)?;
+        conduct(self, &profile, &staging, context.gate).map_err(|error| {
+            if error.starts_with("return:") {
+                format!(
+                    "{error}; not everything that was queued came: the broker must queue {} \
+                     messages for a session (ShardMQ: --set mqtt.max_mqueue_len=, \
+                     --set mqtt.max_mqueue_bytes=)",
+                    self.messages
+                )
+            } else {
+                error
+            }
+        })
+    }
+}
+
 impl Scenario for Queue {
     type Part = QueuePart;
 
     fn script(&self) -> Vec<Stage> {
-        let stage = |name, until, is_final| Stage {
-            name,
-            until,
-            is_final,
-        };
-        let patience = Until::Done(self.patience);
-        vec![
-            stage("connect", patience, false),
-            stage("subscribe", patience, false),
-            stage("away", patience, false),
-            stage("queue", patience, false),
-            stage("return", patience, false),
-            stage("quiet", Until::Elapsed(QUIET), false),
-            stage("part", patience, true),
-            stage("forget", patience, true),
-            stage("leave", patience, true),
-        ]
+        self.stages()
+            .iter()
+            .map(|stage| self.stage(*stage))
+            .collect()
     }
 
     fn clients(&self, seat: &Seat) -> Vec<u32> {
-        let own = seat.share.of_thread(self.pairs, seat.thread, seat.threads);
-        own.iter()
-            .copied()
-            .chain(own.iter().map(|number| self.pairs + number))
+        let publishers = seat
+            .share
+            .of_thread(self.publishers, seat.thread, seat.threads);
+        seat.share
+            .of_thread(self.subscribers, seat.thread, seat.threads)
+            .into_iter()
+            .chain(publishers.iter().map(|number| self.subscribers + number))
             .collect()
     }
 
     fn part(&self, seat: &Seat) -> QueuePart {
-        let numbers = seat.share.of_thread(self.pairs, seat.thread, seat.threads);
+        let of_thread = |count| seat.share.of_thread(count, seat.thread, seat.threads);
+        let (numbers, publishers) = (of_thread(self.subscribers), of_thread(self.publishers));
         QueuePart {
             root: self.root.clone(),
-            total: self.pairs,
+            stages: self.stages(),
+            subscribers: self.subscribers,
+            total: self.subscribers + self.publishers,
             messages: u64::from(self.messages),
             qos: self.qos,
             inflight: self.inflight as usize,
@@ -80,7 +161,8 @@ impl Scenario for Queue {
             payloads: None,
             sent: vec![0; numbers.len()],
             acknowledged: 0,
-            ready: (0..numbers.len()).collect(),
+            ready: (0..publishers.len()).collect(),
+            next: (0..publishers.len()).collect(),
             flows: Flows::new(numbers.len()),
             has_returned: false,
             numbers,
@@ -104,10 +186,13 @@ impl Scenario for Queue {
     }
 }
 
-/// One thread of `session`. Subscribers have the first half of the slots, publishers the other.
+/// One thread. Subscribers have the first slots, publishers the others.
 pub(super) struct QueuePart {
     root: String,
+    stages: &'static [usize],
     /// Subscribers of the whole run.
+    subscribers: u32,
+    /// Clients of the whole run.
     total: u32,
     messages: u64,
     qos: Qos,
@@ -122,6 +207,8 @@ pub(super) struct QueuePart {
     acknowledged: u64,
     /// Publishers that may have room in their window.
     ready: Vec<usize>,
+    /// For each publisher, the subscriber that gets its next message.
+    next: Vec<usize>,
     flows: Flows,
     /// The stage of coming back was entered.
     has_returned: bool,
@@ -137,14 +224,20 @@ impl QueuePart {
 
     /// Publishes what the windows allow. Done when everything is sent and acknowledged.
     fn fill(&mut self, clients: &mut Clients<'_>, now: u64) -> Rest {
-        for index in std::mem::take(&mut self.ready) {
-            let slot = (self.numbers.len() + index) as u32;
-            let topic = self.topic(index);
-            while self.sent[index] < self.messages
+        for publisher in std::mem::take(&mut self.ready) {
+            let slot = (self.numbers.len() + publisher) as u32;
+            while self
+                .sent
+                .get(self.next[publisher])
+                .is_some_and(|sent| *sent < self.messages)
                 && clients.session(slot).unacknowledged() < self.inflight
                 && clients.may_publish(slot, self.qos)
             {
-                self.publish(clients, slot, index, &topic, now);
+                self.publish(clients, slot, self.next[publisher], now);
+                self.next[publisher] += self.next.len();
+                if self.next[publisher] >= self.numbers.len() {
+                    self.next[publisher] = publisher;
+                }
             }
         }
         let board = clients.control().board(clients.thread());
@@ -161,14 +254,8 @@ impl QueuePart {
         }
     }
 
-    fn publish(
-        &mut self,
-        clients: &mut Clients<'_>,
-        slot: u32,
-        index: usize,
-        topic: &str,
-        now: u64,
-    ) {
+    fn publish(&mut self, clients: &mut Clients<'_>, slot: u32, index: usize, now: u64) {
+        let topic = &*self.topic(index);
         let Some(payloads) = &self.payloads else {
             return;
         };
@@ -239,13 +326,13 @@ impl QueuePart {
 
 impl Part for QueuePart {
     fn enter(&mut self, stage: usize, clients: &mut Clients<'_>, now: u64) {
-        self.stage = stage;
+        self.stage = self.stages.get(stage).copied().unwrap_or(LEAVE);
         let (subscribers, all) = (self.numbers.len(), clients.count());
-        match stage {
+        match self.stage {
             CONNECT => {
                 self.payloads = Some(Payloads::new(clients.profile().run, self.payload));
                 self.muster
-                    .begin(clients, Start::Persistent, all, self.total * 2);
+                    .begin(clients, Start::Persistent, all, self.total);
             }
             SUBSCRIBE => {
                 for index in 0..subscribers {
@@ -258,12 +345,10 @@ impl Part for QueuePart {
             RETURN => {
                 self.has_returned = true;
                 self.muster
-                    .begin(clients, Start::Persistent, subscribers, self.total);
+                    .begin(clients, Start::Persistent, subscribers, self.subscribers);
             }
             PART | LEAVE => self.disconnect(clients, all),
-            FORGET => self
-                .muster
-                .begin(clients, Start::Clean, all, self.total * 2),
+            FORGET => self.muster.begin(clients, Start::Clean, all, self.total),
             _ => {}
         }
     }
@@ -304,4 +389,29 @@ impl Part for QueuePart {
             );
         }
     }
+}
+
+/// Adds what all of these scenarios report: messages for each subscriber, QoS and payload, and
+/// how fast they were queued and drained.
+pub(super) fn report_queue(
+    conducted: &Conducted,
+    (messages, qos, payload): (u32, Qos, u32),
+    report: &mut Report,
+) {
+    let outcome = &conducted.outcome;
+    let text = format!(
+        "{messages} messages for each, QoS {}, {payload} bytes",
+        qos.number()
+    );
+    let options = json!({"messages": messages, "qos": qos.number(), "payload": payload});
+    report.add("load", "load", text, options);
+    report.add_stage_rate(conducted, "queue", "queued_per_s", outcome.sent);
+    report.add_stage_rate(conducted, "return", "drained_per_s", outcome.received);
+    if let Some((before, after)) = conducted
+        .stage("queue")
+        .and_then(|record| record.broker.as_ref())
+    {
+        report.add_growth("memory", before, after, "queued message", outcome.sent);
+    }
+    report.add_faults(outcome, false);
 }

@@ -1,13 +1,12 @@
 //! `session`: subscribers go away, messages queue for them, they come back and receive all.
 
 use clap::Args;
-use serde_json::json;
 
-use super::queue::Queue;
+use super::queue::{Queue, report_queue};
 use super::{Context, Task};
 use crate::cli::{self, Common};
 use crate::codec::Qos;
-use crate::run::{Conducted, conduct};
+use crate::run::Conducted;
 use crate::stats::Report;
 
 /// Options of `session`. The broker's limit of queued messages must be above `--messages`.
@@ -42,53 +41,25 @@ impl Task for Session {
     }
 
     fn conduct(&self, context: &mut Context<'_>) -> Result<Conducted, String> {
-        if self.qos == Qos::AtMostOnce {
-            return Err("messages of QoS 0 do not queue: use --qos 1 or 2".to_owned());
-        }
         let queue = Queue {
             root: format!("session-{:08x}", context.run),
-            pairs: self.subscribers,
+            subscribers: self.subscribers,
+            publishers: self.subscribers,
+            stays_away: false,
             messages: self.messages,
             qos: self.qos,
             payload: self.payload,
             inflight: self.inflight,
             patience: self.common.patience,
         };
-        let clients = self.subscribers * 2;
-        let staging = self.common.staging(context, clients)?;
-        conduct(
-            &queue,
-            &self.common.shared_profile(context.run)?,
-            &staging,
-            context.gate,
-        )
+        queue.conduct(&self.common, context)
     }
 
     fn report(&self, conducted: &Conducted, report: &mut Report) {
-        let outcome = &conducted.outcome;
-        let text = format!(
-            "{} subscribers, {} messages for each, QoS {}, {} bytes",
-            self.subscribers,
-            self.messages,
-            self.qos.number(),
-            self.payload
-        );
-        let options = json!({"subscribers": self.subscribers, "messages": self.messages,
-            "qos": self.qos.number(), "payload": self.payload});
-        report.add("load", "load", text, options);
-        for (stage, key, count) in [
-            ("queue", "queued_per_s", outcome.sent),
-            ("return", "drained_per_s", outcome.received),
-        ] {
-            report.add_stage_rate(conducted, stage, key, count);
-        }
-        report.add_latency("connect_us", "CONNACK", &outcome.connect);
-        if let Some((before, after)) = conducted
-            .stage("queue")
-            .and_then(|record| record.broker.as_ref())
-        {
-            report.add_growth("memory", before, after, "queued message", outcome.sent);
-        }
-        report.add_faults(outcome, false);
+        let text = format!("{} subscribers", self.subscribers);
+        report.add("subscribers", "clients", text, self.subscribers);
+        let load = (self.messages, self.qos, self.payload);
+        report_queue(conducted, load, report);
+        report.add_latency("connect_us", "CONNACK", &conducted.outcome.connect);
     }
 }

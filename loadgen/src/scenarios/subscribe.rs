@@ -70,6 +70,7 @@ impl Task for Subscribe {
             filters: Some(filters),
             filters_per_packet: usize::from(self.per_packet),
             qos: Qos::AtMostOnce,
+            is_away: false,
             hold: HOLD,
             patience: self.common.patience,
         };

@@ -1,5 +1,6 @@
 //! Measured values: latencies, and the report made of them.
 
+pub mod disk;
 mod latency;
 mod outcome;
 mod progress;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::codec::Publish;
 use crate::net::Closing;
-use crate::run::{Clients, Control, Muster, Part, Profile, Rest, Seat, Start, lost};
+use crate::run::{Clients, Control, Muster, Part, Profile, Rest, Seat, lost};
 use crate::session::Event;
 use crate::stats::{Latency, Outcome};
 
@@ -122,7 +122,14 @@ impl Traffic {
         }
         self.outcome.sent = self.publishers.sent();
         self.outcome.received = self.received;
-        self.muster.measured(&mut self.outcome);
+        if self.plan.awaits_acks {
+            // Answers are those of messages then.
+            let answers = std::mem::take(&mut self.outcome.answer);
+            self.muster.measured(&mut self.outcome);
+            self.outcome.answer = answers;
+        } else {
+            self.muster.measured(&mut self.outcome);
+        }
         self.outcome
     }
 
@@ -162,8 +169,23 @@ impl Traffic {
                 let publisher = stamp.publisher.wrapping_sub(first) as usize;
                 returns.received(publisher, stamp.sequence);
             }
-            None if self.is_closed => self.publishers.returned(index),
+            None if self.is_closed && !self.plan.awaits_acks => self.publishers.returned(index),
             None => {}
+        }
+    }
+
+    /// The broker has taken over the oldest message of a publisher that it had not.
+    fn acknowledged(&mut self, slot: u32, now: u64) {
+        let first = if self.plan.is_same_client {
+            0
+        } else {
+            self.subscribers
+        };
+        let Some(due_ns) = self.publishers.acknowledged(slot as usize - first) else {
+            return;
+        };
+        if self.window_ns.contains(&now) {
+            self.outcome.answer.record(now.saturating_sub(due_ns));
         }
     }
 
@@ -277,7 +299,7 @@ impl Part for Traffic {
             Phase::Connect => {
                 let count = clients.count();
                 self.muster
-                    .begin(clients, Start::Clean, count, self.plan.clients());
+                    .begin(clients, self.plan.start, count, self.plan.clients());
             }
             Phase::WarmUp => match self.plan.pace {
                 Pace::Window(_) => self.publishers.release_all(),
@@ -316,6 +338,7 @@ impl Part for Traffic {
             Event::Message(publish) => self.message(slot, &publish, now),
             Event::Connected { .. } => self.connected(clients, slot, now),
             Event::Subscribed { codes } => self.muster.suback(clients, slot, codes, now),
+            Event::Acknowledged if self.plan.awaits_acks => self.acknowledged(slot, now),
             Event::Acknowledged => {}
         }
     }

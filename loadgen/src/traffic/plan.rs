@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::codec::Qos;
-use crate::run::{Seat, Share, Stage, Until};
+use crate::run::{Seat, Share, Stage, Start, Until};
 
 /// Who receives the messages of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,10 @@ pub struct Plan {
     pub qos: Qos,
     /// The pace.
     pub pace: Pace,
+    /// What the sessions are to outlive.
+    pub start: Start,
+    /// Publishers wait for acknowledgements, whose latency is measured, not for receipts.
+    pub awaits_acks: bool,
     /// Open loop: how long messages may be gathered, so as to be sent together.
     pub tick: Duration,
     /// Bytes of payload, at least the stamp's.
@@ -222,6 +226,9 @@ impl Plan {
             && self.subscribers.min(self.publishers) < share.workers
         {
             return Err("each worker needs a publisher and a subscriber".to_owned());
+        }
+        if self.awaits_acks && self.qos == Qos::AtMostOnce {
+            return Err("messages of QoS 0 are not acknowledged: use --qos 1 or 2".to_owned());
         }
         let hears_elsewhere = matches!(self.audience, Audience::All | Audience::Next);
         let has_window = matches!(self.pace, Pace::Window(_));

@@ -1,5 +1,6 @@
 //! The publishing side of one thread.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::codec::{self, Version};
@@ -24,6 +25,8 @@ struct Publisher {
     sent: u64,
     /// Closed loop: how many of them were received back.
     back: u64,
+    /// Where acknowledgements are awaited: when each message without one was due.
+    unacknowledged: VecDeque<u64>,
     /// On the list of those that can send.
     is_ready: bool,
 }
@@ -64,6 +67,7 @@ impl Publishers {
                 topic_digest: payload::digest(topic.as_bytes()),
                 sent: 0,
                 back: 0,
+                unacknowledged: VecDeque::new(),
                 is_ready: false,
             }
         };
@@ -121,6 +125,13 @@ impl Publishers {
             publisher.back += 1;
             self.make_ready(index);
         }
+    }
+
+    /// The oldest message of a publisher that had no acknowledgement has one: when it was due.
+    /// Acknowledgements keep the order of their messages.
+    pub(super) fn acknowledged(&mut self, index: usize) -> Option<u64> {
+        self.returned(index);
+        self.list.get_mut(index)?.unacknowledged.pop_front()
     }
 
     /// Closed loop: so many messages of a publisher are back in all.
@@ -231,6 +242,9 @@ impl Publishers {
             codec::publish_middle(out, self.version, packet_id);
             self.payloads.write(out, stamp, publisher.topic_digest);
             publisher.sent += 1;
+            if self.plan.awaits_acks {
+                publisher.unacknowledged.push_back(due_ns);
+            }
             sent += 1;
         }
         self.sent += sent;

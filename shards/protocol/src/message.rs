@@ -39,8 +39,9 @@ pub struct MessageRef<'a> {
     pub retain: bool,
     /// When it expires, in milliseconds of the shard's clock; `u64::MAX` never.
     pub expires_ms: u64,
-    /// The session that published it, as `shard << 32 | session`; `u64::MAX` for a
-    /// message that no session is excluded from.
+    /// The session that published it, as `shard << 32 | session`, and above that, where a
+    /// share group goes by it, 16 bits of the hash of the client identifier; `u64::MAX` for
+    /// a message that no session is excluded from.
     pub publisher: u64,
 }
 

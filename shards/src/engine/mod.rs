@@ -35,6 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use shard_store::StoreLink;
+
 use crate::routes::RouteLink;
 use crate::settings::Engine as Settings;
 use crate::shard::Shard;
@@ -76,6 +78,7 @@ pub(crate) struct EngineSetup {
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) started: Instant,
     pub(crate) routes: Option<RouteLink>,
+    pub(crate) store: Option<StoreLink>,
 }
 
 /// The engine of one shard. Made, used and dropped on the shard's thread.
@@ -90,6 +93,7 @@ pub(crate) struct Engine {
     acceptors: Vec<Acceptor>,
     neighbours: Neighbours,
     routes: Option<RouteLink>,
+    store: Option<StoreLink>,
     tasks: Tasks,
     stop: Arc<AtomicBool>,
     stopping: bool,
@@ -131,6 +135,7 @@ impl Engine {
             acceptors: setup.acceptors,
             neighbours: setup.neighbours,
             routes: setup.routes,
+            store: setup.store,
             tasks,
             stop: setup.stop,
             stopping: false,
@@ -227,11 +232,12 @@ impl Engine {
         }
         let doorbell = Arc::clone(&self.neighbours.own);
         let (neighbours, routes, stop) = (&self.neighbours, &self.routes, &self.stop);
-        let (tasks, stopping) = (&self.tasks, self.stopping);
+        let (tasks, store, stopping) = (&self.tasks, &self.store, self.stopping);
         let nothing = || {
             neighbours.is_empty()
                 && tasks.is_quiet()
                 && routes.as_ref().is_none_or(|routes| routes.is_quiet())
+                && store.as_ref().is_none_or(|store| store.is_quiet())
                 && (stopping || !stop.load(Ordering::Relaxed))
         };
         let may_sleep = doorbell.park(nothing);
@@ -264,7 +270,8 @@ impl Engine {
         // The other side of a full ring does not say when there is room again.
         let backlog = self.shard.waits_for_rings()
             || (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
-            || self.routes.as_ref().is_some_and(RouteLink::has_backlog);
+            || self.routes.as_ref().is_some_and(RouteLink::has_backlog)
+            || self.store.as_ref().is_some_and(StoreLink::has_backlog);
         if backlog {
             return Some(BACKLOG_RETRY);
         }

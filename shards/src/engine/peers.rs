@@ -25,6 +25,9 @@ impl Engine {
             let applied = routes.applied();
             self.shard.routes_applied(applied);
         }
+        if let Some(store) = &mut self.store {
+            store.committed();
+        }
     }
 
     /// Sends connections that belong to other shards on their way.
@@ -61,6 +64,9 @@ impl Engine {
                 routes.send(change);
             }
             routes.ring();
+        }
+        if let Some(store) = &mut self.store {
+            store.ring();
         }
     }
 }

@@ -241,6 +241,7 @@ impl Shard {
             Ok(AckOutcome::Done(_)) => {
                 let session = connection.session;
                 self.send_queued(session);
+                self.tell_groups(session);
                 Flow::Continue
             }
             Err(Unknown::Identifier) => {
@@ -273,8 +274,12 @@ impl Shard {
         };
         match apply(&mut session.outflow) {
             Ok(_) => {
+                let refused = session.subscriptions.has_refused();
                 if session.outflow.has_waiting() {
                     self.send_queued(session_key);
+                }
+                if refused {
+                    self.tell_groups(session_key);
                 }
                 Flow::Continue
             }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::settings::{Events, SysEventMessages, SysTopics};
+use crate::settings::{Events, Settings, SysEventMessages, SysTopics};
 
+use super::rewrite::Rewrites;
 use super::stats::Stats;
 
 /// Topics that only the broker publishes to.
@@ -25,9 +26,27 @@ pub(crate) struct Common {
     pub(crate) sys_topics: SysTopics,
     pub(crate) sys_event_messages: SysEventMessages,
     pub(crate) events: Events,
+    /// `None` if there are none.
+    pub(super) rewrites: Option<Box<Rewrites>>,
     pub(crate) interest: Interest,
     /// The counters of every shard.
     pub(crate) stats: Vec<Arc<Stats>>,
+}
+
+impl Common {
+    /// What the settings say, with counters at zero.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let stats = settings.cpus.iter().map(|_| Arc::new(Stats::default()));
+        Self {
+            node: settings.node_name.as_str().into(),
+            sys_topics: settings.sys_topics.clone(),
+            sys_event_messages: settings.sys_event_messages.clone(),
+            events: settings.events.clone(),
+            rewrites: Rewrites::new(&settings.rewrite),
+            interest: Interest::default(),
+            stats: stats.collect(),
+        }
+    }
 }
 
 /// How many filters, over all shards, can match the broker's own topics: those whose first

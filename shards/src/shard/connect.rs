@@ -16,6 +16,7 @@ use super::held::Held;
 use super::input::Flow;
 use super::session::{Session, Will};
 use super::stats::packet;
+use super::template::Facts;
 use super::{Handover, NONE, Shard};
 
 /// What assigned client identifiers begin with.
@@ -31,7 +32,7 @@ impl Shard {
         body: &[u8],
         input: &[u8],
     ) -> Flow {
-        let connect = match wire::decode_connect(first, body) {
+        let mut connect = match wire::decode_connect(first, body) {
             Ok(connect) => connect,
             Err(error) => return self.refuse_undecoded(key, &error),
         };
@@ -49,6 +50,13 @@ impl Shard {
         let target = self.shard_of(client_id);
         if target != self.id {
             return self.hand_over(key, target, input);
+        }
+        let will_topic = match self.rewritten_will(&connect, client_id) {
+            Ok(topic) => topic,
+            Err(reason) => return self.refuse_connect(key, connect.version, reason),
+        };
+        if let (Some(will), Some(topic)) = (&mut connect.will, &will_topic) {
+            will.topic = topic;
         }
         self.stats.count_packet_received(first);
         let (session, present) = self.attach(key, &connect, client_id);
@@ -85,11 +93,40 @@ impl Shard {
             if self.has_too_many_properties(&will.properties) {
                 return Err(ReasonCode::QUOTA_EXCEEDED);
             }
-            let topic = TopicName::parse(will.topic, self.limits.max_topic_levels)
-                .map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
-            if is_brokers_own(topic.as_str()) {
-                return Err(ReasonCode::NOT_AUTHORIZED);
-            }
+            self.check_will_topic(will.topic)?;
+        }
+        Ok(())
+    }
+
+    /// What the topic of a will becomes by the rules for PUBLISH; `None` if it stays.
+    fn rewritten_will(
+        &self,
+        connect: &Connect<'_>,
+        client_id: &str,
+    ) -> Result<Option<String>, ReasonCode> {
+        let Some((rewrites, will)) = self.common.rewrites.as_ref().zip(connect.will.as_ref())
+        else {
+            return Ok(None);
+        };
+        let facts = || Facts {
+            client_id: client_id.into(),
+            username: connect.username.map(Into::into),
+            ..Facts::default()
+        };
+        let Some(topic) = rewrites.topic(will.topic, facts) else {
+            return Ok(None);
+        };
+        let topic = topic.map_err(|_| ReasonCode::TOPIC_NAME_INVALID)?;
+        self.check_will_topic(&topic)?;
+        Ok(Some(topic))
+    }
+
+    fn check_will_topic(&self, topic: &str) -> Result<(), ReasonCode> {
+        if TopicName::parse(topic, self.limits.max_topic_levels).is_err() {
+            return Err(ReasonCode::TOPIC_NAME_INVALID);
+        }
+        if is_brokers_own(topic) {
+            return Err(ReasonCode::NOT_AUTHORIZED);
         }
         Ok(())
     }

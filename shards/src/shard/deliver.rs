@@ -39,7 +39,7 @@ impl Shard {
         frames.clear();
         let mut outgoing = Outgoing::new(*message);
         for target in &plan.targets {
-            if target.no_local && self.publisher(target.session) == message.publisher {
+            if target.no_local && self.is_publisher(target.session, message.publisher) {
                 self.stats.no_local.add(1);
                 self.delivery_dropped(target.session, message, "no_local");
                 continue;

@@ -1,6 +1,7 @@
 //! How connections and sessions end.
 
 use protocol::message::{Message, MessageRef};
+use protocol::subscriptions::Ability;
 use protocol::topic::TopicName;
 use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 
@@ -134,6 +135,8 @@ impl Shard {
             u32::MAX => u64::MAX,
             seconds => self.now_ms + u64::from(seconds) * 1000,
         };
+        // Groups are told everything anew when it comes back.
+        session.subscriptions.take_refused(Ability::Ready);
         self.announce_presence(session_key, false);
         self.watch_absence(session_key);
     }
@@ -194,7 +197,9 @@ impl Shard {
     /// What [`Self::end_session`] does, and a clean start.
     pub(super) fn remove_session(&mut self, session_key: u32) {
         self.publish_will(session_key);
+        let left_behind = self.take_left_behind(session_key);
         self.drop_subscriptions(session_key);
+        self.redistribute(left_behind);
         let Some(session) = self.sessions.remove(session_key) else {
             return;
         };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::subscriptions::GroupId;
+use protocol::session::Membership;
+use protocol::subscriptions::{Ability, GroupId, Resort};
 use protocol::wire::{QoS, SubscriptionOptions};
 
 use super::held::SharedName;
@@ -43,7 +44,29 @@ pub(crate) enum Item {
         delivery: SharedDelivery,
     },
     /// A member cannot take a message of its group: it goes back to be given to another.
-    Bounced(SharedDelivery),
+    Bounced {
+        member: SessionRef,
+        /// What the member can do, or nothing if it is not there.
+        ability: Option<Ability>,
+        delivery: SharedDelivery,
+    },
+    /// A member that had to refuse a message can do more again.
+    Able {
+        group: GroupId,
+        group_serial: u32,
+        member: SessionRef,
+        ability: Ability,
+    },
+    /// Messages that a member was given and has not acknowledged, for another member.
+    Returned {
+        name: SharedName,
+        messages: Vec<Arc<Message>>,
+    },
+    /// Others are there to take what is queued for a member whose client is away.
+    Return {
+        name: SharedName,
+        member: SessionRef,
+    },
     /// A session joins a group that the other shard owns; answered by `Joined`.
     Join {
         name: SharedName,
@@ -63,6 +86,21 @@ pub(crate) enum Item {
         name: SharedName,
         session: SessionRef,
         online: bool,
+        /// The client left messages of groups in the queue.
+        queued: bool,
+    },
+    /// A session wants a filter for itself; answered by `Claimed`.
+    Claim { filter: Box<str>, claim: Claim },
+    /// Whether the filter is the session's.
+    Claimed {
+        filter: Box<str>,
+        claim: Claim,
+        granted: bool,
+    },
+    /// A session does not want a filter for itself any more.
+    Release {
+        filter: Box<str>,
+        session: SessionRef,
     },
     /// Asks for retained messages from `after` on.
     Replay {
@@ -106,6 +144,20 @@ pub(crate) struct Member {
     pub(crate) session: SessionRef,
     pub(crate) options: SubscriptionOptions,
     pub(crate) identifier: u32,
+    /// The number by which the session knows the subscription.
+    pub(crate) membership: Membership,
+}
+
+/// A SUBSCRIBE to a filter that no other session may have: sent to the shard that says who
+/// has it, and back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) session: SessionRef,
+    pub(crate) ticket: u32,
+    /// Which of the filters of the SUBSCRIBE it is.
+    pub(crate) index: usize,
+    pub(crate) options: SubscriptionOptions,
+    pub(crate) identifier: u32,
 }
 
 /// What a member of a group gets.
@@ -114,12 +166,14 @@ pub(crate) struct SharedDelivery {
     /// The group, on the shard that owns it.
     pub(crate) group: GroupId,
     pub(crate) group_serial: u32,
-    /// Nobody in the group is online: the session is to queue it.
-    pub(crate) is_last_resort: bool,
+    pub(crate) resort: Resort,
+    /// How often it came back.
+    pub(crate) bounces: u8,
     pub(crate) message: Arc<Message>,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) identifier: u32,
+    pub(crate) membership: Membership,
 }
 
 /// A message copied into [`Batch::bytes`].

@@ -27,6 +27,7 @@ mod connection;
 mod deliver;
 mod end;
 mod events;
+mod exclusive;
 mod frames;
 mod held;
 mod input;
@@ -38,24 +39,27 @@ mod plan;
 mod publish;
 mod queue;
 mod quota;
+mod redistribute;
 mod replay;
+mod rewrite;
 mod session;
 mod shared;
 mod stats;
 mod subscribe;
 mod sys;
+mod template;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use protocol::hash::Seed;
 use protocol::message::Message;
 use protocol::retained::RetainedTree;
-use protocol::subscriptions::SubscriptionTree;
+use protocol::subscriptions::{Random, Strategies, Strategy, SubscriptionTree};
 use shard_sync::routes::{DestinationSet, RouteReader};
 
 use crate::settings::Mqtt;
@@ -67,6 +71,7 @@ pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;
 pub(crate) use items::Batch;
+use items::SessionRef;
 use outbox::Outbox;
 pub(crate) use outbox::Output;
 use peers::Peer;
@@ -124,7 +129,16 @@ pub(crate) struct Shard {
     /// Of these, how many the route writer has applied.
     routes_applied: u64,
 
+    strategies: Strategies,
+    random: Random,
+    /// Whether a message carries the hash of its publisher's client identifier.
+    hashes_publishers: bool,
+    /// The filters of this shard that one session has for itself.
+    exclusive: HashMap<Box<str>, SessionRef>,
+
     // What waits.
+    /// Members that refused a message of a group because their clients do not read.
+    unread: Vec<(u32, u32)>,
     tickets: Slots<Ticket>,
     /// Who waits for a route change to be applied, in order.
     route_waits: VecDeque<subscribe::RouteWait>,
@@ -201,6 +215,7 @@ pub(crate) enum Input {
 impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
         let seed = Seed::new(setup.hash_seed);
+        let strategies = setup.limits.share_strategies();
         Self {
             id: setup.id,
             count: setup.count,
@@ -212,7 +227,7 @@ impl Shard {
             connections: Slots::new(),
             sessions: Slots::new(),
             clients: HashTable::new(),
-            subscriptions: SubscriptionTree::new(setup.hash_seed),
+            subscriptions: SubscriptionTree::with_strategies(setup.hash_seed, strategies.clone()),
             plans: Plans::new(seed),
             retained: RetainedTree::new(setup.hash_seed),
             retained_quota: setup.retained_quota,
@@ -230,6 +245,11 @@ impl Shard {
             route_changes: Vec::new(),
             routes_asked: 0,
             routes_applied: 0,
+            hashes_publishers: strategies.use_strategy(Strategy::HashClientId),
+            strategies,
+            random: Random::new(setup.id_secret[0].rotate_left(32) ^ setup.id_secret[1]),
+            exclusive: HashMap::new(),
+            unread: Vec::new(),
             tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
@@ -279,6 +299,9 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        if !self.unread.is_empty() {
+            self.tell_groups_of_readers();
+        }
         self.publish_raised();
         // What is raised by the end of a client may be too much for another.
         while !self.overflowed.is_empty() {
@@ -347,7 +370,7 @@ impl Shard {
     /// Whether somebody may go on when output has been sent.
     #[inline]
     pub(crate) fn waits_for_output(&self) -> bool {
-        !self.paused.is_empty() || !self.stalled_replays.is_empty()
+        !self.paused.is_empty() || !self.stalled_replays.is_empty() || !self.unread.is_empty()
     }
 
     /// Takes back output that is sent.

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
+use protocol::subscriptions::Ability;
 use protocol::wire::QoS;
 
+use super::held::SharedName;
 use super::items::{ArrivedConnection, Batch, Item, SessionRef, SharedDelivery};
 use super::{Handover, NONE, Shard};
 
@@ -94,9 +96,25 @@ impl Peer {
     }
 
     /// Sends a message of a group back to its owner.
-    pub(super) fn bounce(&mut self, delivery: SharedDelivery) {
+    pub(super) fn bounce(
+        &mut self,
+        member: SessionRef,
+        ability: Option<Ability>,
+        delivery: SharedDelivery,
+    ) {
         self.batch.kept_bytes += delivery.message.size();
-        self.batch.items.push(Item::Bounced(delivery));
+        self.batch.items.push(Item::Bounced {
+            member,
+            ability,
+            delivery,
+        });
+    }
+
+    /// Sends messages that a member leaves behind to the owner of their group.
+    pub(super) fn give_back(&mut self, name: SharedName, messages: Vec<Arc<Message>>) {
+        let size: usize = messages.iter().map(|message| message.size()).sum();
+        self.batch.kept_bytes += size;
+        self.batch.items.push(Item::Returned { name, messages });
     }
 
     /// A connection waits until publish number `sent` is accepted.
@@ -196,23 +214,6 @@ impl Shard {
             }
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
             Item::Refused { publish } => self.refused_by(from, publish),
-            Item::Deliver { to, delivery } => self.deliver_to_member(from, to, delivery),
-            Item::Bounced(delivery) => self.deliver_again(&delivery),
-            Item::Join {
-                name,
-                member,
-                online,
-                ticket,
-            } => {
-                self.join_for(from, &name, member, online, ticket);
-            }
-            Item::Joined { ticket } => self.ticket_done(ticket),
-            Item::Leave { name, session } => self.leave_group(&name, session),
-            Item::Presence {
-                name,
-                session,
-                online,
-            } => self.set_presence(&name, session, online),
             Item::Replay {
                 to,
                 replay,
@@ -229,6 +230,51 @@ impl Shard {
             } => {
                 self.replay_found(to, replay, found, next);
             }
+            about_subscriptions => self.handle_subscription_item(from, about_subscriptions),
+        }
+    }
+
+    /// What concerns shared and exclusive subscriptions.
+    fn handle_subscription_item(&mut self, from: u16, item: Item) {
+        match item {
+            Item::Deliver { to, delivery } => self.deliver_to_member(from, to, delivery),
+            Item::Bounced {
+                member,
+                ability,
+                delivery,
+            } => self.deliver_again(member, ability, &delivery),
+            Item::Able {
+                group,
+                group_serial,
+                member,
+                ability,
+            } => self.set_ability(group, group_serial, member, ability),
+            Item::Returned { name, messages } => self.take_back(&name, &messages),
+            Item::Return { name, member } => self.give_back_queued(&name, member),
+            Item::Claim { filter, claim } => self.claim_for(from, filter, claim),
+            Item::Claimed {
+                filter,
+                claim,
+                granted,
+            } => self.claimed(&filter, claim, granted),
+            Item::Release { filter, session } => self.release_claim(&filter, session),
+            Item::Join {
+                name,
+                member,
+                online,
+                ticket,
+            } => {
+                self.join_for(from, &name, member, online, ticket);
+            }
+            Item::Joined { ticket } => self.ticket_done(ticket),
+            Item::Leave { name, session } => self.leave_group(&name, session),
+            Item::Presence {
+                name,
+                session,
+                online,
+                queued,
+            } => self.set_presence(&name, session, online, queued),
+            _ => {}
         }
     }
 

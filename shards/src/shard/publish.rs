@@ -46,12 +46,19 @@ impl Shard {
                 Err(reason) => return self.broke_protocol(key, reason),
             }
         };
-        let plan = match self.known_plan(topic) {
-            Some(plan) => plan,
-            None => match TopicName::parse(topic, self.limits.max_topic_levels) {
-                Ok(topic) => self.make_plan(topic),
-                Err(_) => return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID),
-            },
+        let rewritten;
+        let topic = match self.rewritten_topic(key, topic) {
+            None => topic,
+            Some(Ok(topic)) => {
+                rewritten = topic;
+                &rewritten
+            }
+            Some(Err(_)) => {
+                return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
+            }
+        };
+        let Some(plan) = self.plan_for(topic) else {
+            return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
         if self.has_too_many_properties(&publish.properties) {
             return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
@@ -89,6 +96,16 @@ impl Shard {
         self.acknowledge(key, session, publish, routed)
     }
 
+    /// The plan for a topic of a client; `None` if it is not a topic that is taken.
+    #[inline]
+    fn plan_for(&mut self, topic: &str) -> Option<Rc<Plan>> {
+        if let Some(plan) = self.known_plan(topic) {
+            return Some(plan);
+        }
+        let topic = TopicName::parse(topic, self.limits.max_topic_levels).ok()?;
+        Some(self.make_plan(topic))
+    }
+
     /// The moment at which a message with this Message Expiry Interval expires.
     pub(super) fn expiry_deadline(&self, expiry_s: Option<u32>) -> u64 {
         expiry_s.map_or(u64::MAX, |seconds| self.now_ms + u64::from(seconds) * 1000)
@@ -96,7 +113,18 @@ impl Shard {
 
     /// A session of this shard, as publisher of a message.
     pub(super) fn publisher(&self, session: u32) -> u64 {
-        u64::from(self.id) << 32 | u64::from(session)
+        let number = u64::from(self.id) << 32 | u64::from(session);
+        if !self.hashes_publishers {
+            return number;
+        }
+        let client_id = self.sessions.get(session).map_or("", |s| &s.client_id);
+        self.seed.hash(client_id) << 48 | number
+    }
+
+    /// Whether a session of this shard has published a message.
+    #[inline]
+    pub(super) fn is_publisher(&self, session: u32, publisher: u64) -> bool {
+        publisher << 16 == (u64::from(self.id) << 32 | u64::from(session)) << 16
     }
 
     /// Brings a message that is not a client's PUBLISH, a will, to all who get it.

@@ -5,31 +5,55 @@
 //! message is matched and given to one member in one place, and goes to a member on
 //! another shard with one hop.
 
-use protocol::subscriptions::{GroupId, Member as TableMember};
+use std::sync::Arc;
+
+use protocol::message::{Message, MessageRef};
+use protocol::subscriptions::{
+    Ability, GroupId, Member as TableMember, Occasion, Resort, Strategy,
+};
 use protocol::topic::Filter;
-use protocol::wire::QoS;
+use protocol::wire::{QoS, SubscriptionOptions};
 
 use super::deliver::Receiver;
 use super::frames::{Frames, Outgoing};
-use super::held::SharedName;
+use super::held::{Refused, SharedName};
 use super::items::{Item, Member, SessionRef, SharedDelivery};
 use super::peers::RouteChange;
 use super::{NONE, Shard};
 
+/// How often a message may come back before a member that is online has to queue it.
+const BOUNCES_MAX: u8 = 3;
+
 impl Shard {
-    fn group_owner(&self, name: &SharedName) -> u16 {
-        (name.hash(self.seed) % u64::from(self.count)) as u16
+    /// The shard that a group belongs to. Where all filters of a group share their turns,
+    /// they belong to one shard.
+    pub(super) fn group_owner(&self, name: &SharedName) -> u16 {
+        let hash = match self.strategies.of(&name.group) {
+            Strategy::RoundRobinPerGroup => self.seed.hash(&name.group),
+            _ => name.hash(self.seed),
+        };
+        (hash % u64::from(self.count)) as u16
     }
 
     /// Makes a session of this shard a member. Returns the shard whose answer the ticket
     /// has to wait for.
-    pub(super) fn join(&mut self, name: SharedName, member: Member, ticket: u32) -> Option<u16> {
-        let session = self.sessions.get_mut(member.session.session)?;
-        let online = session.connection != NONE;
-        let held = &mut session.subscriptions;
-        if !held.has_shared(self.seed, &name.group, &name.filter) {
-            held.add_shared(self.seed, name.clone());
-        }
+    pub(super) fn join(
+        &mut self,
+        name: SharedName,
+        session: SessionRef,
+        options: SubscriptionOptions,
+        identifier: u32,
+        ticket: u32,
+    ) -> Option<u16> {
+        let held = self.sessions.get_mut(session.session)?;
+        let online = held.connection != NONE;
+        held.outflow.keep_shared();
+        let member = Member {
+            session,
+            options,
+            identifier,
+            membership: held.subscriptions.add_shared(self.seed, &name),
+        };
         let owner = self.group_owner(&name);
         if owner == self.id {
             self.enter_group(&name, member, online);
@@ -69,6 +93,8 @@ impl Shard {
             options: member.options,
             identifier: member.identifier,
             online,
+            ability: Ability::Ready,
+            membership: member.membership,
         };
         let inserted = self
             .subscriptions
@@ -112,76 +138,174 @@ impl Shard {
             session: session_key,
             serial: session.serial,
         };
+        let queued = session.outflow.queued() > 0;
         let names: Vec<SharedName> = session.subscriptions.shared().cloned().collect();
         for name in names {
             let owner = self.group_owner(&name);
             if owner == self.id {
-                self.set_presence(&name, session_ref, online);
+                self.set_presence(&name, session_ref, online, queued);
             } else if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
                 peer.push(Item::Presence {
                     name,
                     session: session_ref,
                     online,
+                    queued,
                 });
             }
         }
     }
 
-    pub(super) fn set_presence(&mut self, name: &SharedName, session: SessionRef, online: bool) {
-        let Ok(filter) = Filter::parse(&name.filter, u16::MAX) else {
+    /// The client of a member went or came back. What is queued for one that went goes to
+    /// those that are there.
+    pub(super) fn set_presence(
+        &mut self,
+        name: &SharedName,
+        session: SessionRef,
+        online: bool,
+        queued: bool,
+    ) {
+        let Some(group) = self.find_group(name) else {
             return;
         };
         let (shard, key) = (session.shard, session.session);
-        if let Some(group) = self.subscriptions.find_group(&name.group, filter) {
-            self.subscriptions.set_online(group, shard, key, online);
+        self.subscriptions.set_online(group, shard, key, online);
+        if online || !queued || self.subscriptions.online(group) == 0 {
+            return;
+        }
+        if shard == self.id {
+            self.give_back_queued(name, session);
+        } else if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
+            peer.push(Item::Return {
+                name: name.clone(),
+                member: session,
+            });
         }
     }
 
-    /// Gives a message to one member of a group: round robin over those that are online and
-    /// can take it at once, else over those online, else over the others, whose sessions
-    /// queue it.
+    fn find_group(&self, name: &SharedName) -> Option<GroupId> {
+        let filter = Filter::parse(&name.filter, u16::MAX).ok()?;
+        self.subscriptions.find_group(&name.group, filter)
+    }
+
+    /// A member that had to refuse a message can do more again, or less.
+    pub(super) fn set_ability(
+        &mut self,
+        group: GroupId,
+        group_serial: u32,
+        member: SessionRef,
+        ability: Ability,
+    ) {
+        let (shard, key) = (member.shard, member.session);
+        let known = self.subscriptions.member(group, shard, key);
+        if self.subscriptions.group_serial(group) == Some(group_serial)
+            && known.is_some_and(|known| known.serial == member.serial)
+        {
+            self.subscriptions.set_ability(group, shard, key, ability);
+        }
+    }
+
+    /// Gives a message to one member of a group.
     pub(super) fn deliver_to_group(
         &mut self,
         group: GroupId,
         frames: &mut Frames,
         outgoing: &mut Outgoing<'_>,
     ) {
-        let (own, sessions) = (self.id, &self.sessions);
-        let ready = |member: &TableMember| {
-            member.online
-                && (member.shard != own
-                    || sessions
-                        .get(member.session)
-                        .is_some_and(|session| session.outflow.is_open()))
-        };
-        let member = self
-            .subscriptions
-            .pick(group, ready)
-            // Members that are offline are asked only when there is no other.
-            .or_else(|| self.subscriptions.pick(group, |_| true));
-        let Some(member) = member else { return };
-        let qos = member.options.qos.min(outgoing.message().qos);
-        let retain = outgoing.message().retain && member.options.retain_as_published;
-        if member.shard == self.id {
-            let identifiers: &[u32] = match &member.identifier {
-                0 => &[],
-                identifier => core::slice::from_ref(identifier),
+        self.give(group, frames, outgoing, 0);
+    }
+
+    /// Gives a message to the member of a group that its strategy picks among those that can
+    /// send it, else among those that can queue it, else among those whose clients are away.
+    /// One that cannot is not asked again before it has said that it can.
+    fn give(
+        &mut self,
+        group: GroupId,
+        frames: &mut Frames,
+        outgoing: &mut Outgoing<'_>,
+        bounces: u8,
+    ) {
+        loop {
+            let message = outgoing.message();
+            let occasion = Occasion {
+                topic: message.topic,
+                publisher: message.publisher >> 48,
+                shard: (message.publisher >> 32) as u16,
             };
-            let to = Receiver {
-                session: member.session,
-                qos,
-                retain,
-                identifiers,
-                membership: None,
+            let picked = self.subscriptions.pick(group, occasion, &mut self.random);
+            let is_kept = message.qos != QoS::AtMostOnce;
+            let Some((member, mut resort)) =
+                picked.filter(|(_, resort)| is_kept || *resort != Resort::Last)
+            else {
+                self.stats.dropped.add(1);
+                return;
             };
-            self.deliver(frames, outgoing, to);
-            return;
+            if bounces >= BOUNCES_MAX && resort == Resort::Send {
+                resort = Resort::Queue;
+            }
+            let qos = member.options.qos.min(message.qos);
+            let ability = if resort == Resort::Last && qos == QoS::AtMostOnce {
+                // Its session keeps no such messages: it gets one when its client is back.
+                Some(Ability::Full)
+            } else if member.shard == self.id {
+                self.give_here(group, &member, resort, frames, outgoing)
+            } else {
+                self.give_away(group, &member, resort, outgoing, bounces);
+                None
+            };
+            let Some(ability) = ability else { return };
+            let (shard, key) = (member.shard, member.session);
+            self.subscriptions.set_ability(group, shard, key, ability);
         }
+    }
+
+    /// Gives a message to a member on this shard. One that cannot take it says what it can
+    /// do.
+    fn give_here(
+        &mut self,
+        group: GroupId,
+        member: &TableMember,
+        resort: Resort,
+        frames: &mut Frames,
+        outgoing: &mut Outgoing<'_>,
+    ) -> Option<Ability> {
+        let qos = member.options.qos.min(outgoing.message().qos);
+        let size = kept_size(outgoing.message());
+        let refused = self.refusal(member.session, qos, size, resort);
+        if let Some(ability) = refused {
+            let group_serial = self.subscriptions.group_serial(group).unwrap_or(0);
+            self.remember_refusal(member.session, (self.id, group, group_serial), ability);
+            return refused;
+        }
+        let identifiers: &[u32] = match &member.identifier {
+            0 => &[],
+            identifier => core::slice::from_ref(identifier),
+        };
+        let to = Receiver {
+            session: member.session,
+            qos,
+            retain: outgoing.message().retain && member.options.retain_as_published,
+            identifiers,
+            membership: Some(member.membership),
+        };
+        self.deliver(frames, outgoing, to);
+        None
+    }
+
+    /// Sends a message to the shard of the member that gets it.
+    fn give_away(
+        &mut self,
+        group: GroupId,
+        member: &TableMember,
+        resort: Resort,
+        outgoing: &mut Outgoing<'_>,
+        bounces: u8,
+    ) {
         let to = SessionRef {
             shard: member.shard,
             session: member.session,
             serial: member.serial,
         };
+        let qos = member.options.qos.min(outgoing.message().qos);
         let Some(peer) = self.peers.get_mut(usize::from(member.shard)) else {
             return;
         };
@@ -189,59 +313,199 @@ impl Shard {
             self.stats.dropped.add(1);
             return;
         }
-        let message = outgoing.keep();
         let delivery = SharedDelivery {
             group,
             group_serial: self.subscriptions.group_serial(group).unwrap_or(0),
-            is_last_resort: !member.online,
-            message,
+            resort,
+            bounces,
+            message: outgoing.keep(),
             qos,
-            retain,
+            retain: outgoing.message().retain && member.options.retain_as_published,
             identifier: member.identifier,
+            membership: member.membership,
         };
         peer.deliver(to, delivery);
     }
 
     /// A message from the owner of a group for a session of this shard. If the client went
-    /// away or the session ended meanwhile, which the owner will have heard of before, it
-    /// goes back to be given to another member.
+    /// away or the session ended meanwhile, which the owner will have heard of before, or it
+    /// cannot take the message, it goes back to be given to another member.
     pub(super) fn deliver_to_member(&mut self, from: u16, to: SessionRef, given: SharedDelivery) {
         let session = self.sessions.get(to.session);
         let session = session.filter(|session| session.serial == to.serial);
-        let takes =
-            session.is_some_and(|session| session.connection != NONE || given.is_last_resort);
-        if !takes {
+        let is_there = session.is_some_and(|session| {
+            (session.connection != NONE || given.resort == Resort::Last)
+                // Nothing new comes by a subscription that has ended [MQTT-3.10.4-2].
+                && session.subscriptions.is_member(given.membership)
+        });
+        let ability = if is_there {
+            let size = given.message.size();
+            self.refusal(to.session, given.qos, size, given.resort)
+        } else {
+            None
+        };
+        if let Some(ability) = ability {
+            let by = (from, given.group, given.group_serial);
+            self.remember_refusal(to.session, by, ability);
+        }
+        if !is_there || ability.is_some() {
             if let Some(peer) = self.peers.get_mut(usize::from(from)) {
-                peer.bounce(given);
+                peer.bounce(to, ability, given);
             }
             return;
         }
-        let delivery = &given;
-        let identifiers = [delivery.identifier];
+        let identifiers = [given.identifier];
         let receiver = Receiver {
             session: to.session,
-            qos: delivery.qos,
-            retain: delivery.retain,
-            membership: None,
-            identifiers: if delivery.identifier == 0 {
+            qos: given.qos,
+            retain: given.retain,
+            membership: Some(given.membership),
+            identifiers: if given.identifier == 0 {
                 &[]
             } else {
                 &identifiers
             },
         };
-        self.deliver_kept(&delivery.message, receiver);
+        self.deliver_kept(&given.message, receiver);
     }
 
     /// Gives a message that came back to another member of its group, if there is one.
-    pub(super) fn deliver_again(&mut self, delivery: &SharedDelivery) {
+    pub(super) fn deliver_again(
+        &mut self,
+        member: SessionRef,
+        ability: Option<Ability>,
+        delivery: &SharedDelivery,
+    ) {
         let group = delivery.group;
+        if let Some(ability) = ability {
+            self.set_ability(group, delivery.group_serial, member, ability);
+        }
         if self.subscriptions.group_serial(group) != Some(delivery.group_serial) {
             self.stats.dropped.add(1);
             return;
         }
+        let bounces = delivery.bounces.saturating_add(1);
+        self.give_kept(group, &delivery.message, bounces);
+    }
+
+    fn give_kept(&mut self, group: GroupId, message: &Arc<Message>, bounces: u8) {
         let mut frames = core::mem::take(&mut self.frames);
         frames.clear();
-        self.deliver_to_group(group, &mut frames, &mut Outgoing::of(&delivery.message));
+        self.give(group, &mut frames, &mut Outgoing::of(message), bounces);
         self.frames = frames;
     }
+
+    /// Messages that a member has left behind, oldest first.
+    pub(super) fn take_back(&mut self, name: &SharedName, messages: &[Arc<Message>]) {
+        for message in messages {
+            match self.find_group(name) {
+                _ if message.expires_ms <= self.now_ms => self.stats.expired.add(1),
+                Some(group) => self.give_kept(group, message, 0),
+                // Undelivered messages end with their group (5.0 section 4.8.2).
+                None => self.stats.dropped.add(1),
+            }
+        }
+    }
+
+    /// What a session that cannot take a message of a group can do; nothing if it takes it.
+    fn refusal(&self, session_key: u32, qos: QoS, size: usize, resort: Resort) -> Option<Ability> {
+        let session = self.sessions.get(session_key)?;
+        let connection = self.connections.get(session.connection);
+        let limit = self.limits.max_output_bytes as usize;
+        let reads = connection.is_some_and(|connection| connection.output.len() < limit);
+        let sends = reads && (qos == QoS::AtMostOnce || session.outflow.is_open());
+        let limits = self.limits.queue();
+        let queues = qos != QoS::AtMostOnce && session.outflow.has_queue_room(size, &limits);
+        match resort {
+            _ if sends => None,
+            Resort::Send if queues || qos == QoS::AtMostOnce => Some(Ability::Busy),
+            // With QoS 0 it is sent or dropped: that says nothing about the queue.
+            Resort::Queue | Resort::Last if queues || qos == QoS::AtMostOnce => None,
+            _ => Some(Ability::Full),
+        }
+    }
+
+    /// Remembers to tell a group when a session can do more again.
+    fn remember_refusal(
+        &mut self,
+        session_key: u32,
+        (owner, group, group_serial): (u16, GroupId, u32),
+        ability: Ability,
+    ) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let key = session.connection;
+        // One whose client is away is heard of when it comes back.
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        session.subscriptions.refuse(Refused {
+            owner,
+            group,
+            group_serial,
+            ability,
+        });
+        if connection.output.len() >= self.limits.max_output_bytes as usize {
+            self.unread.push((session_key, session.serial));
+        }
+    }
+
+    /// Tells the groups that a session has refused a message of what it can do, when that
+    /// is much better than before: when half of the window or of the queue is free.
+    pub(super) fn tell_groups(&mut self, session_key: u32) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            return;
+        };
+        let half = self.limits.max_output_bytes as usize / 2;
+        let connection = self.connections.get(session.connection);
+        let reads = connection.is_some_and(|connection| connection.output.len() <= half);
+        let ability = if reads && session.outflow.is_half_open() {
+            Ability::Ready
+        } else if session.outflow.is_queue_half_free(&self.limits.queue()) {
+            Ability::Busy
+        } else {
+            return;
+        };
+        let member = SessionRef {
+            shard: self.id,
+            session: session_key,
+            serial: session.serial,
+        };
+        for refused in session.subscriptions.take_refused(ability) {
+            let (group, group_serial) = (refused.group, refused.group_serial);
+            if refused.owner == self.id {
+                self.set_ability(group, group_serial, member, ability);
+            } else if let Some(peer) = self.peers.get_mut(usize::from(refused.owner)) {
+                peer.push(Item::Able {
+                    group,
+                    group_serial,
+                    member,
+                    ability,
+                });
+            }
+        }
+    }
+
+    /// Looks after members that refused a message because their clients do not read.
+    pub(super) fn tell_groups_of_readers(&mut self) {
+        let half = self.limits.max_output_bytes as usize / 2;
+        for (key, serial) in core::mem::take(&mut self.unread) {
+            let session = self.sessions.get(key);
+            let Some(session) = session.filter(|session| session.serial == serial) else {
+                continue;
+            };
+            let connection = self.connections.get(session.connection);
+            if connection.is_some_and(|connection| connection.output.len() > half) {
+                self.unread.push((key, serial));
+            } else if session.subscriptions.has_refused() {
+                self.tell_groups(key);
+            }
+        }
+    }
+}
+
+/// Bytes that a message occupies when it is kept.
+fn kept_size(message: &MessageRef<'_>) -> usize {
+    size_of::<Message>() + message.topic.len() + message.properties.len() + message.payload.len()
 }

@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use std::borrow::Cow;
+
 use protocol::subscriptions::Subscriber;
 use protocol::topic::{Filter, FilterError, Subscription};
 use protocol::wire::encode;
@@ -7,9 +9,10 @@ use protocol::wire::{
     PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
+use super::exclusive::Claimed;
 use super::held::SharedName;
 use super::input::Flow;
-use super::items::{Item, Member, SessionRef};
+use super::items::{Claim, Item, SessionRef};
 use super::peers::RouteChange;
 use super::session::Session;
 use super::stats::packet;
@@ -30,6 +33,8 @@ enum Then {
         connection: u32,
         serial: u32,
         packet: Vec<u8>,
+        /// Where in the packet the reason codes begin.
+        codes_at: usize,
         replays: Vec<ReplayStart>,
     },
     /// Tell another shard that the group is joined.
@@ -54,8 +59,8 @@ pub(super) struct RouteWait {
 /// What one filter of a SUBSCRIBE led to.
 struct Outcome {
     code: ReasonCode,
-    /// The owner of the group, if another shard has to answer.
-    joins: Option<u16>,
+    /// Another shard has to answer.
+    waits: bool,
     replay: Option<ReplayStart>,
 }
 
@@ -63,7 +68,7 @@ impl Outcome {
     fn refused(code: ReasonCode) -> Self {
         Self {
             code,
-            joins: None,
+            waits: false,
             replay: None,
         }
     }
@@ -95,15 +100,19 @@ impl Shard {
         let (mut codes, mut replays) = (Vec::new(), Vec::new());
         let mut missing = 1;
         for (text, options) in subscribe.filters() {
+            let text = &*self.effective_filter(key, text);
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
-                Ok(parsed) => self.subscribe(session, &parsed, options, identifier, ticket),
+                Ok(parsed) => {
+                    let place = (ticket, codes.len());
+                    self.subscribe(session, &parsed, options, identifier, place)
+                }
                 Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
             };
-            missing += u32::from(outcome.joins.is_some());
+            missing += u32::from(outcome.waits);
             if outcome.code.is_error() {
                 self.stats.subscribe_errors.add(1);
-            } else {
+            } else if !outcome.waits || Subscription::is_shared(text) {
                 self.session_subscribed(key, text, options);
             }
             codes.push(outcome.code);
@@ -121,6 +130,7 @@ impl Shard {
             let then = Then::SubAck {
                 connection: key,
                 serial,
+                codes_at: packet.len() - codes.len(),
                 packet,
                 replays,
             };
@@ -131,16 +141,25 @@ impl Shard {
     }
 
     /// The reaction to a filter that breaks the syntax: the packet is malformed as a whole
-    /// [MQTT-4.7.1-1], [MQTT-4.8.2-1].
+    /// [MQTT-4.7.1-1]. A group without a proper name is refused by itself instead, for it has
+    /// a reason code there [MQTT-4.8.2-1], and 3.1.1 has no groups that could be malformed.
     fn malformed_filter<'a>(&self, filters: impl Iterator<Item = &'a str>) -> Option<ReasonCode> {
         for text in filters {
             match Subscription::parse(text, self.limits.max_topic_levels) {
-                Ok(_) | Err(FilterError::TooManyLevels) => {}
-                Err(FilterError::ShareName) => return Some(ReasonCode::PROTOCOL_ERROR),
+                Ok(_) | Err(FilterError::TooManyLevels | FilterError::ShareName) => {}
                 Err(_) => return Some(ReasonCode::MALFORMED_PACKET),
             }
         }
         None
+    }
+
+    /// A filter as the rules of topic rewriting want it. One that they cannot make is empty,
+    /// and as such refused.
+    fn effective_filter<'a>(&self, key: u32, text: &'a str) -> Cow<'a, str> {
+        match self.rewritten_filter(key, text) {
+            None => Cow::Borrowed(text),
+            Some(rewritten) => Cow::Owned(rewritten.unwrap_or_default()),
+        }
     }
 
     /// Whether a QoS 2 message from the client still holds the packet identifier.
@@ -156,7 +175,7 @@ impl Shard {
         subscription: &Subscription<'_>,
         options: SubscriptionOptions,
         identifier: u32,
-        ticket: u32,
+        (ticket, index): (u32, usize),
     ) -> Outcome {
         let Some(session) = self.sessions.get(session_key) else {
             return Outcome::refused(ReasonCode::UNSPECIFIED_ERROR);
@@ -166,8 +185,21 @@ impl Shard {
             return Outcome::refused(ReasonCode::QUOTA_EXCEEDED);
         }
         let code = ReasonCode(options.qos as u8);
+        if subscription.exclusive {
+            let claim = Claim {
+                session: self.session_ref(session_key, session),
+                ticket,
+                index,
+                options,
+                identifier,
+            };
+            return self.subscribe_exclusive(subscription.filter, claim);
+        }
         let Some(group) = subscription.group else {
             let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
+            if let Some(id) = self.subscriptions.find(subscription.filter) {
+                self.end_exclusive(session_key, id, subscription.filter.as_str());
+            }
             let replay = match options.retain_handling {
                 RetainHandling::Send => true,
                 RetainHandling::SendIfNew => new,
@@ -180,7 +212,7 @@ impl Shard {
             });
             return Outcome {
                 code,
-                joins: None,
+                waits: false,
                 replay,
             };
         };
@@ -188,21 +220,70 @@ impl Shard {
             group: group.into(),
             filter: subscription.filter.as_str().into(),
         };
-        let session_ref = SessionRef {
-            shard: self.id,
-            session: session_key,
-            serial: session.serial,
-        };
-        let member = Member {
-            session: session_ref,
-            options,
-            identifier,
-        };
+        let session_ref = self.session_ref(session_key, session);
         // Retained messages are not sent to shared subscriptions (5.0 section 4.8.2).
         Outcome {
             code,
-            joins: self.join(name, member, ticket),
+            waits: self
+                .join(name, session_ref, options, identifier, ticket)
+                .is_some(),
             replay: None,
+        }
+    }
+
+    fn subscribe_exclusive(&mut self, filter: Filter<'_>, claim: Claim) -> Outcome {
+        if !self.limits.exclusive_subscription {
+            return Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID);
+        }
+        let (waits, replay) = match self.claim(filter, claim) {
+            Claimed::Granted(replay) => (false, replay),
+            Claimed::Asked => (true, None),
+            Claimed::Refused => return Outcome::refused(ReasonCode::QUOTA_EXCEEDED),
+        };
+        Outcome {
+            code: ReasonCode(claim.options.qos as u8),
+            waits,
+            replay,
+        }
+    }
+
+    fn session_ref(&self, key: u32, session: &Session) -> SessionRef {
+        SessionRef {
+            shard: self.id,
+            session: key,
+            serial: session.serial,
+        }
+    }
+
+    /// One of the filters of a SUBSCRIBE was granted by another shard.
+    pub(super) fn granted_later(&mut self, ticket: u32, replay: Option<ReplayStart>) {
+        let waits = self.wait_for_routes(ticket);
+        if let Some(held) = self.tickets.get_mut(ticket) {
+            held.missing += u32::from(waits);
+            if let Then::SubAck { replays, .. } = &mut held.then {
+                replays.extend(replay);
+            }
+        }
+    }
+
+    /// One of the filters of a SUBSCRIBE was refused by another shard.
+    pub(super) fn refused_later(&mut self, ticket: u32, index: usize, reason: ReasonCode) {
+        let Some(held) = self.tickets.get_mut(ticket) else {
+            return;
+        };
+        if let Then::SubAck {
+            connection,
+            packet,
+            codes_at,
+            ..
+        } = &mut held.then
+            && let Some(connection) = self.connections.get(*connection)
+            && let Some(code) = packet.get_mut(*codes_at + index)
+        {
+            *code = match connection.version {
+                Version::V5 => reason.0,
+                Version::V31 | Version::V311 => 0x80,
+            };
         }
     }
 
@@ -221,7 +302,7 @@ impl Shard {
     }
 
     /// Enters a subscription into this shard's table. True when it is new.
-    fn subscribe_own(
+    pub(super) fn subscribe_own(
         &mut self,
         session_key: u32,
         filter: Filter<'_>,
@@ -260,6 +341,7 @@ impl Shard {
         let in_use = self.identifier_in_use(session, unsubscribe.packet_id);
         let mut codes = Vec::new();
         for text in unsubscribe.filters() {
+            let text = &*self.effective_filter(key, text);
             codes.push(
                 match Subscription::parse(text, self.limits.max_topic_levels) {
                     _ if in_use => ReasonCode::PACKET_IDENTIFIER_IN_USE,
@@ -302,7 +384,16 @@ impl Shard {
         if let Some(group) = subscription.group {
             return self.unsubscribe_shared(session_key, group, subscription.filter.as_str());
         }
-        let Some(removed) = self.subscriptions.remove(subscription.filter, session_key) else {
+        let Some(id) = self.subscriptions.find(subscription.filter) else {
+            return false;
+        };
+        let session = self.sessions.get(session_key);
+        let is_exclusive = session.is_some_and(|s| s.subscriptions.is_exclusive(id));
+        if is_exclusive != subscription.exclusive {
+            return false;
+        }
+        self.end_exclusive(session_key, id, subscription.filter.as_str());
+        let Some(removed) = self.subscriptions.remove_by_id(id, session_key) else {
             return false;
         };
         if removed.last {
@@ -318,10 +409,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(session_key) else {
             return false;
         };
-        let Some(name) = session
-            .subscriptions
-            .remove_shared(self.seed, group, filter)
-        else {
+        let (held, outflow) = (&mut session.subscriptions, &session.outflow);
+        let Some(name) = held.remove_shared(self.seed, group, filter, outflow) else {
             return false;
         };
         let session = SessionRef {
@@ -344,11 +433,14 @@ impl Shard {
             session: session_key,
             serial: session.serial,
         };
-        for filter in own {
+        for (filter, is_exclusive) in own {
             let interest = &self.common.interest;
             let watched = interest.in_sys() || interest.in_events();
-            let routed = self.routes.is_some() || watched;
-            let text = routed.then(|| self.subscriptions.text(filter));
+            let needed = self.routes.is_some() || watched || is_exclusive;
+            let text = needed.then(|| self.subscriptions.text(filter));
+            if is_exclusive && let Some(text) = &text {
+                self.release_filter(text, session);
+            }
             let removed = self.subscriptions.remove_by_id(filter, session_key);
             if removed.is_some_and(|removed| removed.last)
                 && let Some(text) = text
@@ -425,6 +517,7 @@ impl Shard {
                 serial,
                 packet,
                 replays,
+                ..
             } => {
                 self.send_suback(connection, serial, &packet, replays);
             }

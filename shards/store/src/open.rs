@@ -109,6 +109,14 @@ pub struct Store {
     pub(crate) options: Options,
 }
 
+impl Store {
+    /// When the shards' clock was 0.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.options.started
+    }
+}
+
 /// Opens the store in `folder`, which nobody else must use, and reads everything in it.
 pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, Stored), OpenError> {
     let path = folder.join(FILE);

@@ -24,6 +24,8 @@ fn plan(audience: Audience, publishers: u32, subscribers: u32) -> Arc<Plan> {
         checks_order: true,
         qos: Qos::AtMostOnce,
         pace: Pace::Window(1),
+        start: crate::run::Start::Clean,
+        awaits_acks: false,
         tick: Duration::ZERO,
         payload: 64,
         settle: Duration::ZERO,

@@ -310,11 +310,34 @@ impl Outflow {
         enqueued
     }
 
-    /// Whether the queue has no room for a message, as far as its number of messages goes,
-    /// unless others leave for it.
+    /// Whether the queue has room for a message of so many bytes, without others leaving it.
     #[must_use]
-    pub fn is_queue_full(&self, limits: &QueueLimits) -> bool {
-        self.queued() >= limits.messages
+    pub fn has_queue_room(&self, bytes: usize, limits: &QueueLimits) -> bool {
+        let queue = self.queue.as_ref();
+        queue.map_or(limits.messages > 0 && bytes <= limits.bytes, |queue| {
+            queue.fits(bytes, limits)
+        })
+    }
+
+    /// Whether a message can be sent at once and half of the window is free.
+    #[must_use]
+    pub fn is_half_open(&self) -> bool {
+        self.is_open() && self.in_flight <= self.window / 2
+    }
+
+    /// Whether half of the queue is free.
+    #[must_use]
+    pub fn is_queue_half_free(&self, limits: &QueueLimits) -> bool {
+        let queue = self.queue.as_ref();
+        queue.is_none_or(|queue| {
+            queue.len() <= limits.messages / 2 && queue.bytes() <= limits.bytes / 2
+        })
+    }
+
+    /// Whether nothing is in flight and nothing queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.queue.is_none()
     }
 
     /// Whether QoS 0 messages are queued: another must not overtake them [MQTT-4.6.0-6].

@@ -134,7 +134,6 @@ impl Queue {
         self.len
     }
 
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -195,7 +194,7 @@ impl Queue {
     }
 
     /// Whether there is room for a message of this size.
-    fn fits(&self, size: usize, limits: &QueueLimits) -> bool {
+    pub(super) fn fits(&self, size: usize, limits: &QueueLimits) -> bool {
         self.len < limits.messages && self.bytes.saturating_add(size) <= limits.bytes
     }
 

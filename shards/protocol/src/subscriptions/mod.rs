@@ -13,6 +13,7 @@ mod filters;
 mod group;
 mod groups;
 mod receivers;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod wildcards;
@@ -20,9 +21,10 @@ mod wildcards;
 use core::fmt;
 
 use self::filters::Filters;
-pub use self::group::Member;
+pub use self::group::{Ability, Member, Resort};
 use self::groups::Groups;
 use self::receivers::Receivers;
+pub use self::strategy::{Occasion, Random, Strategies, Strategy};
 use crate::topic::tree::hash::Hash;
 use crate::topic::{Filter, TopicName};
 use crate::wire::SubscriptionOptions;
@@ -109,13 +111,18 @@ pub struct SubscriptionTree {
 impl SubscriptionTree {
     /// An empty table. `seed` makes its hashes unpredictable from outside.
     pub fn new(seed: u64) -> Self {
-        Self::with_hash(Hash::new(seed))
+        Self::with_strategies(seed, Strategies::default())
     }
 
-    fn with_hash(hash: Hash) -> Self {
+    /// An empty table whose groups have these strategies.
+    pub fn with_strategies(seed: u64, strategies: Strategies) -> Self {
+        Self::with_hash(Hash::new(seed), strategies)
+    }
+
+    fn with_hash(hash: Hash, strategies: Strategies) -> Self {
         Self {
             filters: Filters::new(hash),
-            groups: Groups::new(hash),
+            groups: Groups::new(hash, strategies),
             subscribers: 0,
             generation: 0,
         }
@@ -202,7 +209,7 @@ impl SubscriptionTree {
     ) -> Option<Removed> {
         let filter = self.groups.filter(group)?;
         self.groups.remove_member(group, shard, session)?;
-        if !self.groups.members(group).is_empty() {
+        if self.groups.members_of(group) > 0 {
             return Some(Removed {
                 filter,
                 last: false,
@@ -237,10 +244,39 @@ impl SubscriptionTree {
         self.groups.set_online(group, shard, session, online)
     }
 
-    /// The next member in turn that `accepts` takes. Members that are offline are asked
-    /// only when everyone online has refused. Each is asked once.
-    pub fn pick(&self, group: GroupId, accepts: impl FnMut(&Member) -> bool) -> Option<Member> {
-        self.groups.pick(group, accepts)
+    /// Says what a member can do with the next message, until it comes or goes or this is
+    /// said again. Returns false where there is no such member.
+    pub fn set_ability(
+        &mut self,
+        group: GroupId,
+        shard: u16,
+        session: SessionKey,
+        ability: Ability,
+    ) -> bool {
+        self.groups.set_ability(group, shard, session, ability)
+    }
+
+    /// The member that is to get a message, by the strategy of the group, and what is asked
+    /// of it: to send the message, if somebody can; else to queue it, if somebody online
+    /// can; else to queue it while its client is away. A member that refuses is to be
+    /// reported by [`Self::set_ability`] before the next is picked.
+    pub fn pick(
+        &mut self,
+        group: GroupId,
+        occasion: Occasion<'_>,
+        random: &mut Random,
+    ) -> Option<(Member, Resort)> {
+        self.groups.pick(group, occasion, random)
+    }
+
+    /// A member of a group.
+    pub fn member(&self, group: GroupId, shard: u16, session: SessionKey) -> Option<&Member> {
+        self.groups.member(group, shard, session)
+    }
+
+    /// Members of a group whose clients are connected.
+    pub fn online(&self, group: GroupId) -> usize {
+        self.groups.online_of(group)
     }
 
     /// Tells `visitor` everything whose filter matches `topic`, each filter once.
@@ -287,8 +323,8 @@ impl SubscriptionTree {
         self.groups.filter(group)
     }
 
-    /// The members of a group, those online first.
-    pub fn members(&self, group: GroupId) -> &[Member] {
+    /// The members of a group, in no particular order.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = &Member> {
         self.groups.members(group)
     }
 

@@ -1,6 +1,8 @@
 use super::*;
+use crate::session::Membership;
 use crate::wire::{QoS, RetainHandling};
 
+mod groups;
 mod model;
 
 /// What a match tells, in order.
@@ -53,11 +55,24 @@ fn member(shard: u16, session: SessionKey) -> Member {
     Member {
         shard,
         online: true,
+        ability: Ability::Ready,
         serial: 0,
         session,
         options: options(QoS::AtMostOnce),
         identifier: 0,
+        membership: Membership(core::num::NonZeroU32::MIN),
     }
+}
+
+/// An occasion on which nothing matters.
+const ANY: Occasion<'_> = Occasion {
+    topic: "t",
+    publisher: 0,
+    shard: u16::MAX,
+};
+
+fn pick(tree: &mut SubscriptionTree, group: GroupId) -> Option<(Member, Resort)> {
+    tree.pick(group, ANY, &mut Random::new(1))
 }
 
 fn told(tree: &SubscriptionTree, text: &str) -> Told {
@@ -231,7 +246,7 @@ fn numbers_of_nothing_are_harmless() {
         assert!(tree.groups(id).is_empty());
     }
     let group = GroupId(3);
-    assert_eq!(tree.pick(group, |_| true), None);
+    assert_eq!(pick(&mut tree, group), None);
     assert_eq!(tree.remove_shared_by_id(group, 0, 0), None);
     assert!(!tree.set_online(group, 0, 0, true));
     assert_eq!(
@@ -264,7 +279,7 @@ fn the_generation_changes_exactly_with_what_a_match_tells() {
     assert!(changed(&tree), "a group");
     tree.insert_shared("g", filter("a"), member(0, 2));
     tree.set_online(group, 0, 1, false);
-    tree.pick(group, |_| true);
+    pick(&mut tree, group);
     tree.remove_shared_by_id(group, 0, 1);
     assert!(!changed(&tree), "the members of a group");
     tree.remove_shared_by_id(group, 0, 2);
@@ -273,55 +288,6 @@ fn the_generation_changes_exactly_with_what_a_match_tells() {
     assert!(!changed(&tree), "not subscribed");
     tree.remove(filter("a/+"), 1);
     assert!(changed(&tree), "the last subscriber");
-}
-
-#[test]
-fn members_of_a_group_take_turns() {
-    let mut tree = SubscriptionTree::new(7);
-    let group = tree.insert_shared("g", filter("a"), member(0, 0)).group;
-    tree.insert_shared("g", filter("a"), member(1, 0));
-    tree.insert_shared("g", filter("a"), member(1, 1));
-    let mut picks: Vec<_> = (0..6)
-        .filter_map(|_| tree.pick(group, |_| true))
-        .map(|member| (member.shard, member.session))
-        .collect();
-    assert_eq!(picks[..3], picks[3..]);
-    picks.sort_unstable();
-    assert_eq!(picks, [(0, 0), (0, 0), (1, 0), (1, 0), (1, 1), (1, 1)]);
-}
-
-#[test]
-fn members_that_are_offline_are_asked_last() {
-    let mut tree = SubscriptionTree::new(7);
-    let group = tree.insert_shared("g", filter("a"), member(0, 0)).group;
-    for session in 1..4 {
-        tree.insert_shared("g", filter("a"), member(0, session));
-    }
-    assert!(tree.set_online(group, 0, 0, false));
-    assert!(tree.set_online(group, 0, 2, false));
-    for _ in 0..4 {
-        assert!(
-            tree.pick(group, |_| true)
-                .is_some_and(|member| member.online)
-        );
-    }
-    let mut asked = Vec::new();
-    assert_eq!(
-        tree.pick(group, |member| {
-            asked.push((member.online, member.session));
-            false
-        }),
-        None
-    );
-    assert!(asked[..2].iter().all(|(online, _)| *online));
-    asked.sort_unstable();
-    assert_eq!(
-        asked,
-        [(false, 0), (false, 2), (true, 1), (true, 3)],
-        "each is asked once"
-    );
-    let offline = tree.pick(group, |member| !member.online);
-    assert!(offline.is_some_and(|member| [0, 2].contains(&member.session)));
 }
 
 #[test]
@@ -338,8 +304,8 @@ fn a_member_that_subscribes_again_is_in_the_group_once() {
     };
     let inserted = tree.insert_shared("g", filter("a"), again);
     assert_eq!((inserted.group, inserted.replaced), (group, Some(offline)));
-    assert_eq!(tree.members(group), [again]);
-    assert_eq!(tree.pick(group, |_| true), Some(again));
+    assert!(tree.members(group).eq([&again]));
+    assert_eq!(pick(&mut tree, group), Some((again, Resort::Send)));
     assert_eq!(tree.len(), 1);
     assert!(
         tree.remove_shared_by_id(group, 0, 1)
@@ -368,10 +334,10 @@ fn groups_are_known_by_name_and_filter() {
 }
 
 #[test]
-fn a_subscriber_takes_12_bytes_the_receivers_of_a_filter_16_a_member_20() {
+fn a_subscriber_takes_12_bytes_the_receivers_of_a_filter_16_a_member_36() {
     assert_eq!(size_of::<Subscriber>(), 12);
     assert_eq!(size_of::<Receivers>(), 16);
-    assert_eq!(size_of::<Member>(), 20);
+    assert_eq!(size_of::<group::Place>(), 36);
 }
 
 #[test]

@@ -232,3 +232,38 @@ fn a_shared_subscription_needs_a_name_and_a_filter() {
         Err(FilterError::MultiLevelWildcard)
     );
 }
+
+#[test]
+fn a_queue_is_a_shared_subscription_of_the_group_queue() {
+    let parsed = Subscription::parse("$queue/a/+", LEVELS).unwrap();
+    assert_eq!(
+        parsed,
+        Subscription::parse("$share/$queue/a/+", LEVELS).unwrap()
+    );
+    assert_eq!(
+        (parsed.group, parsed.filter.as_str()),
+        (Some("$queue"), "a/+")
+    );
+    assert!(Subscription::is_shared("$queue/a") && Subscription::is_shared("$share/g/a"));
+    assert_eq!(
+        Subscription::parse("$queue/", LEVELS),
+        Err(FilterError::Empty)
+    );
+    for plain in ["$queue", "$queues/a", "a/$queue/b"] {
+        assert_eq!(Subscription::parse(plain, LEVELS).unwrap().group, None);
+        assert!(!Subscription::is_shared(plain));
+    }
+}
+
+#[test]
+fn an_exclusive_subscription_is_told_apart_from_its_filter() {
+    let parsed = Subscription::parse("$exclusive/a/#", LEVELS).unwrap();
+    assert_eq!((parsed.exclusive, parsed.filter.as_str()), (true, "a/#"));
+    assert_eq!(
+        Subscription::parse("$exclusive/", LEVELS),
+        Err(FilterError::Empty)
+    );
+    for other in ["$exclusive", "a/$exclusive/b", "$share/g/$exclusive/a"] {
+        assert!(!Subscription::parse(other, LEVELS).unwrap().exclusive);
+    }
+}

@@ -61,6 +61,7 @@ fn run_shard<T>(test: impl AsyncFnOnce(&mut Engine) -> T) -> T {
         stop: Arc::default(),
         started: Instant::now(),
         routes: None,
+        store: None,
     };
     let executor = LocalExecutorBuilder::default().io_memory(64 << 10);
     executor.make().unwrap().run(async {

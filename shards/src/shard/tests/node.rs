@@ -342,6 +342,8 @@ impl Node {
                 ("timers", shard.wheel.len()),
                 ("tickets", shard.tickets.len()),
                 ("route waits", shard.route_waits.len()),
+                ("exclusive filters", shard.exclusive.len()),
+                ("members that do not read", shard.unread.len()),
                 ("paused connections", shard.paused.len()),
                 ("dirty connections", shard.outbox.dirty.len()),
             ];

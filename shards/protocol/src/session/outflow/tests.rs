@@ -214,7 +214,7 @@ fn the_queue_is_first_in_first_out_and_leaves_nothing_behind() {
             b""
         );
     }
-    assert!(flow.is_queue_full(&limits));
+    assert!(!flow.has_queue_room(0, &limits));
     let third = delivery(QoS::AtLeastOnce, b"3");
     assert_eq!(enqueue(&mut flow, third, &limits), b"3");
     assert!(!flow.is_open());

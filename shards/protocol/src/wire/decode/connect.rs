@@ -9,6 +9,9 @@ use crate::wire::{
     UserProperties, Version, Will,
 };
 
+/// First byte of CONNECT.
+const FIRST: u8 = 0x10;
+
 /// Decodes the first packet of a connection. `first` and `body` are what
 /// [`split`](crate::wire::split) gave.
 ///
@@ -44,6 +47,9 @@ fn protocol(reader: &mut Reader<'_>) -> Result<Version, ConnectError> {
         // The high bit is how a bridge asks whether the other side is a broker, too.
         // It expects the refusal in its own version, and tries again without.
         (b"MQTT", level) if level & 0x7f < 5 => Some(Version::V311),
+        // A later protocol, or a client that tries what it gets: the answer is laid out as
+        // its CONNECT is.
+        (b"MQTT", _) if connect(Version::V311, FIRST, *reader).is_ok() => Some(Version::V311),
         (b"MQTT", _) | (_, 5) => Some(Version::V5),
         _ => None,
     };

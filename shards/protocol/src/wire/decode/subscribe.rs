@@ -3,6 +3,7 @@
 
 use core::num::NonZeroU32;
 
+use crate::topic::Subscription;
 use crate::wire::properties::{Carrier, Section, Value, id};
 use crate::wire::reader::Reader;
 use crate::wire::{
@@ -140,7 +141,7 @@ fn subscription<'a>(
 ) -> Result<(&'a str, SubscriptionOptions), DecodeError> {
     let filter = filter(reader)?;
     let options = options(version, reader.byte()?)?;
-    if options.no_local && filter.starts_with("$share/") {
+    if options.no_local && Subscription::is_shared(filter) {
         return Err(ProtocolError::NoLocalOnShared.into());
     }
     Ok((filter, options))

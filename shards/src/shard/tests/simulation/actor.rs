@@ -78,6 +78,8 @@ pub(super) struct Session {
     /// How often each message came by each shared subscription, or, under 0, by plain ones,
     /// not counting what was sent again.
     seen: BTreeMap<(u32, usize), usize>,
+    /// What came by shared subscriptions with QoS 1.
+    shared_1: Vec<(&'static str, usize)>,
     /// The last message by publisher, topic, QoS sent and QoS received.
     last: BTreeMap<(usize, String, u8, u8), usize>,
 }
@@ -162,6 +164,7 @@ impl Actor {
         session.subscriptions.insert(filter, subscription);
         if self.shares {
             self.unsettled.insert(filter);
+            ledger.groups.entry(filter).or_default().lossy |= qos == 0;
         }
         let identifier = identifier(filter);
         let packet = packet::subscribe(self.version, id, identifier, &[(filter, options)]);
@@ -265,7 +268,7 @@ impl Actor {
         self.uncertain = false;
         let (client, expiry_s) = (connection.client, connection.expiry_s);
         if !present {
-            self.end_session();
+            self.end_session(ledger);
             self.session = Some(Session::default());
         }
         let Some(session) = &mut self.session else {
@@ -292,12 +295,22 @@ impl Actor {
     }
 
     /// The session is over, or will be when the broker hears of it.
-    pub(super) fn end_session(&mut self) {
+    pub(super) fn end_session(&mut self, ledger: &mut Ledger) {
         if let Some(session) = self.session.take()
             && self.shares
         {
+            for (group, number) in session.shared_1 {
+                ledger.return_to_group(group, number);
+            }
             self.unsettled.extend(session.filters);
         }
+    }
+
+    /// Whether it has been a member of a group for a while.
+    pub(super) fn is_steady_in(&self, group: &str) -> bool {
+        let session = self.session.as_ref().filter(|_| !self.uncertain);
+        let subscription = session.and_then(|session| session.subscriptions.get(group));
+        !self.unsettled.contains(group) && subscription.is_some_and(|s| s.since.is_some())
     }
 
     /// Whether a session that it does not know may be a member of a group.
@@ -307,9 +320,9 @@ impl Actor {
     }
 
     /// All that it has asked for has taken effect everywhere.
-    pub(super) fn settle(&mut self, ledger: &mut Ledger) {
+    pub(super) fn settle(&mut self, ledger: &mut Ledger, steady: &BTreeSet<&'static str>) {
         for group in std::mem::take(&mut self.unsettled) {
-            ledger.change_group(group);
+            ledger.change_group(group, !steady.contains(group));
         }
     }
 
@@ -413,6 +426,9 @@ impl Actor {
         session.seen.insert((by, number), times + 1);
         if self.shares {
             let filter = filter_of(by);
+            if delivery.qos == 1 {
+                session.shared_1.push((filter, number));
+            }
             ledger.deliver_to_group(filter, number);
             return;
         }

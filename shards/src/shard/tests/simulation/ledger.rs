@@ -25,8 +25,14 @@ pub(super) struct Entry {
 pub(super) struct Group {
     /// When somebody last joined or left or may have, on the clock of events.
     pub(super) changed_at: u64,
+    /// When it last may have had no member at all.
+    pub(super) alone_at: u64,
+    /// Somebody was a member with QoS 0.
+    pub(super) lossy: bool,
     /// By message: how many members got it.
     pub(super) deliveries: BTreeMap<usize, usize>,
+    /// By message: how many members that may not have acknowledged it are gone.
+    pub(super) returns: BTreeMap<usize, usize>,
 }
 
 /// All there is to know.
@@ -63,9 +69,19 @@ impl Ledger {
     }
 
     /// The members of a group are, or may be, others from here on.
-    pub(super) fn change_group(&mut self, name: &'static str) {
+    pub(super) fn change_group(&mut self, name: &'static str, was_alone: bool) {
         let changed_at = self.tick();
-        self.groups.entry(name).or_default().changed_at = changed_at;
+        let group = self.groups.entry(name).or_default();
+        group.changed_at = changed_at;
+        if was_alone {
+            group.alone_at = changed_at;
+        }
+    }
+
+    /// A member that was sent a message with QoS 1 is gone: another may get it.
+    pub(super) fn return_to_group(&mut self, name: &'static str, number: usize) {
+        let group = self.groups.entry(name).or_default();
+        *group.returns.entry(number).or_default() += 1;
     }
 
     /// A member of a group got a message that it had not got before.
@@ -74,8 +90,9 @@ impl Ledger {
         let group = self.groups.entry(name).or_default();
         let count = group.deliveries.entry(number).or_default();
         *count += 1;
+        let returns = group.returns.get(&number).copied().unwrap_or(0);
         assert!(
-            *count <= 1 + entry.repeats,
+            *count <= 1 + entry.repeats + returns,
             "message {number} came to {name} {count} times: {entry:?}"
         );
     }

@@ -1,6 +1,6 @@
 //! Random clients that do random things on random nodes, and what must hold whatever they
 //! do. One seed gives one run; a seed that fails is named, and runs alone with
-//! `SHARDMQ_SIM_SEED=<seed>`.
+//! `SHARDMQ_SIM_SEED=<seed>`; `SHARDMQ_SIM_SEEDS=<count>` runs more of them.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -28,7 +28,12 @@ fn whatever_clients_do_no_promise_is_broken() {
     let only = std::env::var("SHARDMQ_SIM_SEED").ok();
     let seeds = match only.and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => 0..SEEDS,
+        None => {
+            0..std::env::var("SHARDMQ_SIM_SEEDS")
+                .ok()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(SEEDS)
+        }
     };
     for seed in seeds {
         let run = AssertUnwindSafe(|| simulate(seed));

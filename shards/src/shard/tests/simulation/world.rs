@@ -1,5 +1,7 @@
 //! The node, the actors, and what happens next.
 
+use std::collections::BTreeSet;
+
 use protocol::wire::Version;
 
 use super::super::node::{Node, Setup};
@@ -8,7 +10,7 @@ use super::super::random::Random;
 use super::actor::{Actor, Connection, FILTERS, SHARED, plain};
 use super::ledger::Ledger;
 use super::matching::matches;
-use crate::settings::{Mqtt, QueueFull};
+use crate::settings::{Mqtt, QueueFull, SharedStrategy};
 
 const ACTORS: usize = 7;
 
@@ -27,13 +29,19 @@ pub(super) struct World {
     receive_maximum: usize,
     /// No queue overflows.
     lossless: bool,
+    /// No member of a group asks for QoS 0.
+    reliable: bool,
 }
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
         let lossless = !random.one_in(5);
+        let reliable = random.one_in(2);
+        let strategy = |random: &mut Random| random.pick(&SharedStrategy::ALL).1;
         let mqtt = Mqtt {
+            shared_subscription_strategy: strategy(&mut random),
+            shared_subscription_groups: [("h".to_owned(), strategy(&mut random))].into(),
             receive_maximum: *random.pick(&[2, 5, 1024]),
             max_inflight: *random.pick(&[1, 2, 5, 128]),
             max_mqueue_len: if lossless { 100_000 } else { 5 },
@@ -58,6 +66,7 @@ impl World {
             ledger: Ledger::default(),
             receive_maximum,
             lossless,
+            reliable,
         }
     }
 
@@ -147,7 +156,7 @@ impl World {
             subscribing: Default::default(),
         });
         if clean {
-            actor.end_session();
+            actor.end_session(&mut self.ledger);
         }
         if let Some(session) = &mut actor.session {
             session.ends_ms = None;
@@ -172,7 +181,7 @@ impl World {
             session.ends_ms = Some(self.node.now_ms + u64::from(session.expiry_s) * 1000);
             // A subscription without SUBACK may be there or not.
             if session.expiry_s == 0 {
-                actor.end_session();
+                actor.end_session(&mut self.ledger);
             }
         }
         if actor.uncertain {
@@ -204,7 +213,8 @@ impl World {
         } else {
             self.random.pick(&FILTERS)
         };
-        let mut options = self.random.below(3) as u8;
+        let qos_min = usize::from(actor.shares && self.reliable);
+        let mut options = (qos_min + self.random.below(3 - qos_min)) as u8;
         if actor.version == Version::V5 {
             options |= (self.random.below(3) as u8) << 4;
         }
@@ -278,14 +288,21 @@ impl World {
     fn come_to_rest(&mut self) {
         self.release_everything();
         self.node.settle();
+        let steady = self.steady();
         for actor in &mut self.actors {
             if let Some(will) = actor.leaving.take() {
                 self.ledger.entries[will].forbidden = true;
             }
             if !actor.uncertain {
-                actor.settle(&mut self.ledger);
+                actor.settle(&mut self.ledger, &steady);
             }
         }
+    }
+
+    /// The groups that have had a member for a while.
+    fn steady(&self) -> BTreeSet<&'static str> {
+        let steady = |group: &&str| self.actors.iter().any(|actor| actor.is_steady_in(group));
+        SHARED.into_iter().filter(steady).collect()
     }
 
     fn time_passes(&mut self) {
@@ -296,9 +313,12 @@ impl World {
             let session = actor.session.as_ref();
             let ends_ms = session.and_then(|session| session.ends_ms);
             if ends_ms.is_some_and(|ends_ms| ends_ms <= self.node.now_ms) {
-                actor.end_session();
-                actor.settle(&mut self.ledger);
+                actor.end_session(&mut self.ledger);
             }
+        }
+        let steady = self.steady();
+        for actor in self.actors.iter_mut().filter(|actor| !actor.uncertain) {
+            actor.settle(&mut self.ledger, &steady);
         }
     }
 
@@ -381,7 +401,8 @@ impl World {
         }
     }
 
-    /// What was acknowledged has reached one member of each group that did not change.
+    /// What was acknowledged has reached one member of each group that did not change, or,
+    /// with QoS 1, of each that always had a member.
     fn check_groups(&self) {
         if !self.lossless {
             return;
@@ -400,7 +421,13 @@ impl World {
                 continue;
             }
             for (number, entry) in self.ledger.acknowledged() {
-                let due = entry.sent_at > group.changed_at && matches(plain(name), &entry.topic);
+                // What is under way with QoS 2 ends with the session that it is given to.
+                let since = if entry.qos == 1 && !group.lossy {
+                    group.alone_at
+                } else {
+                    group.changed_at
+                };
+                let due = entry.sent_at > since && matches(plain(name), &entry.topic);
                 assert!(
                     !due || group.deliveries.contains_key(&number),
                     "nobody in {name} got {number}: {entry:?}"

@@ -81,9 +81,19 @@ fn wrong_flags_in_the_fixed_header_are_malformed() {
 #[test]
 fn an_unknown_level_is_answered_in_a_version_that_the_client_may_know() {
     let unsupported = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
-    for level in [6, 7, 0x7F, 0xFF] {
-        let body = body(&[b"\0\x04MQTT", &[level][..]].concat(), 2, b"\0\0");
-        assert_eq!(answer(&body), Some((Version::V5, unsupported)), "{level}");
+    for level in [6, 7, 0x63, 0x7F, 0xFF] {
+        let protocol = [b"\0\x04MQTT", &[level][..]].concat();
+        for (payload, version) in [
+            (&b"\0\0"[..], Version::V311),
+            (b"\0\x02id", Version::V311),
+            (b"\0\0\0", Version::V5),
+            (b"\0\0\x02id", Version::V5),
+            (b"\x03\x21\0\x01\0\x02id", Version::V5),
+            (b"", Version::V5),
+        ] {
+            let body = body(&protocol, 2, payload);
+            assert_eq!(answer(&body), Some((version, unsupported)), "{level}");
+        }
     }
     for level in [0, 1, 2, 3] {
         let body = body(&[b"\0\x04MQTT", &[level][..]].concat(), 2, b"\0\0");

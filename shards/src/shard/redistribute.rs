@@ -1,0 +1,88 @@
+//! Messages of shared subscriptions that leave one session for another.
+//!
+//! [`Shard::redistribute`] is the one place where they do: when a session ends, what its
+//! client was sent with QoS 1 and did not acknowledge, and what was not sent; when a client
+//! goes away and others of the group are there, what was not sent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use protocol::message::Message;
+use protocol::session::{Delivery, Membership};
+
+use super::held::SharedName;
+use super::items::SessionRef;
+use super::{NONE, Shard};
+
+/// Messages that a session leaves behind, by group, each group's in their order.
+pub(super) type LeftBehind = Vec<(SharedName, Vec<Delivery>)>;
+
+impl Shard {
+    /// Takes from a session that ends what other members of its groups are to get. Call
+    /// [`Self::redistribute`] when it is not a member any more.
+    pub(super) fn take_left_behind(&mut self, session_key: u32) -> LeftBehind {
+        let session = self.sessions.get_mut(session_key);
+        let Some(session) = session.filter(|session| session.subscriptions.has_rare()) else {
+            return Vec::new();
+        };
+        let deliveries = session.outflow.take_shared();
+        if deliveries.is_empty() {
+            return Vec::new();
+        }
+        by_group(deliveries, &session.subscriptions.shared_by_number())
+    }
+
+    /// Others of a group are there: what is queued for a member of this shard whose client is
+    /// away goes to them.
+    pub(super) fn give_back_queued(&mut self, name: &SharedName, member: SessionRef) {
+        let session = self.sessions.get_mut(member.session);
+        let Some(session) = session.filter(|session| session.serial == member.serial) else {
+            return;
+        };
+        if session.connection != NONE {
+            return;
+        }
+        let names = session.subscriptions.shared_by_number();
+        let by_it = |membership| names.get(&membership).is_some_and(|other| *other == name);
+        let deliveries = session.outflow.take_shared_queued(by_it);
+        if !deliveries.is_empty() {
+            self.redistribute(vec![(name.clone(), deliveries)]);
+        }
+    }
+
+    /// Sends messages that have left a session to the owners of their groups, which give
+    /// them to other members.
+    pub(super) fn redistribute(&mut self, left_behind: LeftBehind) {
+        for (name, deliveries) in left_behind {
+            let messages = deliveries.into_iter().map(|delivery| delivery.message);
+            let messages: Vec<Arc<Message>> = messages.collect();
+            let owner = self.group_owner(&name);
+            if owner == self.id {
+                self.take_back(&name, &messages);
+            } else if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
+                peer.give_back(name, messages);
+            }
+        }
+    }
+}
+
+fn by_group(deliveries: Vec<Delivery>, names: &HashMap<Membership, &SharedName>) -> LeftBehind {
+    let mut groups = LeftBehind::new();
+    let mut places = HashMap::new();
+    for delivery in deliveries {
+        let Some(membership) = delivery.membership else {
+            continue;
+        };
+        let Some(name) = names.get(&membership) else {
+            continue;
+        };
+        let place = *places.entry(membership).or_insert_with(|| {
+            groups.push(((*name).clone(), Vec::new()));
+            groups.len() - 1
+        });
+        if let Some((_, deliveries)) = groups.get_mut(place) {
+            deliveries.push(delivery);
+        }
+    }
+    groups
+}
