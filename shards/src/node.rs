@@ -171,9 +171,7 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let mut acceptors = open_acceptors(settings)?;
     let ring_batches = settings.engine.ring_batches as usize;
     let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
-    let started = storage
-        .as_ref()
-        .map_or_else(Instant::now, |storage| storage.store.started());
+    let started = started(storage.as_ref());
     let (mut stores, store) =
         start_store(storage, &doorbells).map_err(|source| shard_error(0, source))?;
     let limits = Arc::new(settings.mqtt.clone());
@@ -228,6 +226,11 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
         return Err(error);
     }
     Ok(running)
+}
+
+/// When the shards' clock is 0.
+fn started(storage: Option<&Storage>) -> Instant {
+    storage.map_or_else(Instant::now, |storage| storage.store.started())
 }
 
 /// A doorbell for each shard.

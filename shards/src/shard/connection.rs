@@ -107,6 +107,9 @@ pub(crate) struct Connection {
     pub(crate) overflowed: bool,
     /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
     pub(crate) held_subacks: u16,
+    /// Reason strings are welcome: a 5.0 client with Request Problem Information
+    /// [MQTT-3.1.2-29].
+    pub(crate) explains: bool,
     /// Largest packet the client takes, in bytes.
     pub(crate) maximum_packet_size: u32,
     /// Keep alive times 1.5, in milliseconds; 0 when it is off.
@@ -145,6 +148,7 @@ impl Connection {
             ended: false,
             overflowed: false,
             held_subacks: 0,
+            explains: false,
             maximum_packet_size: u32::MAX,
             silence_ms_max: 0,
             heard_ms: now_ms,

@@ -46,10 +46,12 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+mod switches;
 mod sys;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};

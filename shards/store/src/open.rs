@@ -150,6 +150,11 @@ pub fn exists(folder: &Path) -> bool {
     folder.join(FILE).exists()
 }
 
+/// Removes a database that was made and never written to.
+pub fn remove_empty(folder: &Path) -> io::Result<()> {
+    fs::remove_file(folder.join(FILE))
+}
+
 /// Opens the database, as at start or after the disk was full.
 pub(crate) fn reopen(path: &Path, options: &Options) -> Result<Box<dyn Disk>, DiskError> {
     let disk = Redb::open(DiskFile::open(path)?, options.cache_bytes)?;

@@ -14,6 +14,7 @@ mod connections;
 mod counters;
 mod engine;
 mod events;
+mod exclusive;
 mod full_rings;
 mod node;
 mod packet;

@@ -1,5 +1,8 @@
 //! The store as a whole: what was confirmed comes back.
 
+mod faults;
+mod full;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,7 +171,7 @@ fn packet_id(id: u16) -> PacketId {
     PacketId(id.try_into().unwrap())
 }
 
-fn everything() -> Vec<Change> {
+pub(crate) fn everything() -> Vec<Change> {
     let hold = |id| Change::HoldPacketId {
         session: SessionNumber(1),
         packet_id: packet_id(id),
