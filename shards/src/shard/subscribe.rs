@@ -204,7 +204,10 @@ impl Shard {
         }
         let Some(group) = subscription.group else {
             let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
-            if let Some(id) = self.subscriptions.find(subscription.filter) {
+            let session = self.sessions.get(session_key);
+            if session.is_some_and(|session| session.subscriptions.has_rare())
+                && let Some(id) = self.subscriptions.find(subscription.filter)
+            {
                 self.end_exclusive(session_key, id, subscription.filter.as_str());
             }
             let replay = match options.retain_handling {
