@@ -231,6 +231,11 @@ pub(crate) const KEYS: &[Key] = &[
         "bytes queued for a session",
     ),
     key(
+        "mqtt.mqueue_full",
+        Kind::Word(&["drop_oldest", "drop_newest", "disconnect"]),
+        "what is done with a QoS 1 or 2 message when the queue is full",
+    ),
+    key(
         "mqtt.receive_maximum",
         Kind::Integer(1, MAX_16),
         "QoS 1 and 2 messages a client may send before they are acknowledged",
@@ -274,6 +279,76 @@ pub(crate) const KEYS: &[Key] = &[
         "mqtt.max_user_properties",
         Kind::Integer(0, MAX_16),
         "user properties in one packet",
+    ),
+    key(
+        "mqtt.max_qos_allowed",
+        Kind::Integer(0, 2),
+        "highest QoS that clients may publish with and are granted",
+    ),
+    key(
+        "mqtt.retain_available",
+        Kind::Boolean,
+        "whether clients may retain messages",
+    ),
+    key(
+        "mqtt.wildcard_subscription",
+        Kind::Boolean,
+        "whether filters may have wildcards",
+    ),
+    key(
+        "mqtt.shared_subscription",
+        Kind::Boolean,
+        "whether clients may share subscriptions",
+    ),
+    key(
+        "mqtt.server_keepalive_s",
+        Kind::Integer(0, MAX_16),
+        "keep alive in seconds that 5.0 clients are told to use; 0: their own",
+    ),
+    key(
+        "mqtt.keepalive_multiplier_percent",
+        Kind::Integer(100, 1000),
+        "silence that ends a connection, in percent of the keep alive",
+    ),
+    key(
+        "mqtt.ignore_loop_deliver",
+        Kind::Boolean,
+        "whether 3.x clients are spared their own messages",
+    ),
+    key(
+        "mqtt.max_awaiting_rel",
+        Kind::Integer(1, MAX_16),
+        "QoS 2 messages of a session between PUBLISH and PUBREL",
+    ),
+    key(
+        "mqtt.message_expiry_interval_s",
+        Kind::Integer(0, MAX_32),
+        "seconds after which messages expire that do not say when; 0: never",
+    ),
+    key(
+        "mqtt.check_payload_format",
+        Kind::Boolean,
+        "whether payloads said to be UTF-8 are checked",
+    ),
+    key(
+        "mqtt.response_information",
+        Kind::Text(1024),
+        "Response Information for 5.0 clients that ask for it",
+    ),
+    key(
+        "mqtt.server_reference",
+        Kind::Text(1024),
+        "Server Reference for 5.0 clients when the broker stops",
+    ),
+    key(
+        "mqtt.redirect_to",
+        Kind::Text(1024),
+        "Server Reference for everybody who connects: go there instead",
+    ),
+    key(
+        "mqtt.redirect_permanently",
+        Kind::Boolean,
+        "whether redirect_to is for good",
     ),
     key(
         "mqtt.shared_subscription_strategy",

@@ -37,6 +37,7 @@ mod outbox;
 mod peers;
 mod plan;
 mod publish;
+mod queue;
 mod quota;
 mod redistribute;
 mod replay;
@@ -45,10 +46,12 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+mod switches;
 mod sys;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -143,6 +146,8 @@ pub(crate) struct Shard {
     route_waits: VecDeque<subscribe::RouteWait>,
     /// Connections paused because a ring is full.
     paused: Vec<u32>,
+    /// Connections that end with this turn, because their session's queue is full.
+    overflowed: Vec<u32>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -250,6 +255,7 @@ impl Shard {
             tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
+            overflowed: Vec::new(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             stats: setup.stats,
@@ -299,6 +305,11 @@ impl Shard {
             self.tell_groups_of_readers();
         }
         self.publish_raised();
+        // What is raised by the end of a client may be too much for another.
+        while !self.overflowed.is_empty() {
+            self.disconnect_overflowed();
+            self.publish_raised();
+        }
         self.tell_sizes();
     }
 

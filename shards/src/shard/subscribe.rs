@@ -9,6 +9,7 @@ use protocol::wire::{
     PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
+use super::connection::Connection;
 use super::exclusive::Claimed;
 use super::held::SharedName;
 use super::input::Flow;
@@ -16,6 +17,7 @@ use super::items::{Claim, Item, SessionRef};
 use super::peers::RouteChange;
 use super::session::Session;
 use super::stats::packet;
+use super::texts;
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -84,6 +86,9 @@ impl Shard {
         if let Some(reason) = self.malformed_filter(subscribe.filters().map(|(text, _)| text)) {
             return self.broke_protocol(key, reason);
         }
+        if let Some(reason) = self.is_subscribe_unavailable(version, subscribe) {
+            return self.broke_protocol(key, reason);
+        }
         let session = self
             .connections
             .get(key)
@@ -103,10 +108,13 @@ impl Shard {
             let text = &*self.effective_filter(key, text);
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
-                Ok(parsed) => {
-                    let place = (ticket, codes.len());
-                    self.subscribe(session, &parsed, options, identifier, place)
-                }
+                Ok(parsed) => match self.granted(version, &parsed, options) {
+                    Ok(options) => {
+                        let place = (ticket, codes.len());
+                        self.subscribe(session, &parsed, options, identifier, place)
+                    }
+                    Err(reason) => Outcome::refused(reason),
+                },
                 Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
             };
             missing += u32::from(outcome.waits);
@@ -119,11 +127,10 @@ impl Shard {
             replays.extend(outcome.replay);
         }
         missing += u32::from(self.wait_for_routes(ticket));
-        let mut packet = Vec::new();
-        encode::suback(&mut packet, version, subscribe.packet_id, &codes);
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
+        let packet = suback(connection, subscribe.packet_id, &codes);
         connection.held_subacks = connection.held_subacks.saturating_add(1);
         let serial = connection.serial;
         if let Some(held) = self.tickets.get_mut(ticket) {
@@ -197,7 +204,10 @@ impl Shard {
         }
         let Some(group) = subscription.group else {
             let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
-            if let Some(id) = self.subscriptions.find(subscription.filter) {
+            let session = self.sessions.get(session_key);
+            if session.is_some_and(|session| session.subscriptions.has_rare())
+                && let Some(id) = self.subscriptions.find(subscription.filter)
+            {
                 self.end_exclusive(session_key, id, subscription.filter.as_str());
             }
             let replay = match options.retain_handling {
@@ -551,4 +561,22 @@ impl Shard {
             }
         }
     }
+}
+
+/// SUBACK, with the first refusal in words if the client wants that.
+fn suback(connection: &Connection, packet_id: PacketId, codes: &[ReasonCode]) -> Vec<u8> {
+    let refused = codes.iter().find(|code| code.is_error());
+    let text = refused.and_then(|code| texts::of(*code));
+    let text = text.filter(|_| connection.explains);
+    let size_max = connection.maximum_packet_size;
+    let mut packet = Vec::new();
+    encode::suback_within(
+        &mut packet,
+        connection.version,
+        packet_id,
+        codes,
+        text,
+        size_max,
+    );
+    packet
 }
