@@ -253,6 +253,11 @@ pub(crate) const KEYS: &[Key] = &[
         "bytes queued for a session",
     ),
     key(
+        "mqtt.mqueue_full",
+        Kind::Word(&["drop_oldest", "drop_newest", "disconnect"]),
+        "what is done with a QoS 1 or 2 message when the queue is full",
+    ),
+    key(
         "mqtt.receive_maximum",
         Kind::Integer(1, MAX_16),
         "QoS 1 and 2 messages a client may send before they are acknowledged",
