@@ -11,7 +11,7 @@ use super::super::random::Random;
 use super::actor::{Actor, Connection, FILTERS, SHARED, plain};
 use super::ledger::Ledger;
 use super::matching::matches;
-use crate::settings::{Mqtt, SharedStrategy};
+use crate::settings::{Mqtt, QueueFull, SharedStrategy};
 
 const ACTORS: usize = 7;
 
@@ -46,6 +46,7 @@ impl World {
             receive_maximum: *random.pick(&[2, 5, 1024]),
             max_inflight: *random.pick(&[1, 2, 5, 128]),
             max_mqueue_len: if lossless { 100_000 } else { 5 },
+            mqueue_full: *random.pick(&[QueueFull::DropOldest, QueueFull::DropNewest]),
             max_output_bytes: *random.pick(&[150, 2000, 1 << 20]),
             ..Mqtt::default()
         };
