@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Sources;
+use crate::data;
 
 /// What `shardmq --help` says after the options.
 const AFTER_HELP: &str = "\
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the broker (the default)
     Run,
@@ -46,6 +47,12 @@ pub(crate) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Look at the stored data, or move them, while no broker runs
+    Data {
+        /// What to do
+        #[command(subcommand)]
+        command: data::Command,
     },
 }
 

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line |
 //! | [`config`] | the configuration: file, environment, command line |
 //! | [`host`] | what this machine has and allows |
+//! | [`data`] | `shardmq data`: what is stored, for people |
 //! | [`start`] | `shardmq`: checks, start, signals, stop |
 //! | [`tune`] | `shardmq tune`: what to change on this machine |
 //! | [`plane`] | the seam to the data plane |
@@ -13,6 +14,7 @@
 
 mod cli;
 mod config;
+mod data;
 mod failure;
 mod host;
 mod logger;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Check => load(&sources).map(|config| check(&config)),
         Command::Keys => Ok(print(&keys())),
         Command::Run => load(&sources).and_then(start::run),
+        Command::Data { command } => load(&sources).and_then(|config| data::run(&command, &config)),
         Command::Tune { json } => load(&sources).map(|config| {
             let report = tune::Report::of_this_host(&config);
             _ = print(&if json {

@@ -32,6 +32,16 @@ scenarios! {
         shared_subscriptions_get_no_retained_messages,
         a_shared_filter_may_have_wildcards,
         order_is_kept_for_each_member,
+        a_queue_is_shared_by_all_that_subscribe_to_it,
+        a_full_window_is_passed_over,
+        what_was_not_acknowledged_goes_to_another_when_the_session_ends,
+        what_was_sent_with_qos_2_goes_to_nobody_else,
+        what_is_queued_for_a_member_that_goes_away_goes_to_another,
+        what_was_sent_waits_for_its_member,
+        a_sticky_group_stays_with_one_member,
+        a_topic_stays_with_its_member,
+        a_publisher_stays_with_its_member,
+        every_strategy_gives_each_message_to_one_member,
     ],
     mqtt5: [
         a_refused_message_is_not_given_to_another_member,
@@ -336,6 +346,202 @@ fn members_of_different_versions_share(setup: Setup) {
         })
         .collect();
     expect_one_round(&mut publisher, &mut members);
+}
+
+fn a_queue_is_shared_by_all_that_subscribe_to_it(setup: Setup) {
+    let broker = setup.broker();
+    let mut publisher = broker.client("publisher");
+    let mut members = members(&broker, 4, "$queue/a", 1);
+    expect_one_round(&mut publisher, &mut members);
+    members[0].unsubscribe("$queue/a");
+    expect_one_round(&mut publisher, &mut members[1..]);
+}
+
+fn a_full_window_is_passed_over(setup: Setup) {
+    let broker = Broker::start(setup, &[("mqtt.max_inflight", "2")]);
+    let mut publisher = broker.client("publisher");
+    let mut members = members(&broker, 5, "$share/group/a", 1);
+    for number in 0..10 {
+        publisher.publish("a", number.to_string(), 1);
+    }
+    // All but the first acknowledge: it is left out from here on.
+    for member in &mut members {
+        for _ in 0..2 {
+            member.expect_publish();
+        }
+    }
+    let (slow, quick) = members.split_first_mut().unwrap();
+    for member in quick.iter_mut() {
+        for id in 1..=2 {
+            member.send(&packet::acknowledge(PUBACK, id));
+        }
+        member.expect_silence_until_pong();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    expect_one_round(&mut publisher, quick);
+    slow.expect_silence_until_pong();
+}
+
+fn what_was_not_acknowledged_goes_to_another_when_the_session_ends(setup: Setup) {
+    let broker = Broker::start(setup, &[("mqtt.max_inflight", "3")]);
+    let mut publisher = broker.client("publisher");
+    let mut leaving = broker.client("leaving");
+    leaving.subscribe("$share/group/a", 1);
+    for number in 0..6 {
+        publisher.publish("a", number.to_string(), 1);
+    }
+    for number in 0..3 {
+        assert_eq!(leaving.expect_publish().text(), number.to_string());
+    }
+    let mut other = broker.client("other");
+    other.subscribe("$share/group/a", 1);
+    leaving.abandon();
+    for number in 0..6 {
+        let message = other.expect_message("a", &number.to_string(), 1);
+        assert!(!message.dup, "it is new to this client");
+    }
+    other.expect_silence_until_pong();
+}
+
+/// [MQTT-4.8.2-4], [MQTT-4.8.2-5]
+fn what_was_sent_with_qos_2_goes_to_nobody_else(setup: Setup) {
+    let broker = setup.broker();
+    let mut publisher = broker.client("publisher");
+    let connect = broker.connect("leaving").persistent();
+    let (mut leaving, _) = connect.open();
+    leaving.subscribe("$share/group/a", 2);
+    publisher.publish("a", "once", 2);
+    assert_eq!(leaving.expect_publish().text(), "once");
+    let mut other = broker.client("other");
+    other.subscribe("$share/group/a", 2);
+    leaving.abandon();
+    other.expect_silence_until_pong();
+    // Its delivery is completed when the client comes back.
+    let (mut back, _) = connect.open();
+    let again = back.expect_publish();
+    assert_eq!((again.text(), again.dup), ("once", true));
+    back.abandon();
+    let (ended, _) = broker.connect("leaving").open();
+    ended.disconnect();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    other.expect_silence_until_pong();
+    other.expect_nothing_from(&mut publisher);
+}
+
+fn what_is_queued_for_a_member_that_goes_away_goes_to_another(setup: Setup) {
+    let broker = Broker::start(setup, &[("mqtt.max_inflight", "1")]);
+    let mut publisher = broker.client("publisher");
+    let (mut away, _) = broker.connect("away").persistent().open();
+    away.subscribe("$share/group/a", 1);
+    for text in ["sent", "queued", "queued too"] {
+        publisher.publish("a", text, 1);
+    }
+    away.expect_publish();
+    let mut there = broker.client("there");
+    there.subscribe("$share/group/a", 1);
+    away.abandon();
+    there.expect_message("a", "queued", 1);
+    there.expect_message("a", "queued too", 1);
+    there.expect_silence_until_pong();
+}
+
+fn what_was_sent_waits_for_its_member(setup: Setup) {
+    let broker = setup.broker();
+    let mut publisher = broker.client("publisher");
+    let connect = broker.connect("away").persistent();
+    let (mut away, _) = connect.open();
+    away.subscribe("$share/group/a", 1);
+    publisher.publish("a", "sent", 1);
+    away.expect_publish();
+    let mut there = broker.client("there");
+    there.subscribe("$share/group/a", 1);
+    away.abandon();
+    there.expect_silence_until_pong();
+    let (mut back, _) = connect.open();
+    let again = back.expect_publish();
+    assert_eq!((again.text(), again.dup), ("sent", true));
+    back.abandon();
+    // The end of the session: now another member gets it.
+    let (ended, _) = broker.connect("away").open();
+    there.expect_message("a", "sent", 1);
+    ended.disconnect();
+}
+
+fn a_sticky_group_stays_with_one_member(setup: Setup) {
+    let broker = Broker::start(setup, &[("mqtt.shared_subscription_strategy", "sticky")]);
+    let mut members = members(&broker, 5, "$share/group/a", 0);
+    let first = only_receiver(&broker, &mut members, "a", "one");
+    assert_eq!(only_receiver(&broker, &mut members, "a", "two"), first);
+    members.remove(first).disconnect();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let second = only_receiver(&broker, &mut members, "a", "three");
+    assert_eq!(only_receiver(&broker, &mut members, "a", "four"), second);
+}
+
+fn a_topic_stays_with_its_member(setup: Setup) {
+    // By the group's own setting.
+    let key = "broker.shared_subscription_group.group.strategy";
+    let broker = Broker::start(setup, &[(key, "hash_topic")]);
+    let mut members = members(&broker, 4, "$share/group/#", 0);
+    for topic in ["a", "b", "c", "d", "e"] {
+        let first = only_receiver(&broker, &mut members, topic, "one");
+        assert_eq!(only_receiver(&broker, &mut members, topic, "two"), first);
+    }
+}
+
+fn a_publisher_stays_with_its_member(setup: Setup) {
+    let strategy = ("mqtt.shared_subscription_strategy", "hash_clientid");
+    let broker = Broker::start(setup, &[strategy]);
+    let mut members = members(&broker, 4, "$share/group/#", 0);
+    for name in ["one", "two", "three", "four", "five"] {
+        let first = only_receiver(&broker, &mut members, "a", name);
+        assert_eq!(only_receiver(&broker, &mut members, "b", name), first);
+    }
+}
+
+/// The member that gets all messages that a publisher sends.
+fn only_receiver(broker: &Broker, members: &mut [Client], topic: &str, name: &str) -> usize {
+    let mut publisher = broker.client(name);
+    for _ in 0..10 {
+        publisher.publish(topic, "hello", 1);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let messages = members.iter_mut().map(Client::messages_until_pong);
+    let counts = messages.map(|messages| messages.len());
+    let counts: Vec<usize> = counts.collect();
+    let receiver = counts.iter().position(|count| *count == 10);
+    receiver.unwrap_or_else(|| panic!("not one member got all: {counts:?}"))
+}
+
+fn every_strategy_gives_each_message_to_one_member(setup: Setup) {
+    for strategy in [
+        "random",
+        "round_robin",
+        "round_robin_per_group",
+        "sticky",
+        "local",
+        "hash_clientid",
+        "hash_topic",
+    ] {
+        let broker = Broker::start(setup, &[("mqtt.shared_subscription_strategy", strategy)]);
+        let mut members = members(&broker, 3, "$share/group/#", 1);
+        let mut numbers = Vec::new();
+        for name in ["one", "two", "three"] {
+            let mut publisher = broker.client(name);
+            for number in 0..10 {
+                let text = format!("{name} {number}");
+                publisher.publish(&format!("a/{number}"), &text, 1);
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        for member in &mut members {
+            let messages = member.messages_until_pong();
+            numbers.extend(messages.iter().map(|message| message.text().to_owned()));
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 30, "{strategy}");
+    }
 }
 
 /// Clients that are subscribed to the same shared filter.

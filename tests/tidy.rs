@@ -93,8 +93,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shard-store", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),
     ("protocol", &[]),
-    ("bench", &["protocol", "shards", "shard-sync"]),
-    ("fuzz", &["protocol", "shards"]),
+    (
+        "bench",
+        &["protocol", "shards", "shard-store", "shard-sync"],
+    ),
+    ("fuzz", &["protocol", "shard-store", "shards"]),
     ("loadgen", &[]),
 ];
 

@@ -41,6 +41,8 @@ fn a_missing_broker_is_named_with_its_address() {
         "subscribe",
         "retained",
         "session",
+        "durable",
+        "drain",
     ] {
         let port = vacant_port();
         let message = refusal(&[scenario, "--port", &port]);
@@ -83,6 +85,15 @@ fn bad_options_are_explained() {
             "there is no process",
         ),
         (&["session", "--qos", "0"], "do not queue"),
+        (&["durable", "--qos", "0"], "not acknowledged"),
+        (
+            &["restore", "--publishers", "1", "--threads", "2"],
+            "a publisher for each thread",
+        ),
+        (
+            &["crash", "--broker", "/nowhere", "--data-dir", "/tmp/none/d"],
+            "cannot start /nowhere",
+        ),
         (&["sparse", "--to", "next", "--inflight", "1"], "--rate"),
         (
             &["subscribe", "--clients", "100000", "--filters", "1000"],

@@ -200,6 +200,29 @@ fn subscriptions_stored_messages_and_sessions_are_complete() {
 }
 
 #[test]
+fn kept_sessions_are_measured() {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    let folder = std::env::temp_dir();
+    for qos in 1..=2 {
+        let report = broker.run(&format!(
+            "durable --pairs 3 --qos {qos} --mqtt 5 --fsync-dir {} {SHORT}",
+            folder.display()
+        ));
+        assert!(report["ack_us"]["p99"].as_f64().unwrap() > 0.0);
+        assert!(report["acknowledged_per_s"].as_f64().unwrap() > 0.0);
+        assert!(report["fsync_us"]["p50"].as_f64().unwrap() > 0.0);
+    }
+    let report = broker.run("drain --messages 2000 --inflight 20");
+    assert!(report["drained_per_s"].as_f64().unwrap() > 0.0);
+    let report = broker.run("idle --offline --subscribe --clients 50 --duration 100ms");
+    assert_eq!(report["connections"], 50);
+    let report = broker.run("restore --sessions 40 --messages 7 --publishers 3 --threads 2");
+    assert!(report["queued_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn workers_share_a_run() {
     let Some(broker) = Mosquitto::start() else {
         return;

@@ -214,23 +214,15 @@ impl Kept {
 pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, StartError> {
     let count = settings.cpus.len();
     let shard_error = |cpu, source| StartError::Shard { cpu, source };
-    let doorbells = doorbells(count)
-        .map_err(|source| shard_error(settings.cpus.first().copied().unwrap_or(0), source))?;
-    let stop = Arc::new(AtomicBool::new(false));
+    let doorbells = doorbells(count).map_err(|source| shard_error(0, source))?;
     let stopper = Stopper {
-        stop: Arc::clone(&stop),
+        stop: Arc::default(),
         doorbells: doorbells.clone().into(),
     };
     let mut acceptors = open_acceptors(settings)?;
-    let ring_batches = settings.engine.ring_batches as usize;
-    let mut neighbours = Neighbours::connect(&doorbells, ring_batches);
-    let started = storage
-        .as_ref()
-        .map_or_else(Instant::now, |storage| storage.store.started());
-    let sessions = storage
-        .as_ref()
-        .map_or(0, |storage| storage.stored.sessions.len());
-    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    let mut neighbours = Neighbours::connect(&doorbells, settings.engine.ring_batches as usize);
+    let started = started(storage.as_ref());
+    let patience = patience(storage.as_ref());
     let (mut kept, store) = Kept::start(storage, settings, &doorbells, &stopper)
         .map_err(|source| shard_error(0, source))?;
     let together = Arc::new(Together::new(&doorbells));
@@ -261,10 +253,10 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
         let engine = EngineSetup {
             settings: settings.engine.clone(),
             acceptors: acceptors.pop().unwrap_or_default(),
-            neighbours: neighbours.pop().ok_or_else(|| {
-                shard_error(cpu, io::Error::other("no rings were made for the shard"))
-            })?,
-            stop: Arc::clone(&stop),
+            neighbours: neighbours
+                .pop()
+                .ok_or_else(|| shard_error(cpu, io::Error::other("it has no rings")))?,
+            stop: Arc::clone(&stopper.stop),
             started,
             routes: link,
             store,
@@ -284,11 +276,20 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
         store,
     };
     drop(ready);
-    if let Err(error) = await_ready(&readiness, &settings.cpus, sessions) {
-        running.stopper.stop();
-        return Err(error);
-    }
+    let ready = await_ready(&readiness, &settings.cpus, patience);
+    ready.inspect_err(|_| running.stopper.stop())?;
     Ok(running)
+}
+
+/// How long the shards may take to become ready.
+fn patience(storage: Option<&Storage>) -> Duration {
+    let sessions = storage.map_or(0, |storage| storage.stored.sessions.len());
+    READY_WITHIN + READY_WITHIN_A_SESSION * u32::try_from(sessions).unwrap_or(u32::MAX)
+}
+
+/// When the shards' clock is 0.
+fn started(storage: Option<&Storage>) -> Instant {
+    storage.map_or_else(Instant::now, |storage| storage.store.started())
 }
 
 /// A doorbell for each shard.
@@ -303,9 +304,8 @@ type Ready = mpsc::SyncSender<(usize, io::Result<Lateness>)>;
 fn await_ready(
     readiness: &mpsc::Receiver<(usize, io::Result<Lateness>)>,
     cpus: &[usize],
-    sessions: u32,
+    patience: Duration,
 ) -> Result<(), StartError> {
-    let patience = READY_WITHIN + READY_WITHIN_A_SESSION * sessions;
     let begun = Instant::now();
     let mut silent = cpus.to_vec();
     while let Some(&first) = silent.first() {

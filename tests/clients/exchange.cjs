@@ -21,7 +21,7 @@ class Client {
     })
   }
 
-  static async connect(clientId, kept = false) {
+  static async connect(clientId, kept = false, will = undefined) {
     const client = mqtt.connect({
       host,
       port,
@@ -29,6 +29,7 @@ class Client {
       protocolVersion: version,
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       clean: !kept,
+      will,
       reconnectPeriod: 0,
       resubscribe: false,
       properties: version === 5 ? { sessionExpiryInterval: kept ? 600 : 0 } : undefined
@@ -103,6 +104,28 @@ async function main() {
     await away.expect('js/away', 'while away', qos)
   }
 
+  await subscriber.subscribe('js/will', 1)
+  const mortal = await Client.connect('js mortal', false, {
+    topic: 'js/will',
+    payload: Buffer.from('gone'),
+    qos: 1
+  })
+  mortal.mqtt.stream.destroy()
+  await subscriber.expect('js/will', 'gone', 1)
+
+  const members = [await Client.connect('js member 1'), await Client.connect('js member 2')]
+  for (const member of members) {
+    await member.subscribe('$share/js/js/shared', 1)
+  }
+  for (let number = 0; number < COUNT; number += 1) {
+    await publisher.publish('js/shared', 'shared', { qos: 1 })
+  }
+  for (const member of members) {
+    for (let number = 0; number < COUNT / 2; number += 1) {
+      await member.expect('js/shared', 'shared', 1)
+    }
+  }
+
   if (version === 5) {
     await subscriber.subscribe('js/properties', 1)
     const properties = {
@@ -120,7 +143,7 @@ async function main() {
   }
 
   assert.strictEqual(subscriber.messages.length, 0)
-  for (const client of [publisher, subscriber, away]) {
+  for (const client of [publisher, subscriber, away, ...members]) {
     await client.mqtt.endAsync()
   }
 }

@@ -121,12 +121,37 @@ impl Client {
         received::parse_acknowledgement(self.version, &packet)
     }
 
+    /// Whether an acknowledgement of `id` comes; if not, the connection must end.
+    pub(crate) fn acknowledged_or_closed(&mut self, first: u8, id: u16) -> bool {
+        let mut head = [0; 1];
+        match self.read_past_interruptions(&mut head) {
+            Ok(0) => return false,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+            Ok(_) => {}
+            Err(error) => panic!("neither acknowledged nor closed: {error}"),
+        }
+        assert_eq!(head[0], first, "the first byte of an acknowledgement");
+        let mut rest = [0; 3];
+        self.read_exact(&mut rest);
+        assert_eq!(rest, [2, id.to_be_bytes()[0], id.to_be_bytes()[1]]);
+        true
+    }
+
     /// SUBACK with these codes.
     pub(crate) fn expect_suback(&mut self, id: u16, codes: &[u8]) {
         let packet = self.expect_packet();
         assert_eq!(packet.first, 0x90, "expected SUBACK, got {packet:?}");
         let got = received::parse_codes(self.version, &packet);
         assert_eq!(got, (id, codes.to_vec()));
+    }
+
+    /// The codes of a SUBACK.
+    pub(crate) fn expect_suback_to(&mut self, id: u16) -> Vec<u8> {
+        let packet = self.expect_packet();
+        assert_eq!(packet.first, 0x90, "expected SUBACK, got {packet:?}");
+        let (got, codes) = received::parse_codes(self.version, &packet);
+        assert_eq!(got, id);
+        codes
     }
 
     /// UNSUBACK with these codes, which 3.x does not have.
@@ -197,6 +222,19 @@ impl Client {
     pub(crate) fn expect_silence_until_pong(&mut self) {
         self.send(&packet::PINGREQ);
         self.expect(&packet::PINGRESP);
+    }
+
+    /// What comes before the answer to a PINGREQ; nothing of it is acknowledged.
+    pub(crate) fn messages_until_pong(&mut self) -> Vec<Delivery> {
+        self.send(&packet::PINGREQ);
+        let mut messages = Vec::new();
+        loop {
+            let packet = self.expect_packet();
+            if packet.first == packet::PINGRESP[0] {
+                return messages;
+            }
+            messages.push(Delivery::parse(self.version, &packet));
+        }
     }
 
     /// Proves that nothing that `publisher` has sent so far reaches this client.

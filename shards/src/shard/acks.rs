@@ -14,6 +14,7 @@ use super::input::Flow;
 use super::journal::Journal;
 use super::publish::Routed;
 use super::stats::packet;
+use super::texts;
 use super::transaction::{Later, Then, Touched, Waiting};
 use super::{NONE, Shard};
 
@@ -466,6 +467,9 @@ fn packet_type(kind: AckKind) -> usize {
 
 #[inline]
 fn write_ack(connection: &mut Connection, ack: &PendingAck) {
+    if ack.reason.is_error() && connection.explains && ack.kind != AckKind::PubComp {
+        return write_refusal(connection, ack);
+    }
     let write = match ack.kind {
         AckKind::PubAck => encode::puback,
         AckKind::PubRec => encode::pubrec,
@@ -476,5 +480,22 @@ fn write_ack(connection: &mut Connection, ack: &PendingAck) {
         connection.version,
         ack.packet_id,
         ack.reason,
+    );
+}
+
+/// Says in words as well why a message is not taken, if the client takes so large a packet
+/// [MQTT-3.4.2-2], [MQTT-3.5.2-2].
+#[cold]
+fn write_refusal(connection: &mut Connection, ack: &PendingAck) {
+    let write = match ack.kind {
+        AckKind::PubAck => encode::puback_within,
+        AckKind::PubRec | AckKind::PubComp => encode::pubrec_within,
+    };
+    write(
+        &mut connection.output.bytes,
+        ack.packet_id,
+        ack.reason,
+        texts::of(ack.reason),
+        connection.maximum_packet_size,
     );
 }

@@ -104,8 +104,13 @@ pub(crate) struct Connection {
     pub(crate) paused: bool,
     /// The client has closed its side: the rest of its input does not wait any more.
     pub(crate) ended: bool,
+    /// Its session's queue is full: the connection ends with this turn.
+    pub(crate) overflowed: bool,
     /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
     pub(crate) held_subacks: u16,
+    /// Reason strings are welcome: a 5.0 client with Request Problem Information
+    /// [MQTT-3.1.2-29].
+    pub(crate) explains: bool,
     /// Largest packet the client takes, in bytes.
     pub(crate) maximum_packet_size: u32,
     /// Keep alive times 1.5, in milliseconds; 0 when it is off.
@@ -149,7 +154,9 @@ impl Connection {
             dirty: false,
             paused: false,
             ended: false,
+            overflowed: false,
             held_subacks: 0,
+            explains: false,
             maximum_packet_size: u32::MAX,
             silence_ms_max: 0,
             heard_ms: now_ms,

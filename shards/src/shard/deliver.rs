@@ -6,17 +6,15 @@ use std::sync::Arc;
 use protocol::aliases::{Alias, TopicAliases};
 use protocol::hash::Seed;
 use protocol::message::{Message, MessageRef};
-use protocol::session::{
-    Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
-};
+use protocol::session::{Delivery, Identifiers, Membership, Outflow, Resend, StoredAs};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
 use super::connection::Connection;
 use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
+use super::journal::Journal;
 use super::plan::Plan;
-use super::session::Session;
 use super::stats::{Stats, packet};
 
 /// One message for one session.
@@ -111,20 +109,18 @@ impl Shard {
                 let sent = send(frames, connection, outflow, outgoing, &to, seed, now_ms);
                 self.count_delivery(&to, outgoing, sent);
             }
-            None => {
-                let queued = enqueue(session, outgoing, &to, self.limits.queue());
-                if !queued {
-                    self.stats.dropped.add(1);
-                    self.stats.queue_full.add(1);
-                    self.delivery_dropped(to.session, outgoing.message(), "queue_full");
-                }
-            }
+            None => self.enqueue(to.session, delivery(outgoing, &to)),
         }
     }
 
     /// The event of a message that has left the queue.
     #[cold]
-    fn raise_queued(&mut self, session: u32, delivery: &Delivery, dropped: Option<&'static str>) {
+    pub(super) fn raise_queued(
+        &mut self,
+        session: u32,
+        delivery: &Delivery,
+        dropped: Option<&'static str>,
+    ) {
         let message = MessageRef {
             qos: delivery.qos,
             retain: delivery.retain,
@@ -139,7 +135,12 @@ impl Shard {
 
     /// Counts a message that was sent, or that the client does not take.
     #[inline]
-    fn count_delivery(&mut self, to: &Receiver<'_>, outgoing: &Outgoing<'_>, sent: bool) {
+    pub(super) fn count_delivery(
+        &mut self,
+        to: &Receiver<'_>,
+        outgoing: &Outgoing<'_>,
+        sent: bool,
+    ) {
         if !sent {
             self.stats.too_large.add(1);
             self.delivery_dropped(to.session, outgoing.message(), "too_large");
@@ -222,35 +223,45 @@ impl Shard {
             });
             self.stats.count_sent(delivery.qos);
             let seed = self.seed;
-            let mut write = |connection: &mut Connection| {
-                write(
-                    &mut frames,
-                    connection,
-                    &mut outgoing,
-                    &to,
-                    id,
-                    seed,
-                    now_ms,
-                );
+            let write = |connection: &mut Connection| {
+                let (frames, out) = (&mut frames, &mut outgoing);
+                write(frames, connection, out, &to, id, seed, now_ms);
             };
-            let stored = delivery.stored.is_stored();
-            match (id, journal.as_mut().filter(|_| stored)) {
-                (Some(id), Some(journal)) => {
-                    journal.mark_sent(session.number, delivery.stored, id, false);
-                    if delivery.qos == QoS::ExactlyOnce {
-                        connection.hold_output(journal, key, write);
-                    } else {
-                        write(connection);
-                    }
-                }
-                _ => write(connection),
-            }
+            let number = session.number;
+            give_queued(
+                journal.as_deref_mut(),
+                connection,
+                (key, number),
+                (&delivery, id),
+                write,
+            );
             raise(None, delivery);
         }
         self.frames = frames;
         for (dropped, delivery) in events {
             self.raise_queued(session_key, &delivery, dropped);
         }
+    }
+}
+
+/// Writes a message that was queued. If it is stored, so is that it was sent: with QoS 2 before
+/// the client gets it, so that it keeps its packet identifier.
+fn give_queued(
+    journal: Option<&mut Journal>,
+    connection: &mut Connection,
+    (key, session): (u32, u64),
+    (delivery, id): (&Delivery, Option<PacketId>),
+    mut write: impl FnMut(&mut Connection),
+) {
+    let journal = journal.filter(|_| delivery.stored.is_stored());
+    let (Some(id), Some(journal)) = (id, journal) else {
+        return write(connection);
+    };
+    journal.mark_sent(session, delivery.stored, id, false);
+    if delivery.qos == QoS::ExactlyOnce {
+        connection.hold_output(journal, key, write);
+    } else {
+        write(connection);
     }
 }
 
@@ -425,19 +436,6 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
             );
         }
     }
-}
-
-fn enqueue(
-    session: &mut Session,
-    outgoing: &mut Outgoing<'_>,
-    to: &Receiver<'_>,
-    limits: QueueLimits,
-) -> bool {
-    let queued = session.outflow.enqueue(delivery(outgoing, to), limits);
-    if !queued {
-        session.dropped += 1;
-    }
-    queued
 }
 
 pub(super) fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {

@@ -1,10 +1,11 @@
 //! What a session with an expiry promises: its messages and its state are on the disk before
 //! anybody is told that they are safe.
 
-use protocol::session::{Delivery, QueueLimits, StoredAs};
+use protocol::session::{Delivery, StoredAs};
 use protocol::wire::{PacketId, QoS};
 use shard_store::{Change, Commit, SessionNumber, SessionRecord, Will as StoredWill};
 
+use super::connection::Connection;
 use super::deliver::{self, Receiver};
 use super::frames::{Frames, Outgoing};
 use super::journal::{Waiter, put_entry};
@@ -103,7 +104,6 @@ impl Shard {
         delivery: Delivery,
         how: Stored,
     ) {
-        let limits = self.limits.queue();
         let (seed, now_ms) = (self.seed, self.now_ms);
         let (Some(session), Some(journal)) =
             (self.sessions.get_mut(session_key), self.journal.as_mut())
@@ -113,28 +113,20 @@ impl Shard {
         let key = session.connection;
         let connection = self.connections.get_mut(key);
         let Some(connection) = connection.filter(|_| session.outflow.is_open()) else {
-            let put = put_entry(session.number, &delivery, None);
-            let number = session.number;
-            let stored = delivery.stored;
-            if !enqueue(session, delivery, limits) {
-                self.stats.dropped.add(1);
-                match how {
-                    Stored::With => journal.drop_reference(stored.message),
-                    Stored::Before => journal.drop_entry(number, stored),
-                }
-            } else if how == Stored::With {
-                journal.push(put);
+            if how == Stored::With {
+                journal.push(put_entry(session.number, &delivery, None));
             }
+            self.enqueue(session_key, delivery);
             return;
         };
         let mut outgoing = Outgoing::of(&delivery.message);
         let to = Receiver::of(session_key, &delivery);
         if deliver::too_large(outgoing.message(), &to, connection, now_ms) {
-            self.stats.too_large.add(1);
             match how {
                 Stored::With => journal.drop_reference(delivery.stored.message),
                 Stored::Before => journal.drop_entry(session.number, delivery.stored),
             }
+            self.count_delivery(&to, &outgoing, false);
             return;
         }
         let (qos, membership) = (delivery.qos, delivery.membership);
@@ -145,32 +137,17 @@ impl Shard {
             Stored::With => journal.push(put_entry(session.number, &delivery, Some(id))),
             Stored::Before => journal.mark_sent(session.number, delivery.stored, id, false),
         }
-        let waits = delivery.qos == QoS::ExactlyOnce;
         self.outbox.mark(connection, key);
-        if waits {
-            connection.hold_output(journal, key, |connection| {
-                deliver::write(
-                    frames,
-                    connection,
-                    &mut outgoing,
-                    &to,
-                    Some(id),
-                    seed,
-                    now_ms,
-                );
-            });
+        let mut write = |connection: &mut Connection| {
+            let out = &mut outgoing;
+            deliver::write(frames, connection, out, &to, Some(id), seed, now_ms);
+        };
+        if delivery.qos == QoS::ExactlyOnce {
+            connection.hold_output(journal, key, write);
         } else {
-            deliver::write(
-                frames,
-                connection,
-                &mut outgoing,
-                &to,
-                Some(id),
-                seed,
-                now_ms,
-            );
+            write(connection);
         }
-        self.stats.count_sent(delivery.qos);
+        self.count_delivery(&to, &outgoing, true);
     }
 
     /// Output that waited for the disk can go.
@@ -349,14 +326,6 @@ enum Stored {
     With,
     /// It was before.
     Before,
-}
-
-fn enqueue(session: &mut Session, delivery: Delivery, limits: QueueLimits) -> bool {
-    let queued = session.outflow.enqueue(delivery, limits);
-    if !queued {
-        session.dropped += 1;
-    }
-    queued
 }
 
 fn put_session(session: &Session) -> Change {

@@ -107,7 +107,7 @@ impl Shard {
                     let flow = if phase == Phase::AwaitsConnect {
                         self.handle_connect(key, first, body, rest)
                     } else if let Err(error) = wire::check_length(version, body, size) {
-                        self.broke_protocol(key, error.reason_code())
+                        self.broke_rule(key, error)
                     } else {
                         self.handle_packet(key, version, first, body)
                     };
@@ -170,7 +170,7 @@ impl Shard {
     fn broke_framing(&mut self, key: u32, phase: Phase, error: DecodeError) {
         self.stats.protocol_errors.add(1);
         match phase {
-            Phase::Live => self.disconnect(key, error.reason_code()),
+            Phase::Live => self.tell_fault(key, error),
             _ => self.close_silently(key),
         }
     }
@@ -180,7 +180,7 @@ impl Shard {
         if first >> 4 == PUBLISH {
             return match wire::decode_publish(version, first, body) {
                 Ok(publish) => self.handle_publish(key, version, &publish),
-                Err(error) => self.broke_protocol(key, error.reason_code()),
+                Err(error) => self.broke_rule(key, error),
             };
         }
         match wire::decode(version, first, body) {
@@ -188,7 +188,7 @@ impl Shard {
                 self.stats.count_packet_received(first);
                 self.handle_decoded(key, version, packet)
             }
-            Err(error) => self.broke_protocol(key, error.reason_code()),
+            Err(error) => self.broke_rule(key, error),
         }
     }
 
@@ -215,6 +215,21 @@ impl Shard {
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, version, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, version, &unsubscribe),
         }
+    }
+
+    /// A packet of the client cannot be decoded or breaks a rule.
+    #[cold]
+    fn broke_rule(&mut self, key: u32, error: DecodeError) -> Flow {
+        self.stats.protocol_errors.add(1);
+        self.tell_fault(key, error);
+        Flow::Stop
+    }
+
+    /// Closes with what is wrong in words.
+    #[cold]
+    fn tell_fault(&mut self, key: u32, error: DecodeError) {
+        let text = format!("the packet has {error}");
+        self.disconnect_because(key, error.reason_code(), Some(&text), None);
     }
 
     /// The client broke the protocol: a 5.0 client is told why, and the connection closed

@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod auto_subscribe;
 mod clock;
 mod common;
 mod connect;
@@ -39,6 +40,7 @@ mod outbox;
 mod peers;
 mod plan;
 mod publish;
+mod queue;
 mod quota;
 mod redistribute;
 mod replay;
@@ -48,10 +50,12 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+mod switches;
 mod sys;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod timers;
 mod transaction;
 
@@ -150,6 +154,8 @@ pub(crate) struct Shard {
     route_waits: VecDeque<subscribe::RouteWait>,
     /// Connections paused because a ring is full.
     paused: Vec<u32>,
+    /// Connections that end with this turn, because their session's queue is full.
+    overflowed: Vec<u32>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -271,6 +277,7 @@ impl Shard {
             tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
+            overflowed: Vec::new(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             journal: setup.journal,
@@ -326,6 +333,11 @@ impl Shard {
             self.tell_groups_of_readers();
         }
         self.publish_raised();
+        // What is raised by the end of a client may be too much for another.
+        while !self.overflowed.is_empty() {
+            self.disconnect_overflowed();
+            self.publish_raised();
+        }
         self.tell_sizes();
     }
 

@@ -109,7 +109,7 @@ impl Shard {
             }
             match entry.sent {
                 Some(state) => sent.push((state.packet_id, state.received, delivery(entry))),
-                None => session.outflow.restore_queued(delivery(entry)),
+                None => session.outflow.restore_queued(delivery(entry), 0),
             }
         }
         session.outflow.restore_in_flight(sent);

@@ -6,6 +6,9 @@ use super::*;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// No token.
+const NOTHING: [u64; 0] = [];
+
 fn fired_at(wheel: &mut TimerWheel<u64>, now_ms: u64) -> Vec<u64> {
     let mut fired = Vec::new();
     wheel.advance(now_ms, &mut |token| fired.push(token));
@@ -26,7 +29,7 @@ fn a_timer_fires_at_its_deadline_and_not_before() {
             wheel.insert(start + delay, 7);
             assert_eq!(
                 fired_at(&mut wheel, start + delay - 1),
-                [],
+                NOTHING,
                 "{start} + {delay}"
             );
             assert_eq!(
@@ -66,9 +69,9 @@ fn timers_fire_in_the_order_of_their_deadlines() {
 fn time_that_goes_backwards_is_ignored() {
     let mut wheel = TimerWheel::new(1000);
     wheel.insert(1500, 1);
-    assert_eq!(fired_at(&mut wheel, 200), []);
-    assert_eq!(fired_at(&mut wheel, 1499), []);
-    assert_eq!(fired_at(&mut wheel, 100), []);
+    assert_eq!(fired_at(&mut wheel, 200), NOTHING);
+    assert_eq!(fired_at(&mut wheel, 1499), NOTHING);
+    assert_eq!(fired_at(&mut wheel, 100), NOTHING);
     assert_eq!(fired_at(&mut wheel, 1500), [1]);
 }
 
@@ -117,7 +120,7 @@ fn a_limit_of_zero_fires_nothing_and_says_that_work_is_left() {
     wheel.insert(5000, 1);
     assert!(!wheel.advance_at_most(4000, 0, &mut |_| unreachable!()));
     assert!(wheel.advance_at_most(5000, 0, &mut |_| unreachable!()));
-    assert_eq!(fired_at(&mut wheel, 0), []);
+    assert_eq!(fired_at(&mut wheel, 0), NOTHING);
     assert_eq!(fired_at(&mut wheel, 5000), [1]);
 }
 

@@ -18,6 +18,7 @@
 //! | `codec` | the bytes of a record |
 //! | `disk` | the storage library, behind a trait |
 //! | `open`, `load` | what a start does |
+//! | `dump` | all of it as text, and back |
 //! | `clock`, `space` | wall clock and room on the disk |
 //!
 //! Times are milliseconds of the shards' clock, which begins anew with each process; on the
@@ -28,6 +29,7 @@ mod change;
 mod clock;
 mod codec;
 mod disk;
+mod dump;
 pub mod fuzz;
 mod link;
 mod load;
@@ -39,7 +41,8 @@ mod tests;
 mod thread;
 
 pub use change::{Body, Change, Commit, Sent, SessionNumber, SessionRecord, Will};
+pub use dump::{Counts, ImportError, export, import};
 pub use link::StoreLink;
-pub use open::{Durability, Expect, FORMAT, OpenError, Options, Store, exists, open};
+pub use open::{Durability, Expect, FORMAT, OpenError, Options, Store, exists, open, remove_empty};
 pub use stored::{Stored, StoredDelayed, StoredEntry, StoredSession, StoredSubscription};
 pub use thread::{OnFailure, StoreFailure, StoreHandle};

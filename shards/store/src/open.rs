@@ -107,6 +107,8 @@ pub struct Store {
     pub(crate) path: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) options: Options,
+    /// Bytes and number of the records that were read.
+    pub(crate) loaded: (u64, u64),
 }
 
 impl Store {
@@ -140,6 +142,7 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
         path,
         clock,
         options,
+        loaded: (loaded.bytes, loaded.records),
     };
     Ok((store, loaded.stored))
 }
@@ -148,6 +151,11 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
 #[must_use]
 pub fn exists(folder: &Path) -> bool {
     folder.join(FILE).exists()
+}
+
+/// Removes a database that was made and never written to.
+pub fn remove_empty(folder: &Path) -> io::Result<()> {
+    fs::remove_file(folder.join(FILE))
 }
 
 /// Opens the database, as at start or after the disk was full.

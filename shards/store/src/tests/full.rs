@@ -1,0 +1,147 @@
+//! A disk that is really full: a small file system of its own.
+
+use std::process::Command;
+
+use super::*;
+
+/// A file system of 64 MiB.
+struct Small {
+    folder: Folder,
+    mounted: PathBuf,
+}
+
+impl Small {
+    /// Nothing where that is not permitted.
+    fn new() -> Option<Self> {
+        let folder = Folder::new();
+        let image = folder.0.join("image");
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let mounted = folder.0.join("mounted");
+        fs::create_dir(&mounted).unwrap();
+        let ran = |program: &str, arguments: &[&Path]| {
+            let output = Command::new(program).args(arguments).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let made = ran("mkfs.ext4", &[Path::new("-q"), &image])
+            && ran(
+                "mount",
+                &[Path::new("-o"), Path::new("loop"), &image, &mounted],
+            );
+        made.then_some(Self { folder, mounted })
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) -> PathBuf {
+        use std::io::Write;
+        let path = self.mounted.join("ballast");
+        let mut file = fs::File::create(&path).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+        let _ = file.sync_all();
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.mounted).output();
+        let _ = &self.folder;
+    }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Prints why a test did nothing; there is no other way to say it.
+fn skipped() {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: no loop device for this user");
+}
+
+#[test]
+fn a_full_disk_stops_nothing_for_good_and_loses_nothing() {
+    let Some(small) = Small::new() else {
+        return skipped();
+    };
+    let mut running = Running::new(&small.mounted, options());
+    running.store(vec![session(1)]);
+    assert!(!running.link.is_full());
+    let ballast = small.fill();
+    // Far more than the database has room for in its file.
+    for number in 2..4000 {
+        let changes = vec![
+            entry(1, number),
+            Change::Retain {
+                message: message(&format!("t/{number}"), &[3; 2000]),
+            },
+        ];
+        running.send(changes);
+    }
+    wait_until("the disk is full", || running.link.is_full());
+    std::thread::sleep(Duration::from_secs(2));
+    let before = running.link.committed();
+    assert!(before < running.number, "all was written to a full disk");
+    fs::remove_file(ballast).unwrap();
+    running.wait(running.number);
+    wait_until("there is room again", || !running.link.is_full());
+    running.handle.stop().unwrap();
+    let stored = stored(&small.mounted);
+    assert_eq!(stored.sessions[0].entries.len(), 3998);
+    assert_eq!(stored.retained.len(), 3998);
+}
+
+#[test]
+fn what_frees_something_is_stored_from_the_reserve() {
+    let Some(small) = Small::new() else {
+        return skipped();
+    };
+    let mut running = Running::new(&small.mounted, options());
+    running.store(vec![session(1)]);
+    for number in 2..500 {
+        running.send(vec![entry(1, number)]);
+    }
+    running.wait(running.number);
+    // All but 2 MiB, which is less than the reserve of a twentieth.
+    let free = space::of(&small.mounted).unwrap().free;
+    let ballast = small.mounted.join("ballast");
+    let taken = vec![1; usize::try_from(free).unwrap() - (2 << 20)];
+    fs::write(&ballast, taken).unwrap();
+    running.store(vec![drop_entry(1, 2)]);
+    assert!(running.link.is_full());
+    for number in 3..500 {
+        running.send(vec![drop_entry(1, number)]);
+    }
+    running.wait(running.number);
+    fs::remove_file(ballast).unwrap();
+    // By itself, with nothing to write.
+    wait_until("there is room again", || !running.link.is_full());
+    running.handle.stop().unwrap();
+    assert!(stored(&small.mounted).sessions[0].entries.is_empty());
+}
+
+#[test]
+fn a_stop_with_a_full_disk_says_so_and_takes_its_time() {
+    let Some(small) = Small::new() else {
+        return skipped();
+    };
+    let mut running = Running::new(&small.mounted, options());
+    running.store(vec![session(1)]);
+    let _ballast = small.fill();
+    for number in 2..4000 {
+        running.send(vec![Change::Retain {
+            message: message(&format!("t/{number}"), &[3; 4000]),
+        }]);
+    }
+    wait_until("the disk is full", || running.link.is_full());
+    let begun = Instant::now();
+    let failure = running.handle.stop().unwrap_err();
+    assert!(failure.what.contains("full"), "{failure}");
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert_eq!(stored(&small.mounted).sessions.len(), 1);
+}
