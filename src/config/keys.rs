@@ -346,6 +346,16 @@ pub(crate) const KEYS: &[Key] = &[
         "whether redirect_to is for good",
     ),
     key(
+        "mqtt.messages_rate",
+        Kind::Rate,
+        "messages that one client may publish in how long",
+    ),
+    key(
+        "mqtt.bytes_rate",
+        Kind::Rate,
+        "bytes that one client may send in how long",
+    ),
+    key(
         "mqtt.shared_subscription_strategy",
         Kind::Word(STRATEGIES),
         "which member of a group gets a message",

@@ -38,6 +38,7 @@ mod peers;
 mod plan;
 mod publish;
 mod quota;
+mod rates;
 mod redistribute;
 mod replay;
 mod rewrite;

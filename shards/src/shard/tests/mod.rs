@@ -19,6 +19,7 @@ mod full_rings;
 mod node;
 mod packet;
 mod random;
+mod rates;
 mod received;
 mod retained;
 mod routing;
