@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 pub use protocol::rate::Rate;
-use protocol::session::QueueLimits;
+use protocol::session::{QueueLimits, WhenFull};
 use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub events: Events,
     /// Topic rewriting, in order.
     pub rewrite: Vec<RewriteRule>,
+    /// What clients subscribe to without asking.
+    pub auto_subscribe: Vec<AutoSubscription>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -136,11 +138,13 @@ pub struct Mqtt {
     /// QoS 1 and 2 messages sent to a client and not acknowledged yet; the client's
     /// Receive Maximum lowers it. Default 128.
     pub max_inflight: u16,
-    /// Messages queued for a session. Default 1,000. What comes then is dropped and
-    /// counted.
+    /// Messages queued for a session. Default 1,000.
     pub max_mqueue_len: u32,
     /// Bytes queued for a session. Default 10 MiB.
     pub max_mqueue_bytes: u32,
+    /// What is done with a QoS 1 or 2 message when the queue is full. Default
+    /// `disconnect`. EMQX has no such key and drops the oldest.
+    pub mqueue_full: QueueFull,
     /// Receive Maximum given to clients: QoS 1 and 2 messages they may send before they
     /// are acknowledged. Default 1,024.
     pub receive_maximum: u16,
@@ -223,6 +227,25 @@ pub struct Mqtt {
     pub exclusive_subscription: bool,
 }
 
+/// What is done with a QoS 1 or 2 message for a session whose queue is full.
+///
+/// In all cases expired messages make room first, then QoS 0 messages, the oldest first, and
+/// what is dropped is counted.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueFull {
+    /// The oldest message makes room: the client gets the last ones, with a gap before them
+    /// that it is not told of.
+    DropOldest,
+    /// The message is dropped: the client gets the first ones, with a gap behind them that it
+    /// is not told of.
+    DropNewest,
+    /// The message is dropped, and a client that is connected is disconnected with 0x97: it
+    /// learns that it is too slow. What was queued before is kept as long as the session,
+    /// and sent when the client comes back.
+    Disconnect,
+}
+
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
@@ -235,6 +258,7 @@ impl Default for Mqtt {
             max_inflight: 128,
             max_mqueue_len: 1000,
             max_mqueue_bytes: 10 << 20,
+            mqueue_full: QueueFull::Disconnect,
             receive_maximum: 1024,
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
@@ -340,6 +364,11 @@ impl Mqtt {
         QueueLimits {
             messages: self.max_mqueue_len as usize,
             bytes: self.max_mqueue_bytes as usize,
+            when_full: match self.mqueue_full {
+                QueueFull::DropOldest => WhenFull::DropOldest,
+                QueueFull::DropNewest => WhenFull::DropNewest,
+                QueueFull::Disconnect => WhenFull::Disconnect,
+            },
         }
     }
 }
@@ -462,6 +491,23 @@ pub enum RewriteAction {
     Publish,
     /// Both.
     All,
+}
+
+/// What every client subscribes to when it connects (`[[auto_subscribe.topics]]` in the
+/// configuration, as in EMQX). Costs a subscription for each client.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoSubscription {
+    /// The filter, with `${clientid}`, `${username}`, `${host}` and `${port}` filled in.
+    pub topic: String,
+    /// Maximum QoS. Default 0.
+    pub qos: u8,
+    /// Retain Handling. Default 0: retained messages are sent each time.
+    pub rh: u8,
+    /// Retain As Published, 0 or 1. Default 0.
+    pub rap: u8,
+    /// No Local, 0 or 1. Default 0.
+    pub nl: u8,
 }
 
 /// Rates as text.

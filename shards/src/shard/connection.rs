@@ -108,6 +108,8 @@ pub(crate) struct Connection {
     pub(crate) too_fast: bool,
     /// The client has closed its side: the rest of its input does not wait any more.
     pub(crate) ended: bool,
+    /// Its session's queue is full: the connection ends with this turn.
+    pub(crate) overflowed: bool,
     /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
     pub(crate) held_subacks: u16,
     /// Reason strings are welcome: a 5.0 client with Request Problem Information
@@ -151,6 +153,7 @@ impl Connection {
             limited: false,
             too_fast: false,
             ended: false,
+            overflowed: false,
             held_subacks: 0,
             explains: false,
             maximum_packet_size: u32::MAX,

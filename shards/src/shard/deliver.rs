@@ -6,9 +6,7 @@ use std::sync::Arc;
 use protocol::aliases::{Alias, TopicAliases};
 use protocol::hash::Seed;
 use protocol::message::{Message, MessageRef};
-use protocol::session::{
-    Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
-};
+use protocol::session::{Delivery, Identifiers, Membership, Outflow, Resend, StoredAs};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
@@ -16,7 +14,6 @@ use super::connection::Connection;
 use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
-use super::session::Session;
 use super::stats::{Stats, packet};
 
 /// One message for one session.
@@ -105,20 +102,18 @@ impl Shard {
                 let sent = send(frames, connection, outflow, outgoing, &to, seed, now_ms);
                 self.count_delivery(&to, outgoing, sent);
             }
-            None => {
-                let queued = enqueue(session, outgoing, &to, self.limits.queue());
-                if !queued {
-                    self.stats.dropped.add(1);
-                    self.stats.queue_full.add(1);
-                    self.delivery_dropped(to.session, outgoing.message(), "queue_full");
-                }
-            }
+            None => self.enqueue(to.session, delivery(outgoing, &to)),
         }
     }
 
     /// The event of a message that has left the queue.
     #[cold]
-    fn raise_queued(&mut self, session: u32, delivery: &Delivery, dropped: Option<&'static str>) {
+    pub(super) fn raise_queued(
+        &mut self,
+        session: u32,
+        delivery: &Delivery,
+        dropped: Option<&'static str>,
+    ) {
         let message = MessageRef {
             qos: delivery.qos,
             retain: delivery.retain,
@@ -377,19 +372,6 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
             );
         }
     }
-}
-
-fn enqueue(
-    session: &mut Session,
-    outgoing: &mut Outgoing<'_>,
-    to: &Receiver<'_>,
-    limits: QueueLimits,
-) -> bool {
-    let queued = session.outflow.enqueue(delivery(outgoing, to), limits);
-    if !queued {
-        session.dropped += 1;
-    }
-    queued
 }
 
 fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {

@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod auto_subscribe;
 mod clock;
 mod common;
 mod connect;
@@ -37,6 +38,7 @@ mod outbox;
 mod peers;
 mod plan;
 mod publish;
+mod queue;
 mod quota;
 mod rates;
 mod redistribute;
@@ -146,6 +148,8 @@ pub(crate) struct Shard {
     route_waits: VecDeque<subscribe::RouteWait>,
     /// Connections paused because a ring is full.
     paused: Vec<u32>,
+    /// Connections that end with this turn, because their session's queue is full.
+    overflowed: Vec<u32>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -253,6 +257,7 @@ impl Shard {
             tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
+            overflowed: Vec::new(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             stats: setup.stats,
@@ -302,6 +307,11 @@ impl Shard {
             self.tell_groups_of_readers();
         }
         self.publish_raised();
+        // What is raised by the end of a client may be too much for another.
+        while !self.overflowed.is_empty() {
+            self.disconnect_overflowed();
+            self.publish_raised();
+        }
         self.tell_sizes();
     }
 

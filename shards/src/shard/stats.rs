@@ -68,6 +68,8 @@ pub struct Stats {
     pub(crate) qos0_dropped: Counter,
     /// Messages for which a session's queue had no room.
     pub(crate) queue_full: Counter,
+    /// Clients disconnected because their session's queue was full.
+    pub(crate) overflowed: Counter,
     /// Messages that expired in a queue.
     pub(crate) expired: Counter,
 

@@ -18,6 +18,7 @@ mod exclusive;
 mod full_rings;
 mod node;
 mod packet;
+mod queues;
 mod random;
 mod rates;
 mod received;
