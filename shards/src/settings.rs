@@ -33,6 +33,8 @@ pub struct Settings {
     pub events: Events,
     /// Topic rewriting, in order.
     pub rewrite: Vec<RewriteRule>,
+    /// What clients subscribe to without asking.
+    pub auto_subscribe: Vec<AutoSubscription>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -478,4 +480,21 @@ pub enum RewriteAction {
     Publish,
     /// Both.
     All,
+}
+
+/// What every client subscribes to when it connects (`[[auto_subscribe.topics]]` in the
+/// configuration, as in EMQX). Costs a subscription for each client.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoSubscription {
+    /// The filter, with `${clientid}`, `${username}`, `${host}` and `${port}` filled in.
+    pub topic: String,
+    /// Maximum QoS. Default 0.
+    pub qos: u8,
+    /// Retain Handling. Default 0: retained messages are sent each time.
+    pub rh: u8,
+    /// Retain As Published, 0 or 1. Default 0.
+    pub rap: u8,
+    /// No Local, 0 or 1. Default 0.
+    pub nl: u8,
 }

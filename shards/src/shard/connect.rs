@@ -115,6 +115,7 @@ impl Shard {
             self.send_queued(session);
             self.announce_presence(session, true);
         }
+        self.auto_subscribe(key);
         Flow::Continue
     }
 

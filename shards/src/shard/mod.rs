@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod auto_subscribe;
 mod clock;
 mod common;
 mod connect;
