@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+pub use protocol::rate::Rate;
 use protocol::session::{QueueLimits, WhenFull};
 use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub events: Events,
     /// Topic rewriting, in order.
     pub rewrite: Vec<RewriteRule>,
+    /// What clients subscribe to without asking.
+    pub auto_subscribe: Vec<AutoSubscription>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -209,6 +212,14 @@ pub struct Mqtt {
     pub redirect_to: String,
     /// Whether `redirect_to` is for good: 0x9D instead of 0x9C. Default false.
     pub redirect_permanently: bool,
+    /// Messages that one client may publish in how long, as `1000/s`. Whoever is faster is
+    /// not read for a while; nothing is dropped. About 150 bytes for each connection. Default
+    /// `infinity`, which costs nothing.
+    #[serde(with = "rate_text")]
+    pub messages_rate: Rate,
+    /// Bytes that one client may send in how long, as `10MB/10s`. Default `infinity`.
+    #[serde(with = "rate_text")]
+    pub bytes_rate: Rate,
     /// Which member of a group gets a message of a shared subscription. Default
     /// `round_robin`. `hash_clientid` costs a hash for each message published.
     pub shared_subscription_strategy: SharedStrategy,
@@ -301,6 +312,8 @@ impl Default for Mqtt {
             server_reference: String::new(),
             redirect_to: String::new(),
             redirect_permanently: false,
+            messages_rate: Rate::UNLIMITED,
+            bytes_rate: Rate::UNLIMITED,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,
             shared_subscription_groups: BTreeMap::new(),
@@ -508,4 +521,37 @@ pub enum RewriteAction {
     Publish,
     /// Both.
     All,
+}
+
+/// What every client subscribes to when it connects (`[[auto_subscribe.topics]]` in the
+/// configuration, as in EMQX). Costs a subscription for each client.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoSubscription {
+    /// The filter, with `${clientid}`, `${username}`, `${host}` and `${port}` filled in.
+    pub topic: String,
+    /// Maximum QoS. Default 0.
+    pub qos: u8,
+    /// Retain Handling. Default 0: retained messages are sent each time.
+    pub rh: u8,
+    /// Retain As Published, 0 or 1. Default 0.
+    pub rap: u8,
+    /// No Local, 0 or 1. Default 0.
+    pub nl: u8,
+}
+
+/// Rates as text.
+mod rate_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Rate;
+
+    pub(super) fn serialize<S: Serializer>(rate: &Rate, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(rate)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Rate, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|()| D::Error::custom("not a rate"))
+    }
 }

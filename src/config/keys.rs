@@ -91,6 +91,28 @@ const REWRITE: &[Column] = &[
     },
 ];
 
+/// A field of an automatic subscription that is 0 if nobody says anything.
+const fn small(name: &'static str, max: u64) -> Column {
+    Column {
+        name,
+        kind: Kind::Integer(0, max),
+        default: Some(0),
+    }
+}
+
+/// The fields of an automatic subscription.
+const AUTO_SUBSCRIBE: &[Column] = &[
+    Column {
+        name: "topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    small("qos", 2),
+    small("rh", 2),
+    small("rap", 1),
+    small("nl", 1),
+];
+
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
@@ -380,6 +402,16 @@ pub(crate) const KEYS: &[Key] = &[
         "whether redirect_to is for good",
     ),
     key(
+        "mqtt.messages_rate",
+        Kind::Rate,
+        "messages that one client may publish in how long",
+    ),
+    key(
+        "mqtt.bytes_rate",
+        Kind::Rate,
+        "bytes that one client may send in how long",
+    ),
+    key(
         "mqtt.shared_subscription_strategy",
         Kind::Word(STRATEGIES),
         "which member of a group gets a message",
@@ -398,6 +430,11 @@ pub(crate) const KEYS: &[Key] = &[
         "broker.shared_subscription_group.*.strategy",
         Kind::Word(STRATEGIES),
         "which member of this group gets a message",
+    ),
+    key(
+        "auto_subscribe.topics",
+        Kind::Tables(AUTO_SUBSCRIBE),
+        "what clients subscribe to without asking, when they connect; 20 at most",
     ),
     key(
         "sys_topics.sys_msg_interval_s",
@@ -482,7 +519,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "node",
     "log",
     "listeners",
@@ -494,6 +531,7 @@ const SECTIONS: [&str; 14] = [
     "sys_topics",
     "sys_topics.sys_event_messages",
     "events",
+    "auto_subscribe",
     "broker",
     "broker.shared_subscription_group",
     "broker.shared_subscription_group.*",

@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod auto_subscribe;
 mod clock;
 mod common;
 mod connect;
@@ -39,6 +40,7 @@ mod plan;
 mod publish;
 mod queue;
 mod quota;
+mod rates;
 mod redistribute;
 mod replay;
 mod rewrite;

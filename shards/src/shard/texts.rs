@@ -10,7 +10,9 @@ pub(super) const fn of(reason: ReasonCode) -> Option<&'static str> {
         ReasonCode::BAD_AUTHENTICATION_METHOD => "the broker does not know this method",
         ReasonCode::KEEP_ALIVE_TIMEOUT => "nothing came for longer than the keep alive allows",
         ReasonCode::SESSION_TAKEN_OVER => "another connection has the same client identifier",
-        ReasonCode::TOPIC_FILTER_INVALID => "the topic filter has too many levels",
+        ReasonCode::TOPIC_FILTER_INVALID => {
+            "the topic filter has too many levels or names no share group"
+        }
         ReasonCode::TOPIC_NAME_INVALID => "the topic name is empty or has too many levels",
         ReasonCode::PACKET_IDENTIFIER_IN_USE => "a QoS 2 message holds the packet identifier",
         ReasonCode::RECEIVE_MAXIMUM_EXCEEDED => {
