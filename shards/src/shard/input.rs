@@ -102,7 +102,7 @@ impl Shard {
                     return self.first_bytes_may_be_connect(key, phase, rest, used, input.len());
                 }
                 Ok(Split::Packet { first, body, size }) => {
-                    if self.must_wait(key, first) {
+                    if self.must_wait(key, first, size) {
                         return used;
                     }
                     let flow = if phase == Phase::AwaitsConnect {
@@ -128,9 +128,10 @@ impl Shard {
     /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
     /// a ring to another shard is full, anything while the client does not read the answers
     /// it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
-    /// so that a client's packets take effect in the order it sent them.
+    /// so that a client's packets take effect in the order it sent them. A client that sends
+    /// faster than it may waits with anything.
     #[inline]
-    fn must_wait(&mut self, key: u32, first: u8) -> bool {
+    fn must_wait(&mut self, key: u32, first: u8, size: usize) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
@@ -147,6 +148,8 @@ impl Shard {
         if waits {
             connection.paused = true;
             self.paused.push(key);
+        } else if connection.limited {
+            return self.is_too_fast(key, first >> 4 == PUBLISH, size);
         }
         waits
     }
