@@ -93,7 +93,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shard-store", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),
     ("protocol", &[]),
-    ("bench", &["protocol", "shards", "shard-sync"]),
+    (
+        "bench",
+        &["protocol", "shards", "shard-store", "shard-sync"],
+    ),
     ("fuzz", &["protocol", "shard-store", "shards"]),
     ("loadgen", &[]),
 ];

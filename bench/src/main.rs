@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `bench compare` | CPU time a message of this broker and of Mosquitto, in one run |
 //! | `bench instructions` | instructions of the pure part, which repeat exactly |
+//! | `bench store` | the store on its own: messages through group commit, size, start |
 
 mod compare;
 mod instructions;
+mod store;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ enum Command {
     Compare(compare::Options),
     /// Instructions of decode, encode, match and session step, counted by callgrind
     Instructions(instructions::Options),
+    /// The store on its own: messages through group commit, size on disk, start
+    Store(store::Options),
     /// One case of `instructions`, to be run under callgrind
     #[command(hide = true)]
     Case {
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
         Command::Instructions(options) => instructions::run(&options),
+        Command::Store(options) => store::run(&options),
         Command::Case { name } => instructions::run_case(&name).map(|()| true),
     };
     match result {

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use protocol::session::QueueLimits;
+pub use protocol::rate::Rate;
+use protocol::session::{QueueLimits, WhenFull};
 use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub events: Events,
     /// Topic rewriting, in order.
     pub rewrite: Vec<RewriteRule>,
+    /// What clients subscribe to without asking.
+    pub auto_subscribe: Vec<AutoSubscription>,
     /// Whether a CONNECT without an identity is let in.
     pub allow_anonymous: bool,
     /// Seed of the hashes, so that nobody outside can aim for collisions.
@@ -135,11 +138,21 @@ pub struct Mqtt {
     /// QoS 1 and 2 messages sent to a client and not acknowledged yet; the client's
     /// Receive Maximum lowers it. Default 128.
     pub max_inflight: u16,
-    /// Messages queued for a session. Default 1,000. What comes then is dropped and
-    /// counted.
+    /// Messages queued for a session. Default 1,000.
     pub max_mqueue_len: u32,
     /// Bytes queued for a session. Default 10 MiB.
     pub max_mqueue_bytes: u32,
+    /// What is done with a QoS 1 or 2 message when the queue is full. Default
+    /// `disconnect`. EMQX has no such key and drops the oldest.
+    pub mqueue_full: QueueFull,
+    /// Topics whose messages are queued before others. Default none: a queue is first in,
+    /// first out.
+    pub mqueue_priorities: Vec<TopicPriority>,
+    /// The priority of topics that `mqueue_priorities` does not name. Default `lowest`.
+    pub mqueue_default_priority: DefaultPriority,
+    /// Whether QoS 0 messages are queued for a client that is away. Default true, as in
+    /// EMQX. They are the first to go when the queue is full.
+    pub mqueue_store_qos0: bool,
     /// Receive Maximum given to clients: QoS 1 and 2 messages they may send before they
     /// are acknowledged. Default 1,024.
     pub receive_maximum: u16,
@@ -164,6 +177,49 @@ pub struct Mqtt {
     pub max_retained_bytes: u64,
     /// User properties in one packet. Default 64.
     pub max_user_properties: u16,
+    /// Highest QoS that clients may publish with and are granted. Default 2.
+    pub max_qos_allowed: u8,
+    /// Whether clients may retain messages. Default true.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards. Default true.
+    pub wildcard_subscription: bool,
+    /// Whether clients may share subscriptions. Default true.
+    pub shared_subscription: bool,
+    /// Keep alive in seconds that 5.0 clients are told to use; 0 leaves it to them. Default 0.
+    pub server_keepalive_s: u16,
+    /// Silence after which a client is closed, in percent of its keep alive. Default 150, what
+    /// the specification says.
+    pub keepalive_multiplier_percent: u16,
+    /// Whether 3.x clients are spared their own messages, as 5.0 clients with No Local.
+    /// Default false.
+    pub ignore_loop_deliver: bool,
+    /// QoS 2 messages of one session between PUBLISH and PUBREL; 2 bytes each. What comes then
+    /// is refused (0x97), and a 3.x client, which cannot be told, is closed. A 5.0 client is
+    /// bound by `receive_maximum` as well. Default 10,000.
+    pub max_awaiting_rel: u16,
+    /// Seconds after which a message without an expiry expires; 0 is never. Default 0.
+    pub message_expiry_interval_s: u32,
+    /// Whether payloads that are said to be UTF-8 are checked, and refused (0x99) if they are
+    /// not. Default false: they are forwarded as they are.
+    pub check_payload_format: bool,
+    /// Response Information for 5.0 clients that ask for it; empty is none. Default empty.
+    pub response_information: String,
+    /// Server Reference for 5.0 clients that are connected when the broker stops: they get
+    /// DISCONNECT 0x9C with it, else 0x8B. Default empty.
+    pub server_reference: String,
+    /// Sends whoever connects to another server: CONNACK 0x9C with this Server Reference, 3
+    /// before 5.0. Default empty: nobody.
+    pub redirect_to: String,
+    /// Whether `redirect_to` is for good: 0x9D instead of 0x9C. Default false.
+    pub redirect_permanently: bool,
+    /// Messages that one client may publish in how long, as `1000/s`. Whoever is faster is
+    /// not read for a while; nothing is dropped. About 150 bytes for each connection. Default
+    /// `infinity`, which costs nothing.
+    #[serde(with = "rate_text")]
+    pub messages_rate: Rate,
+    /// Bytes that one client may send in how long, as `10MB/10s`. Default `infinity`.
+    #[serde(with = "rate_text")]
+    pub bytes_rate: Rate,
     /// Which member of a group gets a message of a shared subscription. Default
     /// `round_robin`. `hash_clientid` costs a hash for each message published.
     pub shared_subscription_strategy: SharedStrategy,
@@ -179,6 +235,44 @@ pub struct Mqtt {
     pub exclusive_subscription: bool,
 }
 
+/// The queue priority of a topic.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TopicPriority {
+    /// A topic, without wildcards.
+    pub topic: String,
+    /// From 1 to 255; higher ones are sent first.
+    pub priority: u8,
+}
+
+/// The queue priority of topics that have none.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DefaultPriority {
+    /// Below all that are given: 0.
+    Lowest,
+    /// As high as the highest that can be given: 255.
+    Highest,
+}
+
+/// What is done with a QoS 1 or 2 message for a session whose queue is full.
+///
+/// In all cases expired messages make room first, then QoS 0 messages, the oldest first, and
+/// what is dropped is counted.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueFull {
+    /// The oldest message makes room: the client gets the last ones, with a gap before them
+    /// that it is not told of.
+    DropOldest,
+    /// The message is dropped: the client gets the first ones, with a gap behind them that it
+    /// is not told of.
+    DropNewest,
+    /// The message is dropped, and a client that is connected is disconnected with 0x97: it
+    /// learns that it is too slow. What was queued before is kept as long as the session,
+    /// and sent when the client comes back.
+    Disconnect,
+}
+
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
@@ -191,6 +285,10 @@ impl Default for Mqtt {
             max_inflight: 128,
             max_mqueue_len: 1000,
             max_mqueue_bytes: 10 << 20,
+            mqueue_full: QueueFull::Disconnect,
+            mqueue_priorities: Vec::new(),
+            mqueue_default_priority: DefaultPriority::Lowest,
+            mqueue_store_qos0: true,
             receive_maximum: 1024,
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
@@ -200,6 +298,22 @@ impl Default for Mqtt {
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,
+            max_qos_allowed: 2,
+            retain_available: true,
+            wildcard_subscription: true,
+            shared_subscription: true,
+            server_keepalive_s: 0,
+            keepalive_multiplier_percent: 150,
+            ignore_loop_deliver: false,
+            max_awaiting_rel: 10_000,
+            message_expiry_interval_s: 0,
+            check_payload_format: false,
+            response_information: String::new(),
+            server_reference: String::new(),
+            redirect_to: String::new(),
+            redirect_permanently: false,
+            messages_rate: Rate::UNLIMITED,
+            bytes_rate: Rate::UNLIMITED,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,
             shared_subscription_groups: BTreeMap::new(),
@@ -280,6 +394,11 @@ impl Mqtt {
         QueueLimits {
             messages: self.max_mqueue_len as usize,
             bytes: self.max_mqueue_bytes as usize,
+            when_full: match self.mqueue_full {
+                QueueFull::DropOldest => WhenFull::DropOldest,
+                QueueFull::DropNewest => WhenFull::DropNewest,
+                QueueFull::Disconnect => WhenFull::Disconnect,
+            },
         }
     }
 }
@@ -402,4 +521,37 @@ pub enum RewriteAction {
     Publish,
     /// Both.
     All,
+}
+
+/// What every client subscribes to when it connects (`[[auto_subscribe.topics]]` in the
+/// configuration, as in EMQX). Costs a subscription for each client.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoSubscription {
+    /// The filter, with `${clientid}`, `${username}`, `${host}` and `${port}` filled in.
+    pub topic: String,
+    /// Maximum QoS. Default 0.
+    pub qos: u8,
+    /// Retain Handling. Default 0: retained messages are sent each time.
+    pub rh: u8,
+    /// Retain As Published, 0 or 1. Default 0.
+    pub rap: u8,
+    /// No Local, 0 or 1. Default 0.
+    pub nl: u8,
+}
+
+/// Rates as text.
+mod rate_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Rate;
+
+    pub(super) fn serialize<S: Serializer>(rate: &Rate, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(rate)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Rate, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|()| D::Error::custom("not a rate"))
+    }
 }

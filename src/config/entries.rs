@@ -14,6 +14,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("node.name", "shardmq@127.0.0.1"),
     ("data_dir", "data"),
     ("rewrite", "[]"),
+    ("auto_subscribe.topics", "[]"),
     ("durability", "synced"),
     ("log.level", "info"),
     ("listeners.tcp.default.bind", "127.0.0.1:1883"),

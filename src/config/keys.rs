@@ -53,6 +53,20 @@ const INITIAL_PICKS: &[&str] = &[
     "hash_topic",
 ];
 
+/// The fields of a topic's queue priority.
+const PRIORITIES: &[Column] = &[
+    Column {
+        name: "topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "priority",
+        kind: Kind::Integer(1, 255),
+        default: None,
+    },
+];
+
 /// The fields of a rule of topic rewriting.
 const REWRITE: &[Column] = &[
     Column {
@@ -75,6 +89,28 @@ const REWRITE: &[Column] = &[
         kind: Kind::Words,
         default: None,
     },
+];
+
+/// A field of an automatic subscription that is 0 if nobody says anything.
+const fn small(name: &'static str, max: u64) -> Column {
+    Column {
+        name,
+        kind: Kind::Integer(0, max),
+        default: Some(0),
+    }
+}
+
+/// The fields of an automatic subscription.
+const AUTO_SUBSCRIBE: &[Column] = &[
+    Column {
+        name: "topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    small("qos", 2),
+    small("rh", 2),
+    small("rap", 1),
+    small("nl", 1),
 ];
 
 /// All keys, in the order in which `shardmq check` prints them.
@@ -231,6 +267,26 @@ pub(crate) const KEYS: &[Key] = &[
         "bytes queued for a session",
     ),
     key(
+        "mqtt.mqueue_full",
+        Kind::Word(&["drop_oldest", "drop_newest", "disconnect"]),
+        "what is done with a QoS 1 or 2 message when the queue is full",
+    ),
+    key(
+        "mqtt.mqueue_priorities",
+        Kind::Tables(PRIORITIES),
+        "topics whose messages are queued before others, higher priorities first",
+    ),
+    key(
+        "mqtt.mqueue_default_priority",
+        Kind::Word(&["lowest", "highest"]),
+        "priority of topics that mqueue_priorities does not name",
+    ),
+    key(
+        "mqtt.mqueue_store_qos0",
+        Kind::Boolean,
+        "queue QoS 0 messages for clients that are away",
+    ),
+    key(
         "mqtt.receive_maximum",
         Kind::Integer(1, MAX_16),
         "QoS 1 and 2 messages a client may send before they are acknowledged",
@@ -276,6 +332,86 @@ pub(crate) const KEYS: &[Key] = &[
         "user properties in one packet",
     ),
     key(
+        "mqtt.max_qos_allowed",
+        Kind::Integer(0, 2),
+        "highest QoS that clients may publish with and are granted",
+    ),
+    key(
+        "mqtt.retain_available",
+        Kind::Boolean,
+        "whether clients may retain messages",
+    ),
+    key(
+        "mqtt.wildcard_subscription",
+        Kind::Boolean,
+        "whether filters may have wildcards",
+    ),
+    key(
+        "mqtt.shared_subscription",
+        Kind::Boolean,
+        "whether clients may share subscriptions",
+    ),
+    key(
+        "mqtt.server_keepalive_s",
+        Kind::Integer(0, MAX_16),
+        "keep alive in seconds that 5.0 clients are told to use; 0: their own",
+    ),
+    key(
+        "mqtt.keepalive_multiplier_percent",
+        Kind::Integer(100, 1000),
+        "silence that ends a connection, in percent of the keep alive",
+    ),
+    key(
+        "mqtt.ignore_loop_deliver",
+        Kind::Boolean,
+        "whether 3.x clients are spared their own messages",
+    ),
+    key(
+        "mqtt.max_awaiting_rel",
+        Kind::Integer(1, MAX_16),
+        "QoS 2 messages of a session between PUBLISH and PUBREL",
+    ),
+    key(
+        "mqtt.message_expiry_interval_s",
+        Kind::Integer(0, MAX_32),
+        "seconds after which messages expire that do not say when; 0: never",
+    ),
+    key(
+        "mqtt.check_payload_format",
+        Kind::Boolean,
+        "whether payloads said to be UTF-8 are checked",
+    ),
+    key(
+        "mqtt.response_information",
+        Kind::Text(1024),
+        "Response Information for 5.0 clients that ask for it",
+    ),
+    key(
+        "mqtt.server_reference",
+        Kind::Text(1024),
+        "Server Reference for 5.0 clients when the broker stops",
+    ),
+    key(
+        "mqtt.redirect_to",
+        Kind::Text(1024),
+        "Server Reference for everybody who connects: go there instead",
+    ),
+    key(
+        "mqtt.redirect_permanently",
+        Kind::Boolean,
+        "whether redirect_to is for good",
+    ),
+    key(
+        "mqtt.messages_rate",
+        Kind::Rate,
+        "messages that one client may publish in how long",
+    ),
+    key(
+        "mqtt.bytes_rate",
+        Kind::Rate,
+        "bytes that one client may send in how long",
+    ),
+    key(
         "mqtt.shared_subscription_strategy",
         Kind::Word(STRATEGIES),
         "which member of a group gets a message",
@@ -294,6 +430,11 @@ pub(crate) const KEYS: &[Key] = &[
         "broker.shared_subscription_group.*.strategy",
         Kind::Word(STRATEGIES),
         "which member of this group gets a message",
+    ),
+    key(
+        "auto_subscribe.topics",
+        Kind::Tables(AUTO_SUBSCRIBE),
+        "what clients subscribe to without asking, when they connect; 20 at most",
     ),
     key(
         "sys_topics.sys_msg_interval_s",
@@ -378,7 +519,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "node",
     "log",
     "listeners",
@@ -390,6 +531,7 @@ const SECTIONS: [&str; 14] = [
     "sys_topics",
     "sys_topics.sys_event_messages",
     "events",
+    "auto_subscribe",
     "broker",
     "broker.shared_subscription_group",
     "broker.shared_subscription_group.*",

@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use shards::settings::{
-    Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage, SysEventMessages,
-    SysTopics,
+    AutoSubscription, Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage,
+    SysEventMessages, SysTopics,
 };
 
 use cpu_list::CpuList;
@@ -39,6 +39,9 @@ use durability::Durability;
 use entries::Entries;
 use origin::{Origin, Problem};
 use value::Value;
+
+/// Automatic subscriptions, as many as in EMQX.
+const AUTO_SUBSCRIBE_MAX: usize = 20;
 
 /// The file that is read if it is there and none was named.
 const FILE: &str = "shardmq.toml";
@@ -92,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) events: Events,
     /// `[[rewrite]]`.
     pub(crate) rewrite: Vec<RewriteRule>,
+    /// `[[auto_subscribe.topics]]`.
+    pub(crate) auto_subscribe: Vec<AutoSubscription>,
     /// Every value with its origin.
     entries: Entries,
 }
@@ -152,7 +157,12 @@ impl Config {
             sys_event_messages: reader
                 .section("sys_topics.sys_event_messages", SysEventMessages::default()),
             events: reader.section("events", Events::default()),
-            rewrite: reader.tables("rewrite", RewriteRule::check),
+            rewrite: reader.tables("rewrite", RewriteRule::check, usize::MAX),
+            auto_subscribe: reader.tables(
+                "auto_subscribe.topics",
+                AutoSubscription::check,
+                AUTO_SUBSCRIBE_MAX,
+            ),
             entries: Entries::default(),
         };
         let problems = reader.problems;
@@ -282,6 +292,7 @@ impl Reader<'_> {
         &mut self,
         path: &str,
         check: fn(&T) -> Result<(), String>,
+        most: usize,
     ) -> Vec<T> {
         let Some(Value::Tables(rows)) = self.value(path) else {
             return Vec::new();
@@ -297,6 +308,9 @@ impl Reader<'_> {
             complain(reason);
             Vec::new()
         });
+        if tables.len() > most {
+            complain(format!("{} tables, but {most} at most", tables.len()));
+        }
         for (index, table) in tables.iter().enumerate() {
             if let Err(reason) = check(table) {
                 complain(format!("table {}: {reason}", index + 1));

@@ -85,6 +85,7 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         sys_event_messages: config.sys_event_messages.clone(),
         events: config.events.clone(),
         rewrite: config.rewrite.clone(),
+        auto_subscribe: config.auto_subscribe.clone(),
         // Not set means: whoever reaches a listener, and then all of them are loopback.
         allow_anonymous: config.allow_anonymous.unwrap_or(true),
         // The standard library seeds its hash maps from the system's random source.

@@ -228,20 +228,20 @@ impl Properties {
 }
 
 /// Reads the fields of a packet; what is missing fails the test.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     packet: &'a Packet,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn new(packet: &'a Packet) -> Self {
+    pub(crate) fn new(packet: &'a Packet) -> Self {
         Self {
             packet,
             rest: &packet.body,
         }
     }
 
-    fn take(&mut self, count: usize) -> &'a [u8] {
+    pub(crate) fn take(&mut self, count: usize) -> &'a [u8] {
         assert!(
             self.rest.len() >= count,
             "the packet is too short: {:?}",
@@ -252,22 +252,22 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.take(1)[0]
     }
 
-    fn two_bytes(&mut self) -> u16 {
+    pub(crate) fn two_bytes(&mut self) -> u16 {
         let bytes = self.take(2);
         u16::from_be_bytes([bytes[0], bytes[1]])
     }
 
-    fn number(&mut self, width: usize) -> u32 {
+    pub(crate) fn number(&mut self, width: usize) -> u32 {
         self.take(width)
             .iter()
             .fold(0, |number, byte| number << 8 | u32::from(*byte))
     }
 
-    fn variable(&mut self) -> u32 {
+    pub(crate) fn variable(&mut self) -> u32 {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.byte();
@@ -279,16 +279,16 @@ impl<'a> Reader<'a> {
         panic!("a Variable Byte Integer of five bytes: {:?}", self.packet);
     }
 
-    fn bytes(&mut self) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
         let length = self.two_bytes();
         self.take(usize::from(length)).to_owned()
     }
 
-    fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         String::from_utf8(self.bytes()).expect("a string of UTF-8")
     }
 
-    fn properties(&mut self, version: Version) -> Properties {
+    pub(crate) fn properties(&mut self, version: Version) -> Properties {
         let mut properties = Properties::default();
         if version != Version::V5 {
             return properties;
@@ -313,7 +313,7 @@ impl<'a> Reader<'a> {
         properties
     }
 
-    fn property_value(&mut self, identifier: u8) -> Value {
+    pub(crate) fn property_value(&mut self, identifier: u8) -> Value {
         match identifier {
             0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2a => Value::Number(self.number(1)),
             0x13 | 0x21 | 0x22 | 0x23 => Value::Number(self.number(2)),
@@ -327,15 +327,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn rest(&mut self) -> &'a [u8] {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    fn expect_end(&self) {
+    pub(crate) fn expect_end(&self) {
         assert!(
             self.is_empty(),
             "bytes after the last field: {:?}",

@@ -22,7 +22,7 @@ mod subscribe;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{Broker, Client, Setup, Version, scenarios};
+use common::{Broker, Client, Setup, Version, property, scenarios};
 
 scenarios! {
     every_version: [framing_rows, connect_rows, publish_rows, subscribe_rows],
@@ -119,7 +119,9 @@ fn run(setup: Setup, rows: Vec<Row>) {
 impl Row {
     fn run(&self, broker: &Broker) {
         let mut client = if self.connected {
-            broker.client("hostile")
+            // Answers are compared as bytes, so without reasons in words.
+            let brief = property::byte(property::REQUEST_PROBLEM_INFORMATION, 0);
+            broker.connect("hostile").property(brief).open().0
         } else {
             broker.open()
         };

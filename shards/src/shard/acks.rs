@@ -13,6 +13,7 @@ use super::events::{Event, reason_text};
 use super::input::Flow;
 use super::publish::Routed;
 use super::stats::packet;
+use super::texts;
 
 impl Shard {
     /// Answers a PUBLISH that was routed: at once, or when the other shards that get it
@@ -310,6 +311,9 @@ fn packet_type(kind: AckKind) -> usize {
 
 #[inline]
 fn write_ack(connection: &mut Connection, ack: &PendingAck) {
+    if ack.reason.is_error() && connection.explains && ack.kind != AckKind::PubComp {
+        return write_refusal(connection, ack);
+    }
     let write = match ack.kind {
         AckKind::PubAck => encode::puback,
         AckKind::PubRec => encode::pubrec,
@@ -320,5 +324,22 @@ fn write_ack(connection: &mut Connection, ack: &PendingAck) {
         connection.version,
         ack.packet_id,
         ack.reason,
+    );
+}
+
+/// Says in words as well why a message is not taken, if the client takes so large a packet
+/// [MQTT-3.4.2-2], [MQTT-3.5.2-2].
+#[cold]
+fn write_refusal(connection: &mut Connection, ack: &PendingAck) {
+    let write = match ack.kind {
+        AckKind::PubAck => encode::puback_within,
+        AckKind::PubRec | AckKind::PubComp => encode::pubrec_within,
+    };
+    write(
+        &mut connection.output.bytes,
+        ack.packet_id,
+        ack.reason,
+        texts::of(ack.reason),
+        connection.maximum_packet_size,
     );
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::settings::{Events, Settings, SysEventMessages, SysTopics};
 
+use super::auto_subscribe::Automatic;
 use super::rewrite::Rewrites;
 use super::stats::Stats;
 
@@ -28,6 +29,8 @@ pub(crate) struct Common {
     pub(crate) events: Events,
     /// `None` if there are none.
     pub(super) rewrites: Option<Box<Rewrites>>,
+    /// What clients subscribe to without asking.
+    pub(super) auto_subscribe: Vec<Automatic>,
     pub(crate) interest: Interest,
     /// The counters of every shard.
     pub(crate) stats: Vec<Arc<Stats>>,
@@ -43,6 +46,7 @@ impl Common {
             sys_event_messages: settings.sys_event_messages.clone(),
             events: settings.events.clone(),
             rewrites: Rewrites::new(&settings.rewrite),
+            auto_subscribe: settings.auto_subscribe.iter().map(Automatic::new).collect(),
             interest: Interest::default(),
             stats: stats.collect(),
         }

@@ -1,13 +1,16 @@
 //! CONNECT: from a connection to a session.
 
 use std::hash::{DefaultHasher, Hasher};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use protocol::message::MessageRef;
 use protocol::session::{Inflow, Outflow};
 use protocol::topic::TopicName;
 use protocol::wire::encode::{self, ConnAck};
 use protocol::wire::{self, Connect, ConnectError, ReasonCode, Version};
+
+use crate::settings::Mqtt;
 
 use super::common::is_brokers_own;
 use super::connection::{End, Phase};
@@ -17,10 +20,52 @@ use super::input::Flow;
 use super::session::{Session, Will};
 use super::stats::packet;
 use super::template::Facts;
+use super::texts;
 use super::{Handover, NONE, Shard};
 
 /// What assigned client identifiers begin with.
 const ASSIGNED_PREFIX: &str = "auto-";
+
+/// Why a CONNECT is refused, and what may be said about it.
+struct Refusal<'a> {
+    version: Version,
+    reason: ReasonCode,
+    reason_string: Option<&'a str>,
+    server_reference: Option<&'a str>,
+    maximum_packet_size: u32,
+}
+
+impl Refusal<'_> {
+    fn new(version: Version, reason: ReasonCode) -> Self {
+        Self {
+            version,
+            reason,
+            reason_string: None,
+            server_reference: None,
+            maximum_packet_size: u32::MAX,
+        }
+    }
+}
+
+/// The refusal of a CONNECT that could be decoded: a client that does not want reasons gets
+/// none.
+fn refusal_of(connect: &Connect<'_>, reason: ReasonCode) -> Refusal<'static> {
+    let explains = connect.request_problem_information;
+    Refusal {
+        reason_string: texts::of(reason).filter(|_| explains),
+        maximum_packet_size: connect
+            .maximum_packet_size
+            .map_or(u32::MAX, NonZeroU32::get),
+        ..Refusal::new(connect.version, reason)
+    }
+}
+
+/// Response Information, for a client that asks for it and if there is some
+/// [MQTT-3.1.2-28].
+fn response_information<'a>(limits: &'a Mqtt, connect: &Connect<'_>) -> Option<&'a str> {
+    let wanted = connect.request_response_information && !limits.response_information.is_empty();
+    wanted.then_some(&*limits.response_information)
+}
 
 impl Shard {
     /// Handles CONNECT. `input` is everything read so far, CONNECT first: it goes along
@@ -38,7 +83,11 @@ impl Shard {
         };
         if let Err(reason) = self.check_connect(&connect) {
             self.client_connack(key, &connect, connect.client_id, reason);
-            return self.refuse_connect(key, connect.version, reason);
+            return self.refuse_connect(key, &refusal_of(&connect, reason));
+        }
+        if !self.limits.redirect_to.is_empty() {
+            let limits = Arc::clone(&self.limits);
+            return self.redirect(key, &connect, &limits);
         }
         let assigned;
         let client_id = if connect.client_id.is_empty() {
@@ -53,7 +102,7 @@ impl Shard {
         }
         let will_topic = match self.rewritten_will(&connect, client_id) {
             Ok(topic) => topic,
-            Err(reason) => return self.refuse_connect(key, connect.version, reason),
+            Err(reason) => return self.refuse_connect(key, &refusal_of(&connect, reason)),
         };
         if let (Some(will), Some(topic)) = (&mut connect.will, &will_topic) {
             will.topic = topic;
@@ -61,11 +110,13 @@ impl Shard {
         self.stats.count_packet_received(first);
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
+        self.limit_rates(key);
         let connected = |session: &Session| session.connection == key;
         if present && self.sessions.get(session).is_some_and(connected) {
             self.send_queued(session);
             self.announce_presence(session, true);
         }
+        self.auto_subscribe(key);
         Flow::Continue
     }
 
@@ -92,6 +143,9 @@ impl Shard {
         if let Some(will) = &connect.will {
             if self.has_too_many_properties(&will.properties) {
                 return Err(ReasonCode::QUOTA_EXCEEDED);
+            }
+            if let Some(reason) = self.is_will_unavailable(connect) {
+                return Err(reason);
             }
             self.check_will_topic(will.topic)?;
         }
@@ -134,7 +188,10 @@ impl Shard {
     fn refuse_undecoded(&mut self, key: u32, error: &ConnectError) -> Flow {
         self.stats.protocol_errors.add(1);
         match error.answer() {
-            Some((version, reason)) => self.refuse_connect(key, version, reason),
+            Some((version, reason)) => {
+                // How large a packet the client takes is not known: the shortest.
+                self.refuse_connect(key, &Refusal::new(version, reason))
+            }
             None => {
                 self.close_silently(key);
                 Flow::Stop
@@ -143,14 +200,18 @@ impl Shard {
     }
 
     /// Answers CONNACK with a reason and closes [MQTT-3.2.2-7].
-    fn refuse_connect(&mut self, key: u32, version: Version, reason: ReasonCode) -> Flow {
+    fn refuse_connect(&mut self, key: u32, refusal: &Refusal<'_>) -> Flow {
         if let Some(connection) = self.connections.get_mut(key) {
             self.outbox.mark(connection, key);
             let connack = ConnAck {
-                reason,
+                reason: refusal.reason,
+                reason_string: refusal.reason_string,
+                server_reference: refusal.server_reference,
                 ..ConnAck::default()
             };
-            encode::connack(&mut connection.output.bytes, version, &connack);
+            let output = &mut connection.output.bytes;
+            let size_max = refusal.maximum_packet_size;
+            encode::connack_within(output, refusal.version, &connack, size_max);
             self.stats
                 .count_packet_received((packet::CONNECT << 4) as u8);
             self.stats.count_packet_sent(packet::CONNACK);
@@ -158,6 +219,20 @@ impl Shard {
         }
         self.close_silently(key);
         Flow::Stop
+    }
+
+    /// Sends a client to another server instead of letting it in.
+    fn redirect(&mut self, key: u32, connect: &Connect<'_>, limits: &Mqtt) -> Flow {
+        let reason = if limits.redirect_permanently {
+            ReasonCode::SERVER_MOVED
+        } else {
+            ReasonCode::USE_ANOTHER_SERVER
+        };
+        let refusal = Refusal {
+            server_reference: Some(&limits.redirect_to),
+            ..refusal_of(connect, reason)
+        };
+        self.refuse_connect(key, &refusal)
     }
 
     fn hand_over(&mut self, key: u32, target: u16, input: &[u8]) -> Flow {
@@ -320,6 +395,11 @@ impl Shard {
             session_present,
             session_expiry: (expiry_s != connect.session_expiry).then_some(expiry_s),
             receive_maximum: Some(self.limits.receive_maximum),
+            maximum_qos: self.limits.maximum_qos(),
+            retain_available: self.limits.retain_available,
+            wildcard_subscription_available: self.limits.wildcard_subscription,
+            shared_subscription_available: self.limits.shared_subscription,
+            response_information: response_information(&self.limits, connect),
             maximum_packet_size: Some(self.limits.max_packet_size),
             topic_alias_maximum: self.limits.topic_alias_maximum,
             assigned_client_id: connect.client_id.is_empty().then_some(client_id),
@@ -336,12 +416,14 @@ impl Shard {
         connection.username = connect.username.map(Into::into);
         connection.maximum_packet_size = connect
             .maximum_packet_size
-            .map_or(u32::MAX, core::num::NonZeroU32::get);
+            .map_or(u32::MAX, NonZeroU32::get);
         connection.topic_alias_maximum = connect
             .topic_alias_maximum
             .min(self.limits.topic_alias_maximum_out);
+        connection.explains = connect.version == Version::V5 && connect.request_problem_information;
         // One and a half times the keep alive [MQTT-3.1.2-22].
-        connection.silence_ms_max = u32::from(keep_alive_s) * 1500;
+        let percent = u32::from(self.limits.keepalive_multiplier_percent);
+        connection.silence_ms_max = u32::from(keep_alive_s) * 10 * percent;
         self.stats.connections.add(1);
         self.stats.connected.add(1);
         self.stats.count_packet_sent(packet::CONNACK);
@@ -366,6 +448,9 @@ impl Shard {
     /// The keep alive in force: a 5.0 client can be told another than it asked for
     /// [MQTT-3.2.2-21].
     fn keep_alive(&self, connect: &Connect<'_>) -> u16 {
+        if connect.version == Version::V5 && self.limits.server_keepalive_s > 0 {
+            return self.limits.server_keepalive_s;
+        }
         let max = self.limits.max_keep_alive_s;
         let unlimited = max == u16::MAX;
         if connect.version != Version::V5 || unlimited {

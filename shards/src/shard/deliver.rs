@@ -6,9 +6,7 @@ use std::sync::Arc;
 use protocol::aliases::{Alias, TopicAliases};
 use protocol::hash::Seed;
 use protocol::message::{Message, MessageRef};
-use protocol::session::{
-    Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs,
-};
+use protocol::session::{Delivery, Identifiers, Membership, Outflow, Resend, StoredAs};
 use protocol::wire::{PacketId, QoS, ReasonCode, encode};
 
 use super::Shard;
@@ -16,7 +14,6 @@ use super::connection::Connection;
 use super::events::Event;
 use super::frames::{self, Frames, Outgoing, Variant};
 use super::plan::Plan;
-use super::session::Session;
 use super::stats::{Stats, packet};
 
 /// One message for one session.
@@ -29,6 +26,19 @@ pub(super) struct Receiver<'a> {
     pub(super) identifiers: &'a [u32],
     /// The shared subscription that the message comes by.
     pub(super) membership: Option<Membership>,
+}
+
+impl<'a> Receiver<'a> {
+    /// That of a delivery that was queued.
+    fn of(session: u32, delivery: &'a Delivery) -> Self {
+        Self {
+            session,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            identifiers: delivery.identifiers.as_slice(),
+            membership: delivery.membership,
+        }
+    }
 }
 
 impl Shard {
@@ -83,7 +93,14 @@ impl Shard {
         let connection = self.connections.get_mut(session.connection);
         let key = session.connection;
         if to.qos == QoS::AtMostOnce {
-            let Some(connection) = connection else { return };
+            let overtakes = session.outflow.has_queued_qos0();
+            let Some(connection) = connection.filter(|_| !overtakes) else {
+                // The client is away, or what came before has not been sent.
+                if self.limits.mqueue_store_qos0 {
+                    self.enqueue(to.session, delivery(outgoing, &to));
+                }
+                return;
+            };
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
@@ -105,20 +122,18 @@ impl Shard {
                 let sent = send(frames, connection, outflow, outgoing, &to, seed, now_ms);
                 self.count_delivery(&to, outgoing, sent);
             }
-            None => {
-                let queued = enqueue(session, outgoing, &to, self.limits.queue());
-                if !queued {
-                    self.stats.dropped.add(1);
-                    self.stats.queue_full.add(1);
-                    self.delivery_dropped(to.session, outgoing.message(), "queue_full");
-                }
-            }
+            None => self.enqueue(to.session, delivery(outgoing, &to)),
         }
     }
 
     /// The event of a message that has left the queue.
     #[cold]
-    fn raise_queued(&mut self, session: u32, delivery: &Delivery, dropped: Option<&'static str>) {
+    pub(super) fn raise_queued(
+        &mut self,
+        session: u32,
+        delivery: &Delivery,
+        dropped: Option<&'static str>,
+    ) {
         let message = MessageRef {
             qos: delivery.qos,
             retain: delivery.retain,
@@ -203,13 +218,7 @@ impl Shard {
             }
             frames.clear();
             let mut outgoing = Outgoing::of(&delivery.message);
-            let to = Receiver {
-                session: session_key,
-                qos: delivery.qos,
-                retain: delivery.retain,
-                identifiers: delivery.identifiers.as_slice(),
-                membership: delivery.membership,
-            };
+            let to = Receiver::of(session_key, &delivery);
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 self.stats.too_large.add(1);
@@ -236,6 +245,7 @@ impl Shard {
             raise(None, delivery);
         }
         self.frames = frames;
+        self.wait_to_send(session_key);
         for (dropped, delivery) in events {
             self.raise_queued(session_key, &delivery, dropped);
         }
@@ -377,19 +387,6 @@ fn write_again(frames: &mut Frames, connection: &mut Connection, resend: &Resend
             );
         }
     }
-}
-
-fn enqueue(
-    session: &mut Session,
-    outgoing: &mut Outgoing<'_>,
-    to: &Receiver<'_>,
-    limits: QueueLimits,
-) -> bool {
-    let queued = session.outflow.enqueue(delivery(outgoing, to), limits);
-    if !queued {
-        session.dropped += 1;
-    }
-    queued
 }
 
 fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delivery {

@@ -1,5 +1,7 @@
 //! How connections and sessions end.
 
+use std::sync::Arc;
+
 use protocol::message::{Message, MessageRef};
 use protocol::subscriptions::Ability;
 use protocol::topic::TopicName;
@@ -10,6 +12,7 @@ use super::input::Flow;
 use super::outbox::Output;
 use super::session::Will;
 use super::stats::packet;
+use super::texts;
 use super::timers::Timer;
 use super::{NONE, Shard};
 
@@ -42,6 +45,17 @@ impl Shard {
     /// Ends a connection from this side. A 5.0 client that is connected is told why
     /// [MQTT-4.13.1-1].
     pub(super) fn disconnect(&mut self, key: u32, reason: ReasonCode) {
+        self.disconnect_because(key, reason, texts::of(reason), None);
+    }
+
+    /// The same with what is wrong in words, and with a Server Reference.
+    pub(super) fn disconnect_because(
+        &mut self,
+        key: u32,
+        reason: ReasonCode,
+        text: Option<&str>,
+        reference: Option<&str>,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -52,7 +66,8 @@ impl Shard {
             self.outbox.mark(connection, key);
             let size_max = connection.maximum_packet_size;
             let output = &mut connection.output.bytes;
-            encode::disconnect_within(output, connection.version, reason, None, None, size_max);
+            let text = text.filter(|_| connection.explains);
+            encode::disconnect_within(output, Version::V5, reason, text, reference, size_max);
             self.stats.count_packet_sent(packet::DISCONNECT);
         }
         self.close_silently(key);
@@ -106,7 +121,10 @@ impl Shard {
         };
         let session_key = core::mem::replace(&mut connection.session, NONE);
         connection.tail = Vec::new();
-        connection.extras = None;
+        let rates = connection.extras.take().and_then(|extras| extras.rates);
+        if let Some(timer) = rates.and_then(|rates| rates.timer) {
+            self.wheel.cancel(timer);
+        }
         connection.pending = None;
         if let Some(timer) = connection.timer.take() {
             self.wheel.cancel(timer);
@@ -218,11 +236,27 @@ impl Shard {
         self.sessions.get(session).is_some()
     }
 
-    /// Ends all connections because the broker stops: 5.0 clients get 0x8B.
+    /// Ends all connections because the broker stops: 5.0 clients get 0x8B, or 0x9C and where
+    /// to go.
     pub(crate) fn shut_down(&mut self) {
         let keys: Vec<u32> = self.connections.keys().collect();
+        let limits = Arc::clone(&self.limits);
         for key in keys {
-            self.disconnect(key, ReasonCode::SERVER_SHUTTING_DOWN);
+            if limits.server_reference.is_empty() {
+                self.disconnect(key, ReasonCode::SERVER_SHUTTING_DOWN);
+            } else {
+                self.send_away(key, &limits.server_reference, false);
+            }
         }
+    }
+
+    /// Ends a connection and tells a 5.0 client where to go: for now, or for good.
+    pub(super) fn send_away(&mut self, key: u32, reference: &str, permanently: bool) {
+        let reason = if permanently {
+            ReasonCode::SERVER_MOVED
+        } else {
+            ReasonCode::USE_ANOTHER_SERVER
+        };
+        self.disconnect_because(key, reason, None, Some(reference));
     }
 }

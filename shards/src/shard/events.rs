@@ -375,7 +375,7 @@ impl Shard {
         }
     }
 
-    fn session_of(&self, key: u32) -> u32 {
+    pub(super) fn session_of(&self, key: u32) -> u32 {
         let connection = self.connections.get(key);
         connection.map_or(NONE, |connection| connection.session)
     }

@@ -174,7 +174,8 @@ impl Held {
         rare.flat_map(|rare| rare.shared.iter().map(|(name, _)| name))
     }
 
-    /// Whether messages may have come by a shared subscription.
+    /// Whether it has something beside plain subscriptions.
+    #[inline]
     pub(crate) fn has_rare(&self) -> bool {
         self.rare.is_some()
     }

@@ -102,13 +102,13 @@ impl Shard {
                     return self.first_bytes_may_be_connect(key, phase, rest, used, input.len());
                 }
                 Ok(Split::Packet { first, body, size }) => {
-                    if self.must_wait(key, first) {
+                    if self.must_wait(key, first, size) {
                         return used;
                     }
                     let flow = if phase == Phase::AwaitsConnect {
                         self.handle_connect(key, first, body, rest)
                     } else if let Err(error) = wire::check_length(version, body, size) {
-                        self.broke_protocol(key, error.reason_code())
+                        self.broke_rule(key, error)
                     } else {
                         self.handle_packet(key, version, first, body)
                     };
@@ -128,9 +128,10 @@ impl Shard {
     /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
     /// a ring to another shard is full, anything while the client does not read the answers
     /// it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
-    /// so that a client's packets take effect in the order it sent them.
+    /// so that a client's packets take effect in the order it sent them. A client that sends
+    /// faster than it may waits with anything.
     #[inline]
-    fn must_wait(&mut self, key: u32, first: u8) -> bool {
+    fn must_wait(&mut self, key: u32, first: u8, size: usize) -> bool {
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };
@@ -147,6 +148,8 @@ impl Shard {
         if waits {
             connection.paused = true;
             self.paused.push(key);
+        } else if connection.limited {
+            return self.is_too_fast(key, first >> 4 == PUBLISH, size);
         }
         waits
     }
@@ -171,7 +174,7 @@ impl Shard {
     fn broke_framing(&mut self, key: u32, phase: Phase, error: DecodeError) {
         self.stats.protocol_errors.add(1);
         match phase {
-            Phase::Live => self.disconnect(key, error.reason_code()),
+            Phase::Live => self.tell_fault(key, error),
             _ => self.close_silently(key),
         }
     }
@@ -181,7 +184,7 @@ impl Shard {
         if first >> 4 == PUBLISH {
             return match wire::decode_publish(version, first, body) {
                 Ok(publish) => self.handle_publish(key, version, &publish),
-                Err(error) => self.broke_protocol(key, error.reason_code()),
+                Err(error) => self.broke_rule(key, error),
             };
         }
         match wire::decode(version, first, body) {
@@ -189,7 +192,7 @@ impl Shard {
                 self.stats.count_packet_received(first);
                 self.handle_decoded(key, version, packet)
             }
-            Err(error) => self.broke_protocol(key, error.reason_code()),
+            Err(error) => self.broke_rule(key, error),
         }
     }
 
@@ -216,6 +219,21 @@ impl Shard {
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, version, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, version, &unsubscribe),
         }
+    }
+
+    /// A packet of the client cannot be decoded or breaks a rule.
+    #[cold]
+    fn broke_rule(&mut self, key: u32, error: DecodeError) -> Flow {
+        self.stats.protocol_errors.add(1);
+        self.tell_fault(key, error);
+        Flow::Stop
+    }
+
+    /// Closes with what is wrong in words.
+    #[cold]
+    fn tell_fault(&mut self, key: u32, error: DecodeError) {
+        let text = format!("the packet has {error}");
+        self.disconnect_because(key, error.reason_code(), Some(&text), None);
     }
 
     /// The client broke the protocol: a 5.0 client is told why, and the connection closed

@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod auto_subscribe;
 mod clock;
 mod common;
 mod connect;
@@ -37,7 +38,9 @@ mod outbox;
 mod peers;
 mod plan;
 mod publish;
+mod queue;
 mod quota;
+mod rates;
 mod redistribute;
 mod replay;
 mod rewrite;
@@ -45,10 +48,12 @@ mod session;
 mod shared;
 mod stats;
 mod subscribe;
+mod switches;
 mod sys;
 mod template;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -129,6 +134,7 @@ pub(crate) struct Shard {
     routes_applied: u64,
 
     strategies: Strategies,
+    priorities: queue::Priorities,
     random: Random,
     /// Whether a message carries the hash of its publisher's client identifier.
     hashes_publishers: bool,
@@ -143,6 +149,10 @@ pub(crate) struct Shard {
     route_waits: VecDeque<subscribe::RouteWait>,
     /// Connections paused because a ring is full.
     paused: Vec<u32>,
+    /// Connections that end with this turn, because their session's queue is full.
+    overflowed: Vec<u32>,
+    /// Sessions whose queue goes on when their client has read.
+    unsent: Vec<(u32, u32)>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -213,6 +223,7 @@ impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
         let seed = Seed::new(setup.hash_seed);
         let strategies = setup.limits.share_strategies();
+        let priorities = queue::Priorities::new(&setup.limits);
         Self {
             id: setup.id,
             count: setup.count,
@@ -250,6 +261,9 @@ impl Shard {
             tickets: Slots::new(),
             route_waits: VecDeque::new(),
             paused: Vec::new(),
+            overflowed: Vec::new(),
+            unsent: Vec::new(),
+            priorities,
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             stats: setup.stats,
@@ -295,10 +309,18 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        if !self.unsent.is_empty() {
+            self.send_to_readers();
+        }
         if !self.unread.is_empty() {
             self.tell_groups_of_readers();
         }
         self.publish_raised();
+        // What is raised by the end of a client may be too much for another.
+        while !self.overflowed.is_empty() {
+            self.disconnect_overflowed();
+            self.publish_raised();
+        }
         self.tell_sizes();
     }
 
@@ -361,7 +383,10 @@ impl Shard {
     /// Whether somebody may go on when output has been sent.
     #[inline]
     pub(crate) fn waits_for_output(&self) -> bool {
-        !self.paused.is_empty() || !self.stalled_replays.is_empty() || !self.unread.is_empty()
+        !self.paused.is_empty()
+            || !self.stalled_replays.is_empty()
+            || !self.unread.is_empty()
+            || !self.unsent.is_empty()
     }
 
     /// Takes back output that is sent.

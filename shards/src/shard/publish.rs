@@ -33,6 +33,9 @@ impl Shard {
         publish: &Publish<'_>,
     ) -> Flow {
         self.stats.received[publish.qos as usize].add(1);
+        if let Some(reason) = self.is_unavailable(publish) {
+            return self.broke_protocol(key, reason);
+        }
         let alias = publish.properties.topic_alias();
         let aliased;
         let topic = if alias.is_none() {
@@ -60,11 +63,8 @@ impl Shard {
         let Some(plan) = self.plan_for(topic) else {
             return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
-        if self.has_too_many_properties(&publish.properties) {
-            return self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED);
-        }
-        if is_brokers_own(topic) {
-            return self.refuse_publish(key, publish, ReasonCode::NOT_AUTHORIZED);
+        if let Some(reason) = self.misfit(publish, topic) {
+            return self.refuse_publish(key, publish, reason);
         }
         let session = self
             .connections
@@ -75,6 +75,9 @@ impl Shard {
         }
         if publish.qos != QoS::AtMostOnce && self.exceeds_receive_maximum(key, session, version) {
             return self.broke_protocol(key, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
+        }
+        if publish.qos == QoS::ExactlyOnce && self.awaits_too_many_releases(session) {
+            return self.refuse_release(key, version, publish);
         }
         let mut storage = Vec::new();
         let message = MessageRef {
@@ -88,12 +91,30 @@ impl Shard {
         };
         let routed = self.follow(&plan, &message);
         if !routed.matched {
-            self.stats.no_subscribers.add(1);
-            if self.wants(Event::MessageDropped) {
-                self.message_dropped(key, &message, "no_subscribers");
-            }
+            self.matched_nobody(key, &message);
         }
         self.acknowledge(key, session, publish, routed)
+    }
+
+    fn matched_nobody(&mut self, key: u32, message: &MessageRef<'_>) {
+        self.stats.no_subscribers.add(1);
+        if self.wants(Event::MessageDropped) {
+            self.message_dropped(key, message, "no_subscribers");
+        }
+    }
+
+    /// Why a message is not taken although the connection goes on.
+    #[inline]
+    fn misfit(&self, publish: &Publish<'_>, topic: &str) -> Option<ReasonCode> {
+        if self.has_too_many_properties(&publish.properties) {
+            Some(ReasonCode::QUOTA_EXCEEDED)
+        } else if is_brokers_own(topic) {
+            Some(ReasonCode::NOT_AUTHORIZED)
+        } else if self.has_wrong_payload(publish.properties.payload_is_utf8(), publish.payload) {
+            Some(ReasonCode::PAYLOAD_FORMAT_INVALID)
+        } else {
+            None
+        }
     }
 
     /// The plan for a topic of a client; `None` if it is not a topic that is taken.
@@ -108,6 +129,8 @@ impl Shard {
 
     /// The moment at which a message with this Message Expiry Interval expires.
     pub(super) fn expiry_deadline(&self, expiry_s: Option<u32>) -> u64 {
+        let default_s = self.limits.message_expiry_interval_s;
+        let expiry_s = expiry_s.or_else(|| (default_s > 0).then_some(default_s));
         expiry_s.map_or(u64::MAX, |seconds| self.now_ms + u64::from(seconds) * 1000)
     }
 
@@ -260,6 +283,21 @@ impl Shard {
             (Some(session), Some(id)) => session.inflow.holds(id),
             _ => false,
         }
+    }
+
+    /// One QoS 2 message more than may wait for PUBREL.
+    fn refuse_release(&mut self, key: u32, version: Version, publish: &Publish<'_>) -> Flow {
+        match version {
+            Version::V5 => self.refuse_publish(key, publish, ReasonCode::QUOTA_EXCEEDED),
+            // It cannot be told, and PUBREC would say that the message is taken.
+            _ => self.broke_protocol(key, ReasonCode::QUOTA_EXCEEDED),
+        }
+    }
+
+    /// Whether the session holds as many QoS 2 messages without PUBREL as it may.
+    fn awaits_too_many_releases(&self, session: u32) -> bool {
+        let session = self.sessions.get(session);
+        session.is_some_and(|s| s.inflow.len() >= usize::from(self.limits.max_awaiting_rel))
     }
 
     /// [MQTT-3.3.4-7] binds 5.0 clients; those of 3.x were never told the number.

@@ -415,7 +415,7 @@ impl Shard {
         let reads = connection.is_some_and(|connection| connection.output.len() < limit);
         let sends = reads && (qos == QoS::AtMostOnce || session.outflow.is_open());
         let limits = self.limits.queue();
-        let queues = qos != QoS::AtMostOnce && session.outflow.has_queue_room(size, limits);
+        let queues = qos != QoS::AtMostOnce && session.outflow.has_queue_room(size, &limits);
         match resort {
             _ if sends => None,
             Resort::Send if queues || qos == QoS::AtMostOnce => Some(Ability::Busy),
@@ -462,7 +462,7 @@ impl Shard {
         let reads = connection.is_some_and(|connection| connection.output.len() <= half);
         let ability = if reads && session.outflow.is_half_open() {
             Ability::Ready
-        } else if session.outflow.is_queue_half_free(self.limits.queue()) {
+        } else if session.outflow.is_queue_half_free(&self.limits.queue()) {
             Ability::Busy
         } else {
             return;

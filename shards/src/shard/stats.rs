@@ -68,6 +68,8 @@ pub struct Stats {
     pub(crate) qos0_dropped: Counter,
     /// Messages for which a session's queue had no room.
     pub(crate) queue_full: Counter,
+    /// Clients disconnected because their session's queue was full.
+    pub(crate) overflowed: Counter,
     /// Messages that expired in a queue.
     pub(crate) expired: Counter,
 
@@ -178,7 +180,6 @@ pub const METRICS: &[Metric] = &[
     ("packets/auth/received", |s| {
         s.packets_received[packet::AUTH].get()
     }),
-    ("packets/auth/sent", |s| s.packets_sent[packet::AUTH].get()),
     ("messages/received", |s| total(&s.received)),
     ("messages/sent", |s| total(&s.sent)),
     ("messages/qos0/received", |s| s.received[0].get()),

@@ -9,6 +9,7 @@ use protocol::wire::{
     PacketId, QoS, ReasonCode, RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe, Version,
 };
 
+use super::connection::Connection;
 use super::exclusive::Claimed;
 use super::held::SharedName;
 use super::input::Flow;
@@ -16,6 +17,7 @@ use super::items::{Claim, Item, SessionRef};
 use super::peers::RouteChange;
 use super::session::Session;
 use super::stats::packet;
+use super::texts;
 use super::{NONE, Shard};
 
 /// Something that is done when routes are applied and other shards have answered.
@@ -56,6 +58,15 @@ pub(super) struct RouteWait {
     ticket: u32,
 }
 
+/// Subscriptions that are not in force everywhere yet.
+pub(super) struct Begun {
+    ticket: u32,
+    /// Answers that the ticket waits for.
+    missing: u32,
+    codes: Vec<ReasonCode>,
+    replays: Vec<ReplayStart>,
+}
+
 /// What one filter of a SUBSCRIBE led to.
 struct Outcome {
     code: ReasonCode,
@@ -84,12 +95,38 @@ impl Shard {
         if let Some(reason) = self.malformed_filter(subscribe.filters().map(|(text, _)| text)) {
             return self.broke_protocol(key, reason);
         }
-        let session = self
+        if let Some(reason) = self.is_subscribe_unavailable(version, subscribe) {
+            return self.broke_protocol(key, reason);
+        }
+        let identifier = subscribe.identifier.map_or(0, core::num::NonZeroU32::get);
+        let mut rewritten = Vec::new();
+        for (text, options) in subscribe.filters() {
+            rewritten.push((self.effective_filter(key, text), options));
+        }
+        let filters = rewritten.iter().map(|(text, options)| (&**text, *options));
+        let begun = self.subscribe_all(key, filters, identifier, Some(subscribe.packet_id));
+        let Some(connection) = self.connections.get(key) else {
+            return Flow::Stop;
+        };
+        let packet = suback(connection, subscribe.packet_id, &begun.codes);
+        self.answer_subscribed(key, packet, begun)
+    }
+
+    /// Subscribes a client to filters. `packet_id` is that of its SUBSCRIBE.
+    pub(super) fn subscribe_all<'a>(
+        &mut self,
+        key: u32,
+        filters: impl Iterator<Item = (&'a str, SubscriptionOptions)>,
+        identifier: u32,
+        packet_id: Option<PacketId>,
+    ) -> Begun {
+        let (session, version) = self
             .connections
             .get(key)
-            .map_or(NONE, |connection| connection.session);
-        let identifier = subscribe.identifier.map_or(0, core::num::NonZeroU32::get);
-        let in_use = self.identifier_in_use(session, subscribe.packet_id);
+            .map_or((NONE, Version::V5), |connection| {
+                (connection.session, connection.version)
+            });
+        let in_use = packet_id.is_some_and(|id| self.identifier_in_use(session, id));
         let ticket = self.tickets.insert(Ticket {
             missing: 1,
             then: Then::Joined {
@@ -99,14 +136,16 @@ impl Shard {
         });
         let (mut codes, mut replays) = (Vec::new(), Vec::new());
         let mut missing = 1;
-        for (text, options) in subscribe.filters() {
-            let text = &*self.effective_filter(key, text);
+        for (text, options) in filters {
             let outcome = match Subscription::parse(text, self.limits.max_topic_levels) {
                 _ if in_use => Outcome::refused(ReasonCode::PACKET_IDENTIFIER_IN_USE),
-                Ok(parsed) => {
-                    let place = (ticket, codes.len());
-                    self.subscribe(session, &parsed, options, identifier, place)
-                }
+                Ok(parsed) => match self.granted(version, &parsed, options) {
+                    Ok(options) => {
+                        let place = (ticket, codes.len());
+                        self.subscribe(session, &parsed, options, identifier, place)
+                    }
+                    Err(reason) => Outcome::refused(reason),
+                },
                 Err(_) => Outcome::refused(ReasonCode::TOPIC_FILTER_INVALID),
             };
             missing += u32::from(outcome.waits);
@@ -119,24 +158,34 @@ impl Shard {
             replays.extend(outcome.replay);
         }
         missing += u32::from(self.wait_for_routes(ticket));
-        let mut packet = Vec::new();
-        encode::suback(&mut packet, version, subscribe.packet_id, &codes);
+        Begun {
+            ticket,
+            missing,
+            codes,
+            replays,
+        }
+    }
+
+    /// Sends a SUBACK, if there is one to send, and the retained messages, when the
+    /// subscriptions are in force. The client's next packets wait until then.
+    pub(super) fn answer_subscribed(&mut self, key: u32, packet: Vec<u8>, begun: Begun) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
         connection.held_subacks = connection.held_subacks.saturating_add(1);
         let serial = connection.serial;
-        if let Some(held) = self.tickets.get_mut(ticket) {
+        if let Some(held) = self.tickets.get_mut(begun.ticket) {
             let then = Then::SubAck {
                 connection: key,
                 serial,
-                codes_at: packet.len() - codes.len(),
+                codes_at: packet.len().saturating_sub(begun.codes.len()),
                 packet,
-                replays,
+                replays: begun.replays,
             };
+            let missing = begun.missing;
             *held = Ticket { missing, then };
         }
-        self.ticket_done(ticket);
+        self.ticket_done(begun.ticket);
         Flow::Continue
     }
 
@@ -197,7 +246,10 @@ impl Shard {
         }
         let Some(group) = subscription.group else {
             let new = self.subscribe_own(session_key, subscription.filter, options, identifier);
-            if let Some(id) = self.subscriptions.find(subscription.filter) {
+            let session = self.sessions.get(session_key);
+            if session.is_some_and(|session| session.subscriptions.has_rare())
+                && let Some(id) = self.subscriptions.find(subscription.filter)
+            {
                 self.end_exclusive(session_key, id, subscription.filter.as_str());
             }
             let replay = match options.retain_handling {
@@ -544,11 +596,30 @@ impl Shard {
         }
         let session = connection.session;
         connection.held_subacks = connection.held_subacks.saturating_sub(1);
-        if self.answer(key, packet) {
-            self.stats.count_packet_sent(packet::SUBACK);
+        // A client that was subscribed without asking gets no answer.
+        if packet.is_empty() || self.answer(key, packet) {
+            self.stats.packets_sent[packet::SUBACK].add(u64::from(!packet.is_empty()));
             for replay in replays {
                 self.start_replay(session, replay);
             }
         }
     }
+}
+
+/// SUBACK, with the first refusal in words if the client wants that.
+fn suback(connection: &Connection, packet_id: PacketId, codes: &[ReasonCode]) -> Vec<u8> {
+    let refused = codes.iter().find(|code| code.is_error());
+    let text = refused.and_then(|code| texts::of(*code));
+    let text = text.filter(|_| connection.explains);
+    let size_max = connection.maximum_packet_size;
+    let mut packet = Vec::new();
+    encode::suback_within(
+        &mut packet,
+        connection.version,
+        packet_id,
+        codes,
+        text,
+        size_max,
+    );
+    packet
 }

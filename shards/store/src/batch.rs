@@ -19,6 +19,8 @@ pub(crate) struct Batch {
     ops: BTreeMap<Key, Fate>,
     /// The values.
     bytes: Vec<u8>,
+    /// How many values there are.
+    values: usize,
     /// Sessions that ended: they go with everything, before `ops`.
     ended: Vec<SessionNumber>,
 }
@@ -47,12 +49,18 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// How many values there are.
+    pub(crate) fn values(&self) -> usize {
+        self.values
+    }
+
     /// Forgets everything and keeps some memory.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 1 << 20;
         self.ops.clear();
         self.ended.clear();
         self.bytes.clear();
+        self.values = 0;
         self.bytes.shrink_to(KEPT);
     }
 
@@ -77,6 +85,7 @@ impl Batch {
     pub(crate) fn put(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
+        self.values += 1;
         self.ops.insert(key, Fate::Put(start..self.bytes.len()));
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct Loader {
     orphans: Vec<Key>,
     /// Bytes of keys and values.
     bytes: u64,
+    records: u64,
 }
 
 /// What was found.
@@ -37,6 +38,8 @@ pub(crate) struct Loaded {
     pub(crate) orphans: Vec<Key>,
     /// Bytes of keys and values.
     pub(crate) bytes: u64,
+    /// How many records there are.
+    pub(crate) records: u64,
 }
 
 impl Loader {
@@ -49,12 +52,14 @@ impl Loader {
             place: 0,
             orphans: Vec::new(),
             bytes: 0,
+            records: 0,
         }
     }
 
     /// Takes a record.
     pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Damaged> {
         self.bytes += (key.len() + value.len()) as u64;
+        self.records += 1;
         let clock = self.clock;
         match parse(key)? {
             Record::Clock | Record::Format => {}
@@ -103,6 +108,7 @@ impl Loader {
             stored: self.stored,
             orphans: self.orphans,
             bytes: self.bytes,
+            records: self.records,
         }
     }
 

@@ -107,6 +107,8 @@ pub struct Store {
     pub(crate) path: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) options: Options,
+    /// Bytes and number of the records that were read.
+    pub(crate) loaded: (u64, u64),
 }
 
 impl Store {
@@ -140,6 +142,7 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
         path,
         clock,
         options,
+        loaded: (loaded.bytes, loaded.records),
     };
     Ok((store, loaded.stored))
 }

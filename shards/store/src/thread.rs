@@ -30,6 +30,12 @@ const GROUP_BYTES: usize = 8 << 20;
 /// How often a full disk is looked at.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a write is not tried again while the disk still looks full.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+
+/// How often a write is tried again when the store is to stop.
+const STOP_ATTEMPTS: u32 = 4;
+
 /// How long a full disk is waited for when the store is to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -38,6 +44,12 @@ const CLOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long nothing must have come before space is given back.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// The most bytes of values that are moved together only to give space back: about 0.2 s.
+const COMPACT_BYTES: u64 = 32 << 20;
+
+/// Bytes of the file for which that is not worth it.
+const HOLLOW_BYTES: u64 = 8 << 20;
 
 /// The most often that a full disk makes the store move its records together.
 const COMPACT_PAUSE: Duration = Duration::from_secs(60);
@@ -112,6 +124,7 @@ impl Store {
             oldest: None,
             clock_written: None,
             compacted: None,
+            written: self.loaded,
             untidy: true,
         };
         let thread = std::thread::Builder::new()
@@ -149,6 +162,8 @@ struct Writer {
     oldest: Option<Instant>,
     clock_written: Option<Instant>,
     compacted: Option<Instant>,
+    /// Bytes of values and number of records that were written.
+    written: (u64, u64),
     /// Whether something was written since space was given back.
     untidy: bool,
 }
@@ -234,7 +249,7 @@ impl Writer {
     fn write(&mut self) -> Result<(), StoreFailure> {
         self.write_clock();
         self.untidy = true;
-        let mut patience = None;
+        let mut attempts = 0;
         loop {
             let Some(disk) = &mut self.disk else {
                 self.open_again()?;
@@ -243,7 +258,7 @@ impl Writer {
             let result = disk.commit(&mut self.batch.ops());
             match result {
                 Ok(()) => break,
-                Err(DiskError::Full(error)) => self.wait_for_room(&error, &mut patience)?,
+                Err(DiskError::Full(error)) => self.wait_for_room(&error, &mut attempts)?,
                 Err(error) => return Err(self.failure(&error)),
             }
         }
@@ -252,6 +267,15 @@ impl Writer {
     }
 
     fn forget_batch(&mut self) {
+        if !self.batch.is_empty() {
+            // An average of about the last million records.
+            let (bytes, count) = &mut self.written;
+            *bytes += self.batch.bytes() as u64;
+            *count += self.batch.values() as u64;
+            if *count > 1 << 20 {
+                (*bytes, *count) = (*bytes / 2, *count / 2);
+            }
+        }
         self.batch.clear();
         self.oldest = None;
     }
@@ -270,21 +294,31 @@ impl Writer {
 
     /// After the disk was full: the database is opened anew, since the library does not go on
     /// after an error, and since what it has in memory may not be what is on the disk.
-    fn wait_for_room(
-        &mut self,
-        error: &io::Error,
-        patience: &mut Option<Instant>,
-    ) -> Result<(), StoreFailure> {
+    fn wait_for_room(&mut self, error: &io::Error, attempts: &mut u32) -> Result<(), StoreFailure> {
         self.disk = None;
         self.set_full(true);
-        if self.stop.load(Ordering::SeqCst) {
-            let begun = *patience.get_or_insert_with(Instant::now);
-            if begun.elapsed() > STOP_PATIENCE {
+        let least = FULL_PAUSE.saturating_mul(1 << (*attempts).min(4));
+        *attempts += 1;
+        let begun = Instant::now();
+        loop {
+            std::thread::sleep(FULL_PAUSE);
+            let waited = begun.elapsed();
+            let stopping = self.stop.load(Ordering::SeqCst);
+            if stopping && (waited > STOP_PATIENCE || *attempts > STOP_ATTEMPTS) {
                 return Err(self.failure(&format!("stopped while the disk is full: {error}")));
             }
+            // A quota is not seen here, and is tried again now and then.
+            if (waited >= least && self.has_room()) || waited >= FULL_RETRY {
+                return self.open_again();
+            }
         }
-        std::thread::sleep(FULL_PAUSE);
-        self.open_again()
+    }
+
+    /// Whether there seems to be room for the batch: opening the database reads all of it, so
+    /// it is not tried in vain.
+    fn has_room(&self) -> bool {
+        let needed = 4 * self.batch.bytes() as u64 + (1 << 20);
+        space::of(&self.path).map_or(true, |space| space.free >= needed)
     }
 
     fn open_again(&mut self) -> Result<(), StoreFailure> {
@@ -338,13 +372,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives back what is free at the end of the file: each commit cuts half of it off.
+    /// Gives back what is free at the end of the file: each commit cuts half of it off. When
+    /// there is little left in a big file, it is moved together first.
     fn give_back(&mut self) -> Result<(), StoreFailure> {
+        if self.is_hollow()? {
+            self.compact()?;
+        }
         let before = space::taken(&self.path).unwrap_or(0);
         self.clock_written = None;
         self.write()?;
         self.untidy = space::taken(&self.path).unwrap_or(0) < before;
         Ok(())
+    }
+
+    /// Whether the file is big and has little in it, so that moving that takes a moment.
+    fn is_hollow(&mut self) -> Result<bool, StoreFailure> {
+        let Some(Ok(records)) = self.disk.as_ref().map(|disk| disk.records()) else {
+            return Ok(false);
+        };
+        let (bytes, count) = self.written;
+        let live = records.saturating_mul(bytes / count.max(1));
+        let taken = space::taken(&self.path).map_err(|error| self.failure(&error))?;
+        Ok(live < COMPACT_BYTES && taken > 4 * live + HOLLOW_BYTES)
     }
 
     /// With a full disk and nothing to write, the records are moved together.
@@ -353,8 +402,13 @@ impl Writer {
         if !self.untidy || self.compacted.is_some_and(recent) {
             return Ok(());
         }
-        self.compacted = Some(Instant::now());
         self.untidy = false;
+        self.compact()
+    }
+
+    /// Moves the records together. Nothing is written meanwhile.
+    fn compact(&mut self) -> Result<(), StoreFailure> {
+        self.compacted = Some(Instant::now());
         let Some(disk) = &mut self.disk else {
             return Ok(());
         };

@@ -11,9 +11,12 @@
 //! write no bytes: they say what is to be sent.
 
 mod inflow;
+mod lane;
 mod outflow;
+mod queue;
 
 pub use inflow::Inflow;
 pub use outflow::{
-    AckOutcome, Delivery, Identifiers, Membership, Outflow, QueueLimits, Resend, StoredAs, Unknown,
+    AckOutcome, Delivery, Identifiers, Membership, Outflow, Resend, StoredAs, Unknown,
 };
+pub use queue::{Enqueued, Left, QueueLimits, WhenFull, WhyLeft};

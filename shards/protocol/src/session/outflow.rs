@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::message::Message;
 use crate::wire::{PacketId, QoS};
 
+use super::queue::{Enqueued, Queue, QueueLimits};
+
 /// How many packet identifiers may lie between the oldest unacknowledged message and
 /// the newest, beyond the window: room for a client that acknowledges out of order.
 const SPAN_BEYOND_WINDOW: usize = 4096;
@@ -83,15 +85,6 @@ pub struct Delivery {
     pub stored: StoredAs,
     /// The shared subscription it came by: another member may have to get it.
     pub membership: Option<Membership>,
-}
-
-/// Bounds of the queue.
-#[derive(Clone, Copy, Debug)]
-pub struct QueueLimits {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes.
-    pub bytes: usize,
 }
 
 /// What an acknowledgement led to.
@@ -177,8 +170,8 @@ pub struct Outflow {
     states: VecDeque<State>,
     /// Parallel to `states` where something is kept, else empty.
     kept: VecDeque<Kept>,
-    queue: VecDeque<Delivery>,
-    queue_bytes: usize,
+    /// `None` while nothing is queued.
+    queue: Option<Box<Queue>>,
     /// The identifier of `states[0]`, or the next to give when there is none.
     first: NonZeroU16,
     /// How many entries sent on this connection are not acknowledged.
@@ -198,8 +191,7 @@ impl Outflow {
         Self {
             states: VecDeque::new(),
             kept: VecDeque::new(),
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: None,
             first: NonZeroU16::MIN,
             in_flight: 0,
             unsent: None,
@@ -240,7 +232,7 @@ impl Outflow {
     /// Messages queued.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// Whether a message can be sent at once: there is room in the window and nothing is
@@ -248,14 +240,14 @@ impl Outflow {
     #[must_use]
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.queue.is_empty() && self.unsent.is_none() && self.has_room()
+        self.queue.is_none() && self.unsent.is_none() && self.has_room()
     }
 
     /// Whether something waits for room in the window.
     #[must_use]
     #[inline]
     pub fn has_waiting(&self) -> bool {
-        !self.queue.is_empty() || self.unsent.is_some()
+        self.queue.is_some() || self.unsent.is_some()
     }
 
     #[inline]
@@ -299,21 +291,32 @@ impl Outflow {
         PacketId(id)
     }
 
-    /// Puts a message at the end of the queue. False when the queue is full.
-    pub fn enqueue(&mut self, delivery: Delivery, limits: QueueLimits) -> bool {
-        let bytes = self.queue_bytes + delivery.message.size();
-        if self.queue.len() >= limits.messages || bytes > limits.bytes {
-            return false;
+    /// Puts a message behind the queued ones of its priority. The caller drops what it has
+    /// stored of those that left for it.
+    pub fn enqueue(
+        &mut self,
+        delivery: Delivery,
+        priority: u8,
+        limits: &QueueLimits,
+        now_ms: u64,
+    ) -> Enqueued {
+        let queue = self
+            .queue
+            .get_or_insert_with(|| Box::new(Queue::new(priority)));
+        let enqueued = queue.enqueue(delivery, priority, limits, now_ms);
+        if queue.is_empty() {
+            self.queue = None;
         }
-        self.queue_bytes = bytes;
-        self.queue.push_back(delivery);
-        true
+        enqueued
     }
 
-    /// Whether the queue has room for a message of so many bytes.
+    /// Whether the queue has room for a message of so many bytes, without others leaving it.
     #[must_use]
-    pub fn has_queue_room(&self, bytes: usize, limits: QueueLimits) -> bool {
-        self.queue.len() < limits.messages && self.queue_bytes + bytes <= limits.bytes
+    pub fn has_queue_room(&self, bytes: usize, limits: &QueueLimits) -> bool {
+        let queue = self.queue.as_ref();
+        queue.map_or(limits.messages > 0 && bytes <= limits.bytes, |queue| {
+            queue.fits(bytes, limits)
+        })
     }
 
     /// Whether a message can be sent at once and half of the window is free.
@@ -324,32 +327,43 @@ impl Outflow {
 
     /// Whether half of the queue is free.
     #[must_use]
-    pub fn is_queue_half_free(&self, limits: QueueLimits) -> bool {
-        self.queue.len() <= limits.messages / 2 && self.queue_bytes <= limits.bytes / 2
+    pub fn is_queue_half_free(&self, limits: &QueueLimits) -> bool {
+        let queue = self.queue.as_ref();
+        queue.is_none_or(|queue| {
+            queue.len() <= limits.messages / 2 && queue.bytes() <= limits.bytes / 2
+        })
     }
 
     /// Whether nothing is in flight and nothing queued.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.queue.is_empty()
+        self.states.is_empty() && self.queue.is_none()
     }
 
-    /// The next message of the queue for which the window has room; it leaves the queue.
-    /// QoS 0 messages need no room.
+    /// Whether QoS 0 messages are queued: another must not overtake them [MQTT-4.6.0-6].
+    #[must_use]
+    #[inline]
+    pub fn has_queued_qos0(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.has_qos0())
+    }
+
+    /// The next message of the queue for which the window has room; it leaves the queue. It
+    /// may have expired: then the caller drops it. QoS 0 messages need no room.
     pub fn next_queued(&mut self) -> Option<Delivery> {
         if self.unsent.is_some() {
             return None;
         }
-        let next = self.queue.front()?;
-        if next.qos != QoS::AtMostOnce && !self.has_room() {
-            return None;
+        let has_room = self.has_room();
+        let queue = self.queue.as_mut()?;
+        let next = if has_room {
+            queue.pop()
+        } else {
+            queue.pop_qos0()
+        };
+        if queue.is_empty() {
+            self.queue = None;
         }
-        let next = self.queue.pop_front()?;
-        self.queue_bytes = self.queue_bytes.saturating_sub(next.message.size());
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-        Some(next)
+        next
     }
 
     /// PUBACK.
@@ -453,14 +467,13 @@ impl Outflow {
         &mut self,
         mut wanted: impl FnMut(Membership) -> bool,
     ) -> Vec<Delivery> {
-        let is_wanted = |delivery: &Delivery| delivery.membership.is_some_and(&mut wanted);
-        let (taken, left) = core::mem::take(&mut self.queue)
-            .into_iter()
-            .partition::<Vec<_>, _>(is_wanted);
-        let size = |delivery: &Delivery| delivery.message.size();
-        let bytes: usize = taken.iter().map(size).sum();
-        self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
-        self.queue = left.into();
+        let Some(queue) = &mut self.queue else {
+            return Vec::new();
+        };
+        let taken = queue.take_where(|delivery| delivery.membership.is_some_and(&mut wanted));
+        if queue.is_empty() {
+            self.queue = None;
+        }
         taken
     }
 
@@ -488,14 +501,16 @@ impl Outflow {
             Kept::Message(delivery) => delivery.membership,
             Kept::Nothing | Kept::Received(_) => None,
         });
-        let queued = self.queue.iter().filter_map(|delivery| delivery.membership);
+        let queued = self.queue.iter().flat_map(|queue| queue.iter());
+        let queued = queued.filter_map(|delivery| delivery.membership);
         in_flight.chain(queued)
     }
 
     /// Where everything in flight and in the queue is stored.
     pub fn stored(&self) -> impl Iterator<Item = StoredAs> {
         let kept = self.kept.iter().map(Kept::stored);
-        let queued = self.queue.iter().map(|delivery| delivery.stored);
+        let queued = self.queue.iter().flat_map(|queue| queue.iter());
+        let queued = queued.map(|delivery| delivery.stored);
         kept.chain(queued).filter(|stored| stored.is_stored())
     }
 
@@ -532,10 +547,13 @@ impl Outflow {
         self.unsent = (!self.states.is_empty()).then_some(0);
     }
 
-    /// Puts a message back at the end of the queue, whatever the bounds are now.
-    pub fn restore_queued(&mut self, delivery: Delivery) {
-        self.queue_bytes += delivery.message.size();
-        self.queue.push_back(delivery);
+    /// Puts a message back behind the queued ones of its priority, whatever the bounds are
+    /// now.
+    pub fn restore_queued(&mut self, delivery: Delivery, priority: u8) {
+        let queue = self
+            .queue
+            .get_or_insert_with(|| Box::new(Queue::new(priority)));
+        queue.push(delivery, priority);
     }
 
     /// Whether the first acknowledgement is expected of a message of this QoS.

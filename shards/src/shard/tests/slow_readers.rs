@@ -3,7 +3,7 @@
 use super::node::{Client, Node, Setup};
 use super::packet::{Connect, PINGREQ, Publish};
 use super::received::Received;
-use crate::settings::Mqtt;
+use crate::settings::{Mqtt, QueueFull};
 
 /// Bytes of a large payload.
 const LARGE: usize = 1000;
@@ -20,6 +20,7 @@ fn slow_and_quick(qos: u8) -> (Node, Client, Client) {
             max_output_bytes: OUTPUT_MAX as u32,
             max_inflight: 5,
             max_mqueue_len: 50,
+            mqueue_full: QueueFull::DropNewest,
             ..Mqtt::default()
         },
         ..Setup::default()

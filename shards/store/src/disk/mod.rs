@@ -37,6 +37,9 @@ pub(crate) trait Disk: Send {
     /// Visits every record, in order.
     fn scan(&self, visit: &mut Visit<'_>) -> Result<(), DiskError>;
 
+    /// How many records there are.
+    fn records(&self) -> Result<u64, DiskError>;
+
     /// Moves records together and gives space back. Takes as long as there is much to move.
     fn compact(&mut self) -> Result<(), DiskError>;
 }

@@ -4,7 +4,8 @@ use std::io;
 
 use redb::{
     Builder, CommitError, CompactionError, Database, DatabaseError, ReadableDatabase,
-    ReadableTable, StorageBackend, StorageError, TableDefinition, TableError, TransactionError,
+    ReadableTable, ReadableTableMetadata, StorageBackend, StorageError, TableDefinition,
+    TableError, TransactionError,
 };
 
 use super::{Disk, DiskError, Op, Visit};
@@ -74,6 +75,11 @@ impl Disk for Redb {
             visit(key.value(), value.value())?;
         }
         Ok(())
+    }
+
+    fn records(&self) -> Result<u64, DiskError> {
+        let table = self.0.begin_read()?.open_table(RECORDS)?;
+        Ok(table.len()?)
     }
 
     fn compact(&mut self) -> Result<(), DiskError> {

@@ -108,6 +108,10 @@ impl Disk for Nothing {
         Ok(())
     }
 
+    fn records(&self) -> Result<u64, DiskError> {
+        Ok(0)
+    }
+
     fn compact(&mut self) -> Result<(), DiskError> {
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod full;
+mod killed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -330,6 +331,39 @@ fn flushed_commits_count_at_once_and_are_on_the_disk_a_little_later() {
 }
 
 #[test]
+fn space_is_given_back_while_it_runs() {
+    let folder = Folder::new();
+    let mut running = Running::new(&folder.0, options());
+    running.store(vec![session(1)]);
+    let taken = || space::taken(&folder.0.join("store.redb")).unwrap();
+    for number in (2..12_000).step_by(500) {
+        let entries = number..number + 500;
+        running.store(entries.map(|number| entry(1, number)).collect());
+        let topics = number..number + 500;
+        let retained = |number| Change::Retain {
+            message: message(&format!("t/{number}"), &[1; 800]),
+        };
+        running.store(topics.map(retained).collect());
+    }
+    let full = taken();
+    assert!(full > 8 << 20, "{full}");
+    for number in 2..12_002 {
+        let forget = Change::Forget {
+            topic: format!("t/{number}").into(),
+        };
+        running.send(vec![drop_entry(1, number), forget]);
+    }
+    running.wait(running.number);
+    let end = Instant::now() + Duration::from_secs(20);
+    while taken() > full / 4 {
+        assert!(Instant::now() < end, "{} of {full}", taken());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.handle.stop().unwrap();
+    assert_eq!(stored(&folder.0).sessions.len(), 1);
+}
+
+#[test]
 fn what_belongs_to_no_session_is_taken_off_the_disk() {
     let folder = Folder::new();
     let mut running = Running::new(&folder.0, options());
@@ -380,7 +414,10 @@ fn damage_is_an_error_and_never_an_empty_store() {
         fs::write(&path, &bytes).unwrap();
         match open(&folder.0, Expect::Existing, options()) {
             Ok((_, stored)) => assert_eq!(stored.sessions[0].entries.len(), 2998, "{place}"),
-            Err(OpenError::Damaged { .. }) => errors += 1,
+            Err(OpenError::Damaged { .. }) => {
+                errors += 1;
+                assert!(fs::read(&path).unwrap() == bytes, "{place}: it was changed");
+            }
             Err(error) => panic!("{place}: {error}"),
         }
     }

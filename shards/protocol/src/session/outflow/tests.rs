@@ -1,9 +1,11 @@
+use super::super::WhenFull;
 use super::*;
 use crate::message::MessageRef;
 
 const LIMITS: QueueLimits = QueueLimits {
     messages: 1000,
     bytes: 1 << 20,
+    when_full: WhenFull::DropNewest,
 };
 
 fn window(size: u16) -> NonZeroU16 {
@@ -79,7 +81,7 @@ fn sending_again_keeps_to_the_window_of_the_new_connection() {
     for _ in 0..5 {
         send(&mut flow, QoS::AtLeastOnce);
     }
-    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"queued"), LIMITS));
+    enqueue(&mut flow, delivery(QoS::AtLeastOnce, b"queued"), &LIMITS);
     flow.resume(window(2));
     assert_eq!(resend_now(&mut flow), ["1 AtLeastOnce", "2 AtLeastOnce"]);
     assert!(!flow.is_open());
@@ -191,21 +193,30 @@ fn a_session_that_cannot_be_resumed_keeps_no_messages() {
     assert!(!flow.keeps());
 }
 
+/// Puts a delivery into the queue; what left, oldest first.
+fn enqueue(flow: &mut Outflow, delivery: Delivery, limits: &QueueLimits) -> Vec<u8> {
+    let enqueued = flow.enqueue(delivery, 0, limits, 0);
+    let left = enqueued.left.iter();
+    left.flat_map(|left| left.delivery.message.payload().to_vec())
+        .collect()
+}
+
 #[test]
-fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
+fn the_queue_is_first_in_first_out_and_leaves_nothing_behind() {
     let mut flow = Outflow::new(window(1), true);
     let limits = QueueLimits {
         messages: 2,
         ..LIMITS
     };
-    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"1"), limits));
-    assert!(flow.enqueue(delivery(QoS::AtLeastOnce, b"2"), limits));
-    assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), limits));
-    let tiny = QueueLimits {
-        bytes: 100,
-        ..LIMITS
-    };
-    assert!(!flow.enqueue(delivery(QoS::AtLeastOnce, b"3"), tiny));
+    for payload in [b"1", b"2"] {
+        assert_eq!(
+            enqueue(&mut flow, delivery(QoS::AtLeastOnce, payload), &limits),
+            b""
+        );
+    }
+    assert!(!flow.has_queue_room(0, &limits));
+    let third = delivery(QoS::AtLeastOnce, b"3");
+    assert_eq!(enqueue(&mut flow, third, &limits), b"3");
     assert!(!flow.is_open());
     let first = flow.next_queued().unwrap();
     assert_eq!(first.message.payload(), b"1");
@@ -213,7 +224,37 @@ fn the_queue_is_first_in_first_out_and_bounded_in_number_and_bytes() {
     assert!(flow.next_queued().is_none());
     flow.puback(sent).unwrap();
     assert_eq!(flow.next_queued().unwrap().message.payload(), b"2");
-    assert_eq!((flow.queued(), flow.queue_bytes), (0, 0));
+    assert_eq!(flow.queued(), 0);
+    assert!(flow.queue.is_none() && flow.is_open());
+}
+
+#[test]
+fn a_refused_message_leaves_an_empty_queue_empty() {
+    let mut flow = Outflow::new(window(1), true);
+    let limits = QueueLimits {
+        messages: 0,
+        ..LIMITS
+    };
+    let refused = delivery(QoS::AtLeastOnce, b"x");
+    assert_eq!(enqueue(&mut flow, refused, &limits), b"x");
+    assert!(flow.queue.is_none() && flow.is_open());
+}
+
+#[test]
+fn qos_0_messages_pass_a_window_that_is_full() {
+    let mut flow = Outflow::new(window(1), true);
+    send(&mut flow, QoS::AtLeastOnce);
+    enqueue(&mut flow, delivery(QoS::AtLeastOnce, b"1"), &LIMITS);
+    enqueue(&mut flow, delivery(QoS::AtMostOnce, b"a"), &LIMITS);
+    enqueue(&mut flow, delivery(QoS::AtMostOnce, b"b"), &LIMITS);
+    assert!(flow.has_queued_qos0());
+    for payload in [b"a", b"b"] {
+        assert_eq!(flow.next_queued().unwrap().message.payload(), payload);
+    }
+    assert!(!flow.has_queued_qos0());
+    assert!(flow.next_queued().is_none());
+    flow.puback(id(1)).unwrap();
+    assert_eq!(flow.next_queued().unwrap().message.payload(), b"1");
 }
 
 #[test]
@@ -244,7 +285,7 @@ fn an_acknowledgement_says_where_the_message_was_stored() {
     let as_entry = |entry| StoredAs { entry, message: 0 };
     flow.send(QoS::AtLeastOnce, || stored(QoS::AtLeastOnce, 7));
     flow.send(QoS::ExactlyOnce, || stored(QoS::ExactlyOnce, 8));
-    flow.enqueue(stored(QoS::AtLeastOnce, 9), LIMITS);
+    enqueue(&mut flow, stored(QoS::AtLeastOnce, 9), &LIMITS);
     let all: Vec<u64> = flow.stored().map(|stored| stored.entry).collect();
     assert_eq!(all, [7, 8, 9]);
     assert_eq!(flow.puback(id(1)), Ok(AckOutcome::Done(as_entry(7))));
@@ -266,7 +307,7 @@ fn what_was_in_flight_is_restored_with_its_identifiers_around_the_end_of_the_rin
         (id(1), true, stored(two, 13)),
         (id(65_535), false, stored(one, 12)),
     ]);
-    flow.restore_queued(stored(one, 15));
+    flow.restore_queued(stored(one, 15), 0);
     let again = [
         "65533 ExactlyOnce",
         "65535 AtLeastOnce",
@@ -308,8 +349,11 @@ fn what_came_by_a_shared_subscription_can_be_taken_in_the_order_it_was_sent() {
         send(&mut flow, QoS::ExactlyOnce);
         send_shared(&mut flow, 2, QoS::AtLeastOnce, "b");
         for (number, qos, payload) in [(1, QoS::ExactlyOnce, "c"), (2, QoS::AtLeastOnce, "d")] {
-            assert!(flow.enqueue(shared(number, qos, payload), LIMITS));
-            assert!(flow.enqueue(delivery(qos, b"plain"), LIMITS));
+            assert_eq!(
+                enqueue(&mut flow, shared(number, qos, payload), &LIMITS),
+                b""
+            );
+            assert_eq!(enqueue(&mut flow, delivery(qos, b"plain"), &LIMITS), b"");
         }
         flow.puback(first).unwrap();
         flow.pubrec(received, false).unwrap();
@@ -326,7 +370,7 @@ fn the_queue_of_one_shared_subscription_is_taken_and_the_rest_stays_in_order() {
     send_shared(&mut flow, 1, QoS::AtLeastOnce, "in flight");
     for (number, payload) in [(1, "a"), (2, "b"), (1, "c"), (3, "d")] {
         let delivery = shared(number, QoS::AtLeastOnce, payload);
-        assert!(flow.enqueue(delivery, LIMITS));
+        assert_eq!(enqueue(&mut flow, delivery, &LIMITS), b"");
     }
     let mut memberships: Vec<u32> = flow.memberships().map(|m| m.0.get()).collect();
     memberships.sort_unstable();
@@ -337,7 +381,8 @@ fn the_queue_of_one_shared_subscription_is_taken_and_the_rest_stays_in_order() {
         .map(|p| shared(1, QoS::AtLeastOnce, p).message.size())
         .iter()
         .sum();
-    assert_eq!((flow.queue_bytes, flow.queued()), (left, 2));
+    let bytes = flow.queue.as_ref().map_or(0, |queue| queue.bytes());
+    assert_eq!((bytes, flow.queued()), (left, 2));
     assert_eq!(flow.in_flight(), 1, "what is in flight stays");
 }
 

@@ -1,6 +1,6 @@
 //! The packets that answer a packet identifier.
 
-use super::sink::{self, Part, Sink};
+use super::sink::{self, Part, Properties, Sink};
 use crate::wire::{PacketId, ReasonCode, Version};
 
 /// Appends a PUBACK: 4 bytes, or 5 with a reason other than Success in 5.0.
@@ -30,8 +30,32 @@ pub fn suback(out: &mut Vec<u8>, version: Version, packet_id: PacketId, reasons:
         version,
         packet_id,
         reasons,
+        reason_string: None,
     };
     sink::packet(out, 0x90, &body);
+}
+
+/// Appends a SUBACK with a reason string, or without it if it would have more than
+/// `maximum_packet_size` bytes with it [MQTT-3.9.2-1] or the version has none.
+pub fn suback_within(
+    out: &mut Vec<u8>,
+    version: Version,
+    packet_id: PacketId,
+    reasons: &[ReasonCode],
+    reason_string: Option<&str>,
+    maximum_packet_size: u32,
+) {
+    let body = SubAck {
+        version,
+        packet_id,
+        reasons,
+        reason_string,
+    };
+    if sink::packet_size(body.size()) as u64 <= u64::from(maximum_packet_size) {
+        sink::packet(out, 0x90, &body);
+    } else {
+        suback(out, version, packet_id, reasons);
+    }
 }
 
 /// Appends an UNSUBACK: a code for each filter [MQTT-3.11.3-1], none in 3.x.
@@ -44,8 +68,91 @@ pub fn unsuback(out: &mut Vec<u8>, version: Version, packet_id: PacketId, reason
         version,
         packet_id,
         reasons,
+        reason_string: None,
     };
     sink::packet(out, 0xB0, &body);
+}
+
+/// Appends a PUBACK of 5.0 with a reason string, or without it if it would have more than
+/// `maximum_packet_size` bytes with it [MQTT-3.4.2-2].
+pub fn puback_within(
+    out: &mut Vec<u8>,
+    packet_id: PacketId,
+    reason: ReasonCode,
+    reason_string: Option<&str>,
+    maximum_packet_size: u32,
+) {
+    within(
+        out,
+        0x40,
+        packet_id,
+        reason,
+        reason_string,
+        maximum_packet_size,
+    );
+}
+
+/// Appends a PUBREC, as [`puback_within`] [MQTT-3.5.2-2].
+pub fn pubrec_within(
+    out: &mut Vec<u8>,
+    packet_id: PacketId,
+    reason: ReasonCode,
+    reason_string: Option<&str>,
+    maximum_packet_size: u32,
+) {
+    within(
+        out,
+        0x50,
+        packet_id,
+        reason,
+        reason_string,
+        maximum_packet_size,
+    );
+}
+
+fn within(
+    out: &mut Vec<u8>,
+    first: u8,
+    packet_id: PacketId,
+    reason: ReasonCode,
+    reason_string: Option<&str>,
+    maximum_packet_size: u32,
+) {
+    let body = Explained {
+        packet_id,
+        reason,
+        reason_string,
+    };
+    let size = sink::packet_size(body.size());
+    if reason_string.is_some() && size as u64 <= u64::from(maximum_packet_size) {
+        sink::packet(out, first, &body);
+    } else {
+        short(out, first, Version::V5, packet_id, reason);
+    }
+}
+
+/// The body of a PUBACK or PUBREC with a reason string.
+struct Explained<'a> {
+    packet_id: PacketId,
+    reason: ReasonCode,
+    reason_string: Option<&'a str>,
+}
+
+impl Part for Explained<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink.put(&self.packet_id.0.get().to_be_bytes());
+        sink.put(&[self.reason.0]);
+        Properties(ReasonString(self.reason_string)).write(sink);
+    }
+}
+
+/// The property alone.
+struct ReasonString<'a>(Option<&'a str>);
+
+impl Part for ReasonString<'_> {
+    fn write(&self, sink: &mut impl Sink) {
+        sink::reason(sink, self.0, None);
+    }
 }
 
 #[inline]
@@ -64,18 +171,20 @@ fn short(
     }
 }
 
-/// The body of SUBACK and UNSUBACK, in 5.0 without properties.
+/// The body of SUBACK and UNSUBACK.
 struct SubAck<'a> {
     version: Version,
     packet_id: PacketId,
     reasons: &'a [ReasonCode],
+    /// Only in 5.0.
+    reason_string: Option<&'a str>,
 }
 
 impl Part for SubAck<'_> {
     fn write(&self, sink: &mut impl Sink) {
         sink.put(&self.packet_id.0.get().to_be_bytes());
         if self.version == Version::V5 {
-            sink.put(&[0]);
+            Properties(ReasonString(self.reason_string)).write(sink);
         }
         for reason in self.reasons {
             sink.put(&[match self.version {

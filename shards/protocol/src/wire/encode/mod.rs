@@ -10,7 +10,9 @@ mod disconnect;
 mod publish;
 pub(super) mod sink;
 
-pub use acknowledge::{puback, pubcomp, pubrec, pubrel, suback, unsuback};
+pub use acknowledge::{
+    puback, puback_within, pubcomp, pubrec, pubrec_within, pubrel, suback, suback_within, unsuback,
+};
 pub use connack::{ConnAck, connack, connack_size, connack_within};
 pub use disconnect::{auth, disconnect, disconnect_size, disconnect_within};
 pub use publish::{

@@ -12,8 +12,20 @@ use super::matching::matches;
 
 /// Filters of plain subscriptions. The Subscription Identifier is the place in the list,
 /// counted from 1.
-pub(super) const FILTERS: [&str; 10] = [
-    "#", "t/#", "t/+", "t/1", "t/2", "+/1", "+/+", "will/#", "r/+", "t/1/#",
+pub(super) const FILTERS: [&str; 12] = [
+    "#",
+    "t/#",
+    "t/+",
+    "t/1",
+    "t/2",
+    "+/1",
+    "+/+",
+    "will/#",
+    "r/+",
+    "t/1/#",
+    // Nobody has these as plain ones: they would take each other's place.
+    "$exclusive/t/2/#",
+    "$exclusive/+/1/+",
 ];
 
 /// Filters of shared subscriptions; the identifiers go on from those of the plain ones.
@@ -333,12 +345,21 @@ impl Actor {
         let Some((filter, qos)) = connection.subscribing.remove(&id) else {
             return;
         };
-        assert_eq!(codes, [qos], "SUBACK for {filter}");
+        let refused = codes == [0x80] || codes == [0x97];
+        let is_exclusive = filter.starts_with("$exclusive/");
+        assert!(
+            codes == [qos] || (is_exclusive && refused),
+            "SUBACK for {filter}"
+        );
         let superseded = connection
             .subscribing
             .values()
             .any(|(other, _)| *other == filter);
-        if let Some(subscription) = session.subscriptions.get_mut(filter)
+        if refused {
+            if !superseded {
+                session.subscriptions.remove(filter);
+            }
+        } else if let Some(subscription) = session.subscriptions.get_mut(filter)
             && !superseded
         {
             subscription.since = Some(ledger.tick());
@@ -477,8 +498,9 @@ fn check_match(name: &str, session: &Session, delivery: &Delivery) {
     );
 }
 
-/// The filter without `$share/name/`.
+/// The filter without `$share/name/` or `$exclusive/`.
 pub(super) fn plain(filter: &str) -> &str {
+    let filter = filter.strip_prefix("$exclusive/").unwrap_or(filter);
     let shared = filter.strip_prefix("$share/");
     shared.map_or(filter, |rest| rest.split_once('/').map_or(rest, |(_, f)| f))
 }

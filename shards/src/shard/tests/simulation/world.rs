@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use protocol::topic::Filter;
 use protocol::wire::Version;
 
 use super::super::node::{Node, Setup};
@@ -10,7 +11,7 @@ use super::super::random::Random;
 use super::actor::{Actor, Connection, FILTERS, SHARED, plain};
 use super::ledger::Ledger;
 use super::matching::matches;
-use crate::settings::{Mqtt, SharedStrategy};
+use crate::settings::{Mqtt, QueueFull, SharedStrategy};
 
 const ACTORS: usize = 7;
 
@@ -45,6 +46,7 @@ impl World {
             receive_maximum: *random.pick(&[2, 5, 1024]),
             max_inflight: *random.pick(&[1, 2, 5, 128]),
             max_mqueue_len: if lossless { 100_000 } else { 5 },
+            mqueue_full: *random.pick(&[QueueFull::DropOldest, QueueFull::DropNewest]),
             max_output_bytes: *random.pick(&[150, 2000, 1 << 20]),
             ..Mqtt::default()
         };
@@ -336,6 +338,7 @@ impl World {
         self.come_to_rest();
         self.check_subscribers();
         self.check_groups();
+        self.check_exclusive();
         self.check_retained();
         self.everybody_goes();
     }
@@ -389,7 +392,7 @@ impl World {
                     continue;
                 };
                 for (number, entry) in self.ledger.acknowledged() {
-                    let due = entry.sent_at > since && matches(filter, &entry.topic);
+                    let due = entry.sent_at > since && matches(plain(filter), &entry.topic);
                     assert!(
                         !due || session.has_got(number),
                         "{} did not get {number} by {filter}: {entry:?}",
@@ -431,6 +434,34 @@ impl World {
                     !due || group.deliveries.contains_key(&number),
                     "nobody in {name} got {number}: {entry:?}"
                 );
+            }
+        }
+    }
+
+    /// What shards know of exclusive subscriptions agrees, and nobody has one with another.
+    fn check_exclusive(&self) {
+        let mut holders = Vec::new();
+        for shard in &self.node.shards {
+            for (filter, holder) in &shard.exclusive {
+                let home = &self.node.shards[usize::from(holder.shard)];
+                let session = home.sessions.get(holder.session).expect("a holder");
+                assert_eq!(session.serial, holder.serial, "the holder of {filter}");
+                let id = home.subscriptions.find(Filter::parse(filter, 9).unwrap());
+                let is_held = |id| session.subscriptions.is_exclusive(id);
+                assert!(id.is_some_and(is_held), "{filter} is not held");
+                holders.push((filter.to_string(), session.client_id.clone()));
+            }
+        }
+        for actor in self.actors.iter().filter(|actor| actor.is_ready()) {
+            let session = actor.session.as_ref().expect("a session");
+            for (filter, subscription) in &session.subscriptions {
+                if filter.starts_with("$exclusive/") && subscription.since.is_some() {
+                    let holder = (plain(filter).to_owned(), actor.name.clone().into());
+                    assert!(
+                        holders.contains(&holder),
+                        "{holder:?} is not in {holders:?}"
+                    );
+                }
             }
         }
     }
