@@ -29,6 +29,7 @@ scenarios! {
         qos_2_messages_without_release_are_bounded,
         messages_expire_by_default_when_configured,
         whoever_connects_is_sent_to_another_server,
+        a_client_that_is_too_fast_is_slowed_down,
     ],
     mqtt3: [a_client_can_be_spared_its_own_messages],
     mqtt5: [
@@ -341,4 +342,20 @@ fn a_stopping_broker_names_another_server(setup: Setup) {
     let reference = properties.bytes(SERVER_REFERENCE);
     assert_eq!(reference, Some(&b"other.example"[..]));
     broker.wait_for_end(Duration::from_secs(10));
+}
+
+/// Nothing is dropped and nobody is disconnected: the sender is read later.
+fn a_client_that_is_too_fast_is_slowed_down(setup: Setup) {
+    let broker = setup.broker_with(&[("mqtt.messages_rate", "20/s")]);
+    let mut subscriber = broker.client("subscriber");
+    subscriber.subscribe("a", 0);
+    let begun = Instant::now();
+    let mut publisher = broker.client("publisher");
+    for number in 0..50 {
+        publisher.send_publish(&Publish::new("a", number.to_string()));
+    }
+    for number in 0..50 {
+        subscriber.expect_message("a", &number.to_string(), 0);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(1400));
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+pub use protocol::rate::Rate;
 use protocol::session::{QueueLimits, WhenFull};
 use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,14 @@ pub struct Mqtt {
     /// What is done with a QoS 1 or 2 message when the queue is full. Default
     /// `disconnect`. EMQX has no such key and drops the oldest.
     pub mqueue_full: QueueFull,
+    /// Topics whose messages are queued before others. Default none: a queue is first in,
+    /// first out.
+    pub mqueue_priorities: Vec<TopicPriority>,
+    /// The priority of topics that `mqueue_priorities` does not name. Default `lowest`.
+    pub mqueue_default_priority: DefaultPriority,
+    /// Whether QoS 0 messages are queued for a client that is away. Default true, as in
+    /// EMQX. They are the first to go when the queue is full.
+    pub mqueue_store_qos0: bool,
     /// Receive Maximum given to clients: QoS 1 and 2 messages they may send before they
     /// are acknowledged. Default 1,024.
     pub receive_maximum: u16,
@@ -203,6 +212,14 @@ pub struct Mqtt {
     pub redirect_to: String,
     /// Whether `redirect_to` is for good: 0x9D instead of 0x9C. Default false.
     pub redirect_permanently: bool,
+    /// Messages that one client may publish in how long, as `1000/s`. Whoever is faster is
+    /// not read for a while; nothing is dropped. About 150 bytes for each connection. Default
+    /// `infinity`, which costs nothing.
+    #[serde(with = "rate_text")]
+    pub messages_rate: Rate,
+    /// Bytes that one client may send in how long, as `10MB/10s`. Default `infinity`.
+    #[serde(with = "rate_text")]
+    pub bytes_rate: Rate,
     /// Which member of a group gets a message of a shared subscription. Default
     /// `round_robin`. `hash_clientid` costs a hash for each message published.
     pub shared_subscription_strategy: SharedStrategy,
@@ -216,6 +233,25 @@ pub struct Mqtt {
     /// Whether `$exclusive/filter` may be subscribed to, by one session at a time. Default
     /// true (EMQX: false). About 100 bytes for each such subscription.
     pub exclusive_subscription: bool,
+}
+
+/// The queue priority of a topic.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TopicPriority {
+    /// A topic, without wildcards.
+    pub topic: String,
+    /// From 1 to 255; higher ones are sent first.
+    pub priority: u8,
+}
+
+/// The queue priority of topics that have none.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DefaultPriority {
+    /// Below all that are given: 0.
+    Lowest,
+    /// As high as the highest that can be given: 255.
+    Highest,
 }
 
 /// What is done with a QoS 1 or 2 message for a session whose queue is full.
@@ -250,6 +286,9 @@ impl Default for Mqtt {
             max_mqueue_len: 1000,
             max_mqueue_bytes: 10 << 20,
             mqueue_full: QueueFull::Disconnect,
+            mqueue_priorities: Vec::new(),
+            mqueue_default_priority: DefaultPriority::Lowest,
+            mqueue_store_qos0: true,
             receive_maximum: 1024,
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,
@@ -273,6 +312,8 @@ impl Default for Mqtt {
             server_reference: String::new(),
             redirect_to: String::new(),
             redirect_permanently: false,
+            messages_rate: Rate::UNLIMITED,
+            bytes_rate: Rate::UNLIMITED,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,
             shared_subscription_groups: BTreeMap::new(),
@@ -497,4 +538,20 @@ pub struct AutoSubscription {
     pub rap: u8,
     /// No Local, 0 or 1. Default 0.
     pub nl: u8,
+}
+
+/// Rates as text.
+mod rate_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Rate;
+
+    pub(super) fn serialize<S: Serializer>(rate: &Rate, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(rate)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Rate, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|()| D::Error::custom("not a rate"))
+    }
 }

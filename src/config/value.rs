@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use log::LevelFilter;
+use shards::settings::Rate;
 use toml::de::{DeInteger, DeValue};
 
 use super::bind::Bind;
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
     NodeName,
     /// A power of two in a range, both ends included.
     PowerOfTwo(u64, u64),
+    /// So much in so long, or `infinity`.
+    Rate,
     /// Any text without control characters, of so many bytes at most.
     Text(usize),
     /// An array of tables with these columns.
@@ -89,8 +92,8 @@ pub(crate) enum Value {
     Durability(Durability),
     /// Of [`Kind::Tables`]: by column.
     Tables(Vec<BTreeMap<&'static str, Self>>),
-    /// Of [`Kind::Folder`], [`Kind::NodeName`], [`Kind::Text`], [`Kind::Word`] and
-    /// [`Kind::Words`].
+    /// Of [`Kind::Folder`], [`Kind::NodeName`], [`Kind::Rate`], [`Kind::Text`],
+    /// [`Kind::Word`] and [`Kind::Words`].
     Text(String),
 }
 
@@ -114,6 +117,10 @@ impl Kind {
                                too), such as shardmq1@10.0.0.5"
                 .to_owned(),
             Self::PowerOfTwo(min, max) => format!("a power of two from {min} to {max}"),
+            Self::Rate => {
+                "an amount in a period of up to an hour, such as 1000/s or 10MB/10s, or infinity"
+                    .to_owned()
+            }
             Self::Text(max) => {
                 format!("at most {max} bytes of text without control characters")
             }
@@ -146,6 +153,7 @@ impl Kind {
             | Self::Folder
             | Self::Level
             | Self::NodeName
+            | Self::Rate
             | Self::Text(_)
             | Self::Word(_)
             | Self::Words => text.starts_with(['"', '\'']),
@@ -202,6 +210,10 @@ impl Kind {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Level => text.parse().map(Value::Level).map_err(|_| None),
+            Self::Rate => match text.parse::<Rate>() {
+                Ok(rate) => Ok(Value::Text(rate.to_string())),
+                Err(()) => Err(None),
+            },
             Self::Text(max) if text.len() <= max && !text.chars().any(char::is_control) => {
                 Ok(Value::Text(text.to_owned()))
             }
@@ -467,6 +479,22 @@ mod tests {
         assert!(Kind::PowerOfTwo(16, 64).read_bare("32").is_ok());
         assert!(Kind::PowerOfTwo(16, 64).read_bare("33").is_err());
         assert!(Kind::PowerOfTwo(16, 64).read_bare("128").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_an_amount_in_a_period() {
+        for (text, shown) in [
+            ("1000/s", "\"1000/s\""),
+            ("\"10MB/10s\"", "\"10485760/10s\""),
+            ("infinity", "\"infinity\""),
+        ] {
+            assert_eq!(Kind::Rate.read_bare(text).unwrap().to_string(), shown);
+        }
+        let complaint = Kind::Rate.read_bare("1000").unwrap_err();
+        assert!(
+            complaint.ends_with("such as 1000/s or 10MB/10s, or infinity"),
+            "{complaint}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`aliases`] | topic aliases that the broker gives to a client |
 //! | [`hash`] | the seeded hash that all tables use |
 //! | [`message`] | a message that is kept: queued, in flight, retained, a will |
+//! | [`rate`] | rates as they are written, and buckets that hold somebody to one |
 //! | [`session`] | the delivery state of a session: inflight window, queue, QoS 2 identifiers |
 //! | [`subscriptions`] | filter → sessions: the table that each shard keeps for itself |
 //! | [`retained`] | topic → retained message, found by filter without a scan |
@@ -19,6 +20,7 @@
 pub mod aliases;
 pub mod hash;
 pub mod message;
+pub mod rate;
 pub mod retained;
 pub mod session;
 pub mod subscriptions;

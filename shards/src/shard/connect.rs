@@ -116,6 +116,7 @@ impl Shard {
         self.stats.count_packet_received(first);
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
+        self.limit_rates(key);
         let connected = |session: &Session| session.connection == key;
         if present && self.sessions.get(session).is_some_and(connected) {
             self.send_queued(session);

@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use protocol::aliases::TopicAliases;
+use protocol::rate::Bucket;
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -102,6 +103,10 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// Input waits: see [`super::Shard`]'s `must_wait`.
     pub(crate) paused: bool,
+    /// The client's rates are limited: see [`Rates`].
+    pub(crate) limited: bool,
+    /// It was faster than they allow, and is not read until its timer fires.
+    pub(crate) too_fast: bool,
     /// The client has closed its side: the rest of its input does not wait any more.
     pub(crate) ended: bool,
     /// Its session's queue is full: the connection ends with this turn.
@@ -153,6 +158,8 @@ impl Connection {
             version: Version::V5,
             dirty: false,
             paused: false,
+            limited: false,
+            too_fast: false,
             ended: false,
             overflowed: false,
             held_subacks: 0,
@@ -232,7 +239,9 @@ impl Connection {
 
     /// Whether a paused connection has to stay paused, whatever there is room for.
     pub(crate) fn waits(&self, limits: &Mqtt) -> bool {
-        self.held_subacks > 0 || self.output.len() >= limits.max_output_bytes as usize
+        self.too_fast
+            || self.held_subacks > 0
+            || self.output.len() >= limits.max_output_bytes as usize
     }
 
     /// Acknowledgements that have not been sent.
@@ -257,6 +266,17 @@ pub(crate) struct Extras {
     pub(crate) aliases: Aliases,
     /// Topic aliases set towards the client.
     pub(crate) aliases_out: Option<Box<TopicAliases>>,
+    /// What the client may still send. `None` without limits.
+    pub(crate) rates: Option<Box<Rates>>,
+}
+
+/// How fast a client may send.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    pub(crate) messages: Option<Bucket>,
+    pub(crate) bytes: Option<Bucket>,
+    /// Runs while it has to wait.
+    pub(crate) timer: Option<TimerKey>,
 }
 
 /// The topics behind the aliases that one client has set.

@@ -29,6 +29,19 @@ pub(super) struct Receiver<'a> {
     pub(super) membership: Option<Membership>,
 }
 
+impl<'a> Receiver<'a> {
+    /// That of a delivery that was queued.
+    pub(super) fn of(session: u32, delivery: &'a Delivery) -> Self {
+        Self {
+            session,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            identifiers: delivery.identifiers.as_slice(),
+            membership: delivery.membership,
+        }
+    }
+}
+
 impl Shard {
     /// Brings a message to all receivers of a plan on this shard, and to one member of each
     /// group.
@@ -83,7 +96,14 @@ impl Shard {
         let connection = self.connections.get_mut(session.connection);
         let key = session.connection;
         if to.qos == QoS::AtMostOnce {
-            let Some(connection) = connection else { return };
+            let overtakes = session.outflow.has_queued_qos0();
+            let Some(connection) = connection.filter(|_| !overtakes) else {
+                // The client is away, or what came before has not been sent.
+                if self.limits.mqueue_store_qos0 {
+                    self.enqueue(to.session, delivery(outgoing, &to));
+                }
+                return;
+            };
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
@@ -238,6 +258,7 @@ impl Shard {
             raise(None, delivery);
         }
         self.frames = frames;
+        self.wait_to_send(session_key);
         for (dropped, delivery) in events {
             self.raise_queued(session_key, &delivery, dropped);
         }
@@ -258,7 +279,7 @@ fn give_queued(
         return write(connection);
     };
     journal.mark_sent(session, delivery.stored, id, false);
-    if delivery.qos == QoS::ExactlyOnce {
+    if delivery.qos == QoS::ExactlyOnce || connection.holds_output() {
         connection.hold_output(journal, key, write);
     } else {
         write(connection);
@@ -292,19 +313,6 @@ fn count_again(stats: &Stats, resend: &Resend<'_>) {
     match resend {
         Resend::PubRel(_) => stats.count_packet_sent(packet::PUBREL),
         Resend::Publish(_, delivery) => stats.count_sent(delivery.qos),
-    }
-}
-
-impl<'a> Receiver<'a> {
-    /// Whom a queued delivery is for.
-    pub(super) fn of(session: u32, delivery: &'a Delivery) -> Self {
-        Self {
-            session,
-            qos: delivery.qos,
-            retain: delivery.retain,
-            identifiers: delivery.identifiers.as_slice(),
-            membership: delivery.membership,
-        }
     }
 }
 

@@ -142,7 +142,8 @@ impl Shard {
             let out = &mut outgoing;
             deliver::write(frames, connection, out, &to, Some(id), seed, now_ms);
         };
-        if delivery.qos == QoS::ExactlyOnce {
+        // Nor does a message overtake one that waits.
+        if delivery.qos == QoS::ExactlyOnce || connection.holds_output() {
             connection.hold_output(journal, key, write);
         } else {
             write(connection);

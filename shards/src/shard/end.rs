@@ -121,7 +121,10 @@ impl Shard {
         };
         let session_key = core::mem::replace(&mut connection.session, NONE);
         connection.tail = Vec::new();
-        connection.extras = None;
+        let rates = connection.extras.take().and_then(|extras| extras.rates);
+        if let Some(timer) = rates.and_then(|rates| rates.timer) {
+            self.wheel.cancel(timer);
+        }
         connection.pending = None;
         connection.drop_held_output();
         if let Some(timer) = connection.timer.take() {

@@ -101,7 +101,7 @@ impl Shard {
                     return self.first_bytes_may_be_connect(key, phase, rest, used, input.len());
                 }
                 Ok(Split::Packet { first, body, size }) => {
-                    if self.must_wait(key, first) {
+                    if self.must_wait(key, first, size) {
                         return used;
                     }
                     let flow = if phase == Phase::AwaitsConnect {
@@ -127,9 +127,10 @@ impl Shard {
     /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
     /// a ring to another shard is full, anything while the client does not read the answers
     /// it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
-    /// so that a client's packets take effect in the order it sent them.
+    /// so that a client's packets take effect in the order it sent them. A client that sends
+    /// faster than it may waits with anything.
     #[inline]
-    fn must_wait(&mut self, key: u32, first: u8) -> bool {
+    fn must_wait(&mut self, key: u32, first: u8, size: usize) -> bool {
         let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
         let full = publish && self.is_congested();
         let Some(connection) = self.connections.get_mut(key) else {
@@ -146,6 +147,8 @@ impl Shard {
         if waits {
             connection.paused = true;
             self.paused.push(key);
+        } else if connection.limited {
+            return self.is_too_fast(key, first >> 4 == PUBLISH, size);
         }
         waits
     }

@@ -42,6 +42,7 @@ mod plan;
 mod publish;
 mod queue;
 mod quota;
+mod rates;
 mod redistribute;
 mod replay;
 mod restore;
@@ -140,6 +141,7 @@ pub(crate) struct Shard {
     routes_applied: u64,
 
     strategies: Strategies,
+    priorities: queue::Priorities,
     random: Random,
     /// Whether a message carries the hash of its publisher's client identifier.
     hashes_publishers: bool,
@@ -156,6 +158,8 @@ pub(crate) struct Shard {
     paused: Vec<u32>,
     /// Connections that end with this turn, because their session's queue is full.
     overflowed: Vec<u32>,
+    /// Sessions whose queue goes on when their client has read.
+    unsent: Vec<(u32, u32)>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -240,6 +244,7 @@ impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
         let seed = Seed::new(setup.hash_seed);
         let strategies = setup.limits.share_strategies();
+        let priorities = queue::Priorities::new(&setup.limits);
         Self {
             id: setup.id,
             count: setup.count,
@@ -278,6 +283,8 @@ impl Shard {
             route_waits: VecDeque::new(),
             paused: Vec::new(),
             overflowed: Vec::new(),
+            unsent: Vec::new(),
+            priorities,
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             journal: setup.journal,
@@ -329,6 +336,9 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        if !self.unsent.is_empty() {
+            self.send_to_readers();
+        }
         if !self.unread.is_empty() {
             self.tell_groups_of_readers();
         }
@@ -412,7 +422,10 @@ impl Shard {
     /// Whether somebody may go on when output has been sent.
     #[inline]
     pub(crate) fn waits_for_output(&self) -> bool {
-        !self.paused.is_empty() || !self.stalled_replays.is_empty() || !self.unread.is_empty()
+        !self.paused.is_empty()
+            || !self.stalled_replays.is_empty()
+            || !self.unread.is_empty()
+            || !self.unsent.is_empty()
     }
 
     /// Takes back output that is sent.

@@ -13,6 +13,8 @@ pub(super) enum Timer {
     Connection { key: u32, serial: u32 },
     /// The will delay, then the end of the session.
     Session { key: u32, serial: u32 },
+    /// The end of the wait of a client that was too fast.
+    Rate { key: u32, serial: u32 },
 }
 
 /// Timers handled in one turn.
@@ -29,6 +31,7 @@ impl Shard {
             match timer {
                 Timer::Connection { key, serial } => self.connection_due(key, serial),
                 Timer::Session { key, serial } => self.session_due(key, serial),
+                Timer::Rate { key, serial } => self.rate_due(key, serial),
             }
         }
     }

@@ -20,6 +20,7 @@ mod node;
 mod packet;
 mod queues;
 mod random;
+mod rates;
 mod received;
 mod retained;
 mod routing;

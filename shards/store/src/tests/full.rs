@@ -5,29 +5,34 @@ use std::process::Command;
 use super::*;
 
 /// A file system of 64 MiB.
-struct Small {
+pub(super) struct Small {
     folder: Folder,
-    mounted: PathBuf,
+    pub(super) mounted: PathBuf,
 }
 
 impl Small {
     /// Nothing where that is not permitted.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let folder = Folder::new();
         let image = folder.0.join("image");
         fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-        let mounted = folder.0.join("mounted");
+        ran("mkfs.ext4", &[Path::new("-q"), &image])
+            .then(|| Self::mount(folder))
+            .flatten()
+    }
+
+    fn mount(folder: Folder) -> Option<Self> {
+        let (image, mounted) = (folder.0.join("image"), folder.0.join("mounted"));
         fs::create_dir(&mounted).unwrap();
-        let ran = |program: &str, arguments: &[&Path]| {
-            let output = Command::new(program).args(arguments).output();
-            output.is_ok_and(|output| output.status.success())
-        };
-        let made = ran("mkfs.ext4", &[Path::new("-q"), &image])
-            && ran(
-                "mount",
-                &[Path::new("-o"), Path::new("loop"), &image, &mounted],
-            );
-        made.then_some(Self { folder, mounted })
+        let arguments = [Path::new("-o"), Path::new("loop"), &image, &mounted];
+        ran("mount", &arguments).then_some(Self { folder, mounted })
+    }
+
+    /// What a power cut would leave.
+    pub(super) fn copy(&self) -> Self {
+        let folder = Folder::new();
+        fs::copy(self.folder.0.join("image"), folder.0.join("image")).unwrap();
+        Self::mount(folder).unwrap()
     }
 
     /// Takes all the room there is.
@@ -46,8 +51,12 @@ impl Small {
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.mounted).output();
-        let _ = &self.folder;
     }
+}
+
+fn ran(program: &str, arguments: &[&Path]) -> bool {
+    let output = Command::new(program).args(arguments).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -59,7 +68,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Prints why a test did nothing; there is no other way to say it.
-fn skipped() {
+pub(super) fn skipped() {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "skipped: no loop device for this user");
 }

@@ -2,6 +2,7 @@
 
 mod faults;
 mod full;
+mod killed;
 
 use std::fs;
 use std::path::{Path, PathBuf};

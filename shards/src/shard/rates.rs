@@ -1,0 +1,82 @@
+//! How fast a client may send. One that is faster is not read for a while: its messages wait
+//! in its socket, nothing is dropped, and it is not disconnected.
+
+use super::Shard;
+use super::connection::{Phase, Rates};
+use super::timers::Timer;
+
+impl Shard {
+    /// Begins to watch the rates of a client that is connected, if there are limits.
+    pub(super) fn limit_rates(&mut self, key: u32) {
+        let (limits, now_ms) = (&self.limits, self.now_ms);
+        let messages = limits.messages_rate.bucket(now_ms);
+        let bytes = limits.bytes_rate.bucket(now_ms);
+        if messages.is_none() && bytes.is_none() {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.phase == Phase::Live
+        {
+            connection.limited = true;
+            connection.extras.get_or_insert_default().rates = Some(Box::new(Rates {
+                messages,
+                bytes,
+                timer: None,
+            }));
+        }
+    }
+
+    /// Whether a client has to wait with its next packet, which it pays for if not. The
+    /// connection is paused then, until its timer fires.
+    pub(super) fn is_too_fast(&mut self, key: u32, is_message: bool, size: usize) -> bool {
+        let now_ms = self.now_ms;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return false;
+        };
+        let serial = connection.serial;
+        let ended = connection.ended;
+        let extras = connection.extras.as_mut();
+        let Some(rates) = extras.and_then(|extras| extras.rates.as_mut()) else {
+            return false;
+        };
+        let mut messages = rates.messages.as_mut().filter(|_| is_message);
+        let mut bytes = rates.bytes.as_mut();
+        let buckets = messages.iter_mut().chain(bytes.iter_mut());
+        let wait_ms = buckets.map(|bucket| bucket.wait_ms(now_ms)).max();
+        match wait_ms {
+            // What a client has left behind does not wait any more.
+            None | Some(0) => {}
+            Some(_) if ended => {}
+            Some(wait_ms) => {
+                let timer = Timer::Rate { key, serial };
+                rates.timer = Some(self.wheel.insert(now_ms.saturating_add(wait_ms), timer));
+                connection.too_fast = true;
+                connection.paused = true;
+                self.paused.push(key);
+                return true;
+            }
+        }
+        if let Some(messages) = messages {
+            messages.take(1);
+        }
+        if let Some(bytes) = bytes {
+            bytes.take(u32::try_from(size).unwrap_or(u32::MAX));
+        }
+        false
+    }
+
+    /// A client has waited long enough. The end of the turn goes on with it.
+    pub(super) fn rate_due(&mut self, key: u32, serial: u32) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.serial != serial {
+            return;
+        }
+        connection.too_fast = false;
+        let extras = connection.extras.as_mut();
+        if let Some(rates) = extras.and_then(|extras| extras.rates.as_mut()) {
+            rates.timer = None;
+        }
+    }
+}
