@@ -226,6 +226,9 @@ pub struct Mqtt {
     /// How a group with the strategy `sticky` finds the member to stay with. Default
     /// `random`.
     pub shared_subscription_initial_sticky_pick: SharedStrategy,
+    /// Delayed publish (`[delayed]`).
+    #[serde(skip)]
+    pub delayed: Delayed,
     /// Strategies of single groups, by name (`broker.shared_subscription_group`). Default
     /// none.
     #[serde(skip)]
@@ -233,6 +236,30 @@ pub struct Mqtt {
     /// Whether `$exclusive/filter` may be subscribed to, by one session at a time. Default
     /// true (EMQX: false). About 100 bytes for each such subscription.
     pub exclusive_subscription: bool,
+}
+
+/// Delayed publish: `$delayed/seconds/topic` (`[delayed]` in the configuration, names as in
+/// EMQX).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delayed {
+    /// Whether it is there; if not, these are topics like others. Default true.
+    pub enable: bool,
+    /// Messages of the node that wait. Default 100,000 (EMQX: no limit). Beyond it they are
+    /// refused with 0x97, and the connections of 3.x clients closed.
+    pub max_delayed_messages: u32,
+    /// Bytes of these messages. Default 256 MiB.
+    pub max_delayed_bytes: u64,
+}
+
+impl Default for Delayed {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            max_delayed_messages: 100_000,
+            max_delayed_bytes: 256 << 20,
+        }
+    }
 }
 
 /// The queue priority of a topic.
@@ -316,6 +343,7 @@ impl Default for Mqtt {
             bytes_rate: Rate::UNLIMITED,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,
+            delayed: Delayed::default(),
             shared_subscription_groups: BTreeMap::new(),
             exclusive_subscription: true,
         }
