@@ -145,6 +145,14 @@ pub struct Mqtt {
     /// What is done with a QoS 1 or 2 message when the queue is full. Default
     /// `disconnect`. EMQX has no such key and drops the oldest.
     pub mqueue_full: QueueFull,
+    /// Topics whose messages are queued before others. Default none: a queue is first in,
+    /// first out.
+    pub mqueue_priorities: Vec<TopicPriority>,
+    /// The priority of topics that `mqueue_priorities` does not name. Default `lowest`.
+    pub mqueue_default_priority: DefaultPriority,
+    /// Whether QoS 0 messages are queued for a client that is away. Default true, as in
+    /// EMQX. They are the first to go when the queue is full.
+    pub mqueue_store_qos0: bool,
     /// Receive Maximum given to clients: QoS 1 and 2 messages they may send before they
     /// are acknowledged. Default 1,024.
     pub receive_maximum: u16,
@@ -232,6 +240,25 @@ pub struct Mqtt {
     pub exclusive_subscription: bool,
 }
 
+/// The queue priority of a topic.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TopicPriority {
+    /// A topic, without wildcards.
+    pub topic: String,
+    /// From 1 to 255; higher ones are sent first.
+    pub priority: u8,
+}
+
+/// The queue priority of topics that have none.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DefaultPriority {
+    /// Below all that are given: 0.
+    Lowest,
+    /// As high as the highest that can be given: 255.
+    Highest,
+}
+
 /// What is done with a QoS 1 or 2 message for a session whose queue is full.
 ///
 /// In all cases expired messages make room first, then QoS 0 messages, the oldest first, and
@@ -264,6 +291,9 @@ impl Default for Mqtt {
             max_mqueue_len: 1000,
             max_mqueue_bytes: 10 << 20,
             mqueue_full: QueueFull::Disconnect,
+            mqueue_priorities: Vec::new(),
+            mqueue_default_priority: DefaultPriority::Lowest,
+            mqueue_store_qos0: true,
             receive_maximum: 1024,
             session_expiry_max_s: 7200,
             max_keep_alive_s: 65_535,

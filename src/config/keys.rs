@@ -53,6 +53,20 @@ const INITIAL_PICKS: &[&str] = &[
     "hash_topic",
 ];
 
+/// The fields of a topic's queue priority.
+const PRIORITIES: &[Column] = &[
+    Column {
+        name: "topic",
+        kind: Kind::Words,
+        default: None,
+    },
+    Column {
+        name: "priority",
+        kind: Kind::Integer(1, 255),
+        default: None,
+    },
+];
+
 /// The fields of a rule of topic rewriting.
 const REWRITE: &[Column] = &[
     Column {
@@ -256,6 +270,21 @@ pub(crate) const KEYS: &[Key] = &[
         "mqtt.mqueue_full",
         Kind::Word(&["drop_oldest", "drop_newest", "disconnect"]),
         "what is done with a QoS 1 or 2 message when the queue is full",
+    ),
+    key(
+        "mqtt.mqueue_priorities",
+        Kind::Tables(PRIORITIES),
+        "topics whose messages are queued before others, higher priorities first",
+    ),
+    key(
+        "mqtt.mqueue_default_priority",
+        Kind::Word(&["lowest", "highest"]),
+        "priority of topics that mqueue_priorities does not name",
+    ),
+    key(
+        "mqtt.mqueue_store_qos0",
+        Kind::Boolean,
+        "queue QoS 0 messages for clients that are away",
     ),
     key(
         "mqtt.receive_maximum",

@@ -214,3 +214,18 @@ fn a_share_group_has_the_strategy_of_all_or_its_own() {
         "{complaint}"
     );
 }
+
+#[test]
+fn topics_have_queue_priorities() {
+    let one = "mqtt.mqueue_priorities=[{ topic = \"a/b\", priority = 9 }]";
+    let config = load(&[one, "mqtt.mqueue_default_priority=highest"]).unwrap();
+    let topics = &config.mqtt.mqueue_priorities;
+    assert_eq!((topics.len(), &*topics[0].topic), (1, "a/b"));
+    assert_eq!(topics[0].priority, 9);
+    let zero = "mqtt.mqueue_priorities=[{ topic = \"a/b\", priority = 0 }]";
+    let complaint = problem(&[zero]);
+    assert!(
+        complaint.contains("priority = 0 is not allowed; allowed: a whole number from 1 to 255"),
+        "{complaint}"
+    );
+}

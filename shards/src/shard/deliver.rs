@@ -28,6 +28,19 @@ pub(super) struct Receiver<'a> {
     pub(super) membership: Option<Membership>,
 }
 
+impl<'a> Receiver<'a> {
+    /// That of a delivery that was queued.
+    fn of(session: u32, delivery: &'a Delivery) -> Self {
+        Self {
+            session,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            identifiers: delivery.identifiers.as_slice(),
+            membership: delivery.membership,
+        }
+    }
+}
+
 impl Shard {
     /// Brings a message to all receivers of a plan on this shard, and to one member of each
     /// group.
@@ -80,7 +93,14 @@ impl Shard {
         let connection = self.connections.get_mut(session.connection);
         let key = session.connection;
         if to.qos == QoS::AtMostOnce {
-            let Some(connection) = connection else { return };
+            let overtakes = session.outflow.has_queued_qos0();
+            let Some(connection) = connection.filter(|_| !overtakes) else {
+                // The client is away, or what came before has not been sent.
+                if self.limits.mqueue_store_qos0 {
+                    self.enqueue(to.session, delivery(outgoing, &to));
+                }
+                return;
+            };
             if connection.output.len() >= self.limits.max_output_bytes as usize {
                 session.dropped += 1;
                 self.stats.dropped.add(1);
@@ -198,13 +218,7 @@ impl Shard {
             }
             frames.clear();
             let mut outgoing = Outgoing::of(&delivery.message);
-            let to = Receiver {
-                session: session_key,
-                qos: delivery.qos,
-                retain: delivery.retain,
-                identifiers: delivery.identifiers.as_slice(),
-                membership: delivery.membership,
-            };
+            let to = Receiver::of(session_key, &delivery);
             if too_large(outgoing.message(), &to, connection, self.now_ms) {
                 self.stats.dropped.add(1);
                 self.stats.too_large.add(1);
@@ -231,6 +245,7 @@ impl Shard {
             raise(None, delivery);
         }
         self.frames = frames;
+        self.wait_to_send(session_key);
         for (dropped, delivery) in events {
             self.raise_queued(session_key, &delivery, dropped);
         }

@@ -134,6 +134,7 @@ pub(crate) struct Shard {
     routes_applied: u64,
 
     strategies: Strategies,
+    priorities: queue::Priorities,
     random: Random,
     /// Whether a message carries the hash of its publisher's client identifier.
     hashes_publishers: bool,
@@ -150,6 +151,8 @@ pub(crate) struct Shard {
     paused: Vec<u32>,
     /// Connections that end with this turn, because their session's queue is full.
     overflowed: Vec<u32>,
+    /// Sessions whose queue goes on when their client has read.
+    unsent: Vec<(u32, u32)>,
     /// Replays that wait for room at their subscriber.
     stalled_replays: Vec<u32>,
     /// Replays that only wait for their turn.
@@ -220,6 +223,7 @@ impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
         let seed = Seed::new(setup.hash_seed);
         let strategies = setup.limits.share_strategies();
+        let priorities = queue::Priorities::new(&setup.limits);
         Self {
             id: setup.id,
             count: setup.count,
@@ -258,6 +262,8 @@ impl Shard {
             route_waits: VecDeque::new(),
             paused: Vec::new(),
             overflowed: Vec::new(),
+            unsent: Vec::new(),
+            priorities,
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             stats: setup.stats,
@@ -303,6 +309,9 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        if !self.unsent.is_empty() {
+            self.send_to_readers();
+        }
         if !self.unread.is_empty() {
             self.tell_groups_of_readers();
         }
@@ -374,7 +383,10 @@ impl Shard {
     /// Whether somebody may go on when output has been sent.
     #[inline]
     pub(crate) fn waits_for_output(&self) -> bool {
-        !self.paused.is_empty() || !self.stalled_replays.is_empty() || !self.unread.is_empty()
+        !self.paused.is_empty()
+            || !self.stalled_replays.is_empty()
+            || !self.unread.is_empty()
+            || !self.unsent.is_empty()
     }
 
     /// Takes back output that is sent.

@@ -113,9 +113,9 @@ fn no_session_outlives_the_limit_but_one_that_never_ends_without_a_limit() {
 fn messages_wait_for_a_client_that_is_away_in_order() {
     let (mut node, connect) = away(Mqtt::default(), 1000);
     publish(&mut node, "a", 1, 1..=50);
-    publish(&mut node, "a", 0, 1..=50);
+    publish(&mut node, "a", 0, 51..=100);
     let client = node.connect(&connect);
-    let expected: Vec<String> = (1..=50).map(|n| n.to_string()).collect();
+    let expected: Vec<String> = (1..=100).map(|n| n.to_string()).collect();
     assert_eq!(node.take_texts(client), expected);
 }
 
