@@ -217,6 +217,11 @@ pub struct Mqtt {
     /// `infinity`, which costs nothing.
     #[serde(with = "rate_text")]
     pub messages_rate: Rate,
+    /// Takeovers of one client identifier in how long; who comes then gets CONNACK 0x9F (3
+    /// before 5.0), and who is connected stays. Two clients with one identifier that reconnect
+    /// at once would otherwise take over from each other without end. Default `100/10s`.
+    #[serde(with = "rate_text")]
+    pub takeover_rate: Rate,
     /// Bytes that one client may send in how long, as `10MB/10s`. Default `infinity`.
     #[serde(with = "rate_text")]
     pub bytes_rate: Rate,
@@ -340,6 +345,7 @@ impl Default for Mqtt {
             redirect_to: String::new(),
             redirect_permanently: false,
             messages_rate: Rate::UNLIMITED,
+            takeover_rate: "100/10s".parse().unwrap_or_default(),
             bytes_rate: Rate::UNLIMITED,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,

@@ -407,6 +407,11 @@ pub(crate) const KEYS: &[Key] = &[
         "messages that one client may publish in how long",
     ),
     key(
+        "mqtt.takeover_rate",
+        Kind::Rate,
+        "takeovers of one client identifier in how long",
+    ),
+    key(
         "mqtt.bytes_rate",
         Kind::Rate,
         "bytes that one client may send in how long",

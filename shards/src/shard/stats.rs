@@ -184,7 +184,6 @@ pub const METRICS: &[Metric] = &[
     ("packets/auth/received", |s| {
         s.packets_received[packet::AUTH].get()
     }),
-    ("packets/auth/sent", |s| s.packets_sent[packet::AUTH].get()),
     ("messages/received", |s| total(&s.received)),
     ("messages/sent", |s| total(&s.sent)),
     ("messages/qos0/received", |s| s.received[0].get()),
