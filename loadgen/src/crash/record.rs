@@ -272,7 +272,10 @@ impl Record {
             };
         }
         match newer {
-            Some(newest) if stream.is_ordered => Err(("order", format!("after {newest}"))),
+            // What was sent before the subscription comes only if it was sent again.
+            Some(newest) if stream.is_ordered && receiver.is_owed(arrival.stream, sent.sent_at) => {
+                Err(("order", format!("after {newest}, {sent:?}")))
+            }
             _ => Ok(()),
         }
     }
@@ -352,6 +355,15 @@ impl Receiver {
         let newer = self.newest[stream].filter(|newest| *newest > sequence);
         self.newest[stream] = self.newest[stream].max(Some(sequence));
         (count, newer)
+    }
+
+    /// Whether a subscription for a stream was in force before a message was sent, and still is.
+    fn is_owed(&self, stream: usize, sent_at: u64) -> bool {
+        let mut matching = self
+            .subscriptions
+            .iter()
+            .filter(|one| one.streams.contains(&stream));
+        matching.any(|one| one.subscribed_at.is_some_and(|since| since < sent_at))
     }
 
     /// Whether the subscription for a stream had been ended before a message was sent.

@@ -13,7 +13,10 @@ const EARLY: Duration = Duration::from_millis(50);
 
 /// How long after a CONNACK or a DISCONNECT a kill makes the outcome unknown: nothing
 /// acknowledges a DISCONNECT.
-const UNSURE: Duration = Duration::from_millis(500);
+const UNSURE: Duration = Duration::from_millis(1500);
+
+/// How long before its delay is over a will can certainly be taken back.
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// How the connection will end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +222,7 @@ impl Testator {
             return;
         };
         let was_killed = scene.killed_at.is_some_and(|killed| killed >= since);
-        let in_time = scene.now + UNSURE < since + Duration::from_secs(u64::from(self.delay_s));
+        let in_time = scene.now + MARGIN < since + Duration::from_secs(u64::from(self.delay_s));
         let has_come = self
             .watchers
             .iter()

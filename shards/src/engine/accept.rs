@@ -64,6 +64,14 @@ impl Engine {
 
     /// Takes a connection that another shard has accepted, with what it has read.
     pub(super) fn adopt(&mut self, fd: RawFd, listener: u32, input: &[u8]) {
+        // It was under way when the broker began to stop.
+        if self.stopping {
+            if let Some(acceptor) = self.acceptors.get(listener as usize) {
+                acceptor.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+            self.ring.close(fd);
+            return;
+        }
         let key = self.shard.opened(self.remote(fd, listener));
         self.sockets.open(key, fd, listener);
         self.shard.received(key, input);

@@ -91,6 +91,21 @@ fn a_first_arrival_after_a_newer_one_is_out_of_order() {
 }
 
 #[test]
+fn what_was_sent_before_the_subscription_may_come_late_when_it_is_sent_again() {
+    let (mut record, stream, receiver) = subscribed(Qos::AtLeastOnce);
+    record.unsubscribing(receiver, 0);
+    record.unsubscribed(receiver, 0);
+    let first = record.sent(stream, None);
+    record.subscribing(receiver, 0);
+    record.subscribed(receiver, 0);
+    let second = record.sent(stream, None);
+    arrive(&mut record, receiver, stream, second, false);
+    record.sent_again(stream, first);
+    arrive(&mut record, receiver, stream, first, false);
+    assert!(record.faults.is_empty());
+}
+
+#[test]
 fn what_was_sent_after_an_unsuback_must_not_arrive() {
     let (mut record, stream, receiver) = subscribed(Qos::AtLeastOnce);
     let before = record.sent(stream, None);
