@@ -30,6 +30,7 @@ scenarios! {
         messages_expire_by_default_when_configured,
         whoever_connects_is_sent_to_another_server,
         a_client_that_is_too_fast_is_slowed_down,
+        clients_that_take_over_from_each_other_without_end_are_stopped,
     ],
     mqtt3: [a_client_can_be_spared_its_own_messages],
     mqtt5: [
@@ -358,4 +359,33 @@ fn a_client_that_is_too_fast_is_slowed_down(setup: Setup) {
         subscriber.expect_message("a", &number.to_string(), 0);
     }
     assert!(begun.elapsed() >= Duration::from_millis(1400));
+}
+
+/// CONNACK 0x9F for who comes; who is connected stays.
+fn clients_that_take_over_from_each_other_without_end_are_stopped(setup: Setup) {
+    let broker = setup.broker_with(&[("mqtt.takeover_rate", "5/1h")]);
+    let mut last = broker.client("client");
+    let mut takeovers = 0;
+    let (mut refused, code) = loop {
+        let mut next = broker.connect("client").send();
+        match next.expect_connack().code {
+            0 => {}
+            code => break (next, code),
+        }
+        last.expect_refusal(0x8e);
+        last = next;
+        takeovers += 1;
+    };
+    // What has come in since the first one lets one more pass.
+    assert!((5..=6).contains(&takeovers), "{takeovers}");
+    let expected = if setup.version == Version::V5 {
+        0x9f
+    } else {
+        3
+    };
+    assert_eq!(code, expected);
+    refused.expect_closed();
+    last.expect_silence_until_pong();
+    last.disconnect();
+    broker.client("client").expect_silence_until_pong();
 }

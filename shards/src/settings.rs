@@ -217,6 +217,11 @@ pub struct Mqtt {
     /// `infinity`, which costs nothing.
     #[serde(with = "rate_text")]
     pub messages_rate: Rate,
+    /// Takeovers of one client identifier in how long; who comes then gets CONNACK 0x9F (3
+    /// before 5.0), and who is connected stays. Two clients with one identifier that reconnect
+    /// at once would otherwise take over from each other without end. Default `100/10s`.
+    #[serde(with = "rate_text")]
+    pub takeover_rate: Rate,
     /// Bytes that one client may send in how long, as `10MB/10s`. Default `infinity`.
     #[serde(with = "rate_text")]
     pub bytes_rate: Rate,
@@ -226,6 +231,9 @@ pub struct Mqtt {
     /// How a group with the strategy `sticky` finds the member to stay with. Default
     /// `random`.
     pub shared_subscription_initial_sticky_pick: SharedStrategy,
+    /// Delayed publish (`[delayed]`).
+    #[serde(skip)]
+    pub delayed: Delayed,
     /// Strategies of single groups, by name (`broker.shared_subscription_group`). Default
     /// none.
     #[serde(skip)]
@@ -233,6 +241,30 @@ pub struct Mqtt {
     /// Whether `$exclusive/filter` may be subscribed to, by one session at a time. Default
     /// true (EMQX: false). About 100 bytes for each such subscription.
     pub exclusive_subscription: bool,
+}
+
+/// Delayed publish: `$delayed/seconds/topic` (`[delayed]` in the configuration, names as in
+/// EMQX).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delayed {
+    /// Whether it is there; if not, these are topics like others. Default true.
+    pub enable: bool,
+    /// Messages of the node that wait. Default 100,000 (EMQX: no limit). Beyond it they are
+    /// refused with 0x97, and the connections of 3.x clients closed.
+    pub max_delayed_messages: u32,
+    /// Bytes of these messages. Default 256 MiB.
+    pub max_delayed_bytes: u64,
+}
+
+impl Default for Delayed {
+    fn default() -> Self {
+        Self {
+            enable: true,
+            max_delayed_messages: 100_000,
+            max_delayed_bytes: 256 << 20,
+        }
+    }
 }
 
 /// The queue priority of a topic.
@@ -313,9 +345,11 @@ impl Default for Mqtt {
             redirect_to: String::new(),
             redirect_permanently: false,
             messages_rate: Rate::UNLIMITED,
+            takeover_rate: "100/10s".parse().unwrap_or_default(),
             bytes_rate: Rate::UNLIMITED,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,
+            delayed: Delayed::default(),
             shared_subscription_groups: BTreeMap::new(),
             exclusive_subscription: true,
         }

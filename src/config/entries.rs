@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
+use shards::settings::{Delayed, Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
 use super::keys::{self, KEYS};
 use super::origin::{Origin, Problem};
@@ -53,6 +53,7 @@ impl Entries {
         entries.put_fields("storage", &Storage::default());
         entries.put_fields("mqtt", &Mqtt::default());
         entries.put_fields("shards", &Engine::default());
+        entries.put_fields("delayed", &Delayed::default());
         entries.put_fields("sys_topics", &SysTopics::default());
         let section = "sys_topics.sys_event_messages";
         entries.put_fields(section, &SysEventMessages::default());

@@ -407,6 +407,11 @@ pub(crate) const KEYS: &[Key] = &[
         "messages that one client may publish in how long",
     ),
     key(
+        "mqtt.takeover_rate",
+        Kind::Rate,
+        "takeovers of one client identifier in how long",
+    ),
+    key(
         "mqtt.bytes_rate",
         Kind::Rate,
         "bytes that one client may send in how long",
@@ -435,6 +440,21 @@ pub(crate) const KEYS: &[Key] = &[
         "auto_subscribe.topics",
         Kind::Tables(AUTO_SUBSCRIBE),
         "what clients subscribe to without asking, when they connect; 20 at most",
+    ),
+    key(
+        "delayed.enable",
+        Kind::Boolean,
+        "delayed publish: $delayed/seconds/topic",
+    ),
+    key(
+        "delayed.max_delayed_messages",
+        Kind::Integer(0, MAX_32),
+        "messages of the node that wait to be published",
+    ),
+    key(
+        "delayed.max_delayed_bytes",
+        Kind::Integer(0, MAX_TOML),
+        "bytes of messages that wait to be published",
     ),
     key(
         "sys_topics.sys_msg_interval_s",
@@ -519,7 +539,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "node",
     "log",
     "listeners",
@@ -528,6 +548,7 @@ const SECTIONS: [&str; 15] = [
     "storage",
     "shards",
     "mqtt",
+    "delayed",
     "sys_topics",
     "sys_topics.sys_event_messages",
     "events",
@@ -603,7 +624,7 @@ pub(crate) fn unknown(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
-    use shards::settings::{Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
+    use shards::settings::{Delayed, Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
     use super::*;
 
@@ -627,6 +648,7 @@ mod tests {
     fn every_setting_of_the_data_plane_is_a_key_and_its_default_is_allowed() {
         assert_rows("storage", Storage::default());
         assert_rows("mqtt", Mqtt::default());
+        assert_rows("delayed", Delayed::default());
         assert_rows("shards", Engine::default());
         assert_rows("sys_topics", SysTopics::default());
         let section = "sys_topics.sys_event_messages";

@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use shards::settings::{
-    AutoSubscription, Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy, Storage,
-    SysEventMessages, SysTopics,
+    AutoSubscription, Delayed, Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy,
+    Storage, SysEventMessages, SysTopics,
 };
 
 use cpu_list::CpuList;
@@ -151,6 +151,7 @@ impl Config {
             engine: reader.section("shards", Engine::default()),
             mqtt: Mqtt {
                 shared_subscription_groups: reader.share_groups(),
+                delayed: reader.section("delayed", Delayed::default()),
                 ..reader.section("mqtt", Mqtt::default())
             },
             sys_topics: reader.section("sys_topics", SysTopics::default()),

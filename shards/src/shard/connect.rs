@@ -113,10 +113,15 @@ impl Shard {
         if let (Some(will), Some(topic)) = (&mut connect.will, &will_topic) {
             will.topic = topic;
         }
+        let Ok(takeovers) = self.pay_takeover(client_id) else {
+            let reason = ReasonCode::CONNECTION_RATE_EXCEEDED;
+            return self.refuse_connect(key, &refusal_of(&connect, reason));
+        };
         self.stats.count_packet_received(first);
         let (session, present) = self.attach(key, &connect, client_id);
         self.accept_connect(key, &connect, client_id, present);
         self.limit_rates(key);
+        self.keep_takeovers(key, takeovers);
         let connected = |session: &Session| session.connection == key;
         if present && self.sessions.get(session).is_some_and(connected) {
             self.send_queued(session);

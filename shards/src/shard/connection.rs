@@ -266,6 +266,8 @@ pub(crate) struct Extras {
     pub(crate) aliases: Aliases,
     /// Topic aliases set towards the client.
     pub(crate) aliases_out: Option<Box<TopicAliases>>,
+    /// How often its client identifier may still be taken over. `None` before the first time.
+    pub(crate) takeovers: Option<Box<Bucket>>,
     /// What the client may still send. `None` without limits.
     pub(crate) rates: Option<Box<Rates>>,
 }

@@ -46,7 +46,8 @@ struct Rare {
     shared: HashTable<(SharedName, Membership)>,
     /// The numbers of those.
     live: HashSet<Membership>,
-    /// Numbers given to them so far.
+    /// Numbers given to them so far. None is given again, so this stays when the last one
+    /// ends: a message for an earlier one may be on its way.
     numbered: u32,
     /// Shared subscriptions that have ended, while messages that came by them may be with
     /// the session.
@@ -160,10 +161,6 @@ impl Held {
                 rare.ended.retain(|(_, ended)| needed.contains(ended));
             }
             rare.ended.push(entry);
-        }
-        let is_empty = rare.shared.is_empty() && rare.ended.is_empty();
-        if is_empty && rare.exclusive.is_empty() && rare.refused.is_empty() {
-            self.rare = None;
         }
         Some(name)
     }
@@ -283,7 +280,8 @@ mod tests {
             assert_eq!(removed, Some(name(number)));
         }
         assert_eq!((held.len(), held.shared().count()), (0, 0));
-        assert!(!held.has_rare());
+        let again = held.add_shared(seed, &name(1));
+        assert_eq!(again.0.get(), 101, "a number is given once");
     }
 
     #[test]

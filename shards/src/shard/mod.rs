@@ -25,6 +25,7 @@ mod clock;
 mod common;
 mod connect;
 mod connection;
+mod delayed;
 mod deliver;
 mod durable;
 mod end;
@@ -142,6 +143,7 @@ pub(crate) struct Shard {
 
     strategies: Strategies,
     priorities: queue::Priorities,
+    delayed: delayed::Delayed,
     random: Random,
     /// Whether a message carries the hash of its publisher's client identifier.
     hashes_publishers: bool,
@@ -285,6 +287,7 @@ impl Shard {
             overflowed: Vec::new(),
             unsent: Vec::new(),
             priorities,
+            delayed: delayed::Delayed::default(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
             journal: setup.journal,
@@ -441,7 +444,8 @@ impl Shard {
     /// The next moment at which [`Shard::tick`] has something to do.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         let sys = self.sys.as_ref().map(|sys| sys.due_ms());
-        self.wheel.next_deadline().into_iter().chain(sys).min()
+        let others = sys.into_iter().chain(self.next_delayed_ms());
+        self.wheel.next_deadline().into_iter().chain(others).min()
     }
 
     /// Whether work is left that needs no input: another turn is due at once.

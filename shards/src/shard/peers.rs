@@ -408,7 +408,7 @@ impl Shard {
 
     /// Whether a connection is paused because too much is under way to another shard.
     pub(crate) fn waits_for_rings(&self) -> bool {
-        !self.paused.is_empty() && self.is_congested()
+        !self.paused.is_empty() && self.is_congested() || self.delayed_waits_for_rings()
     }
 
     /// Whether the next [`Shard::finish_turn`] goes on with a paused connection: its batch

@@ -66,24 +66,21 @@ impl Shard {
                 return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
             }
         };
+        let (delay_s, topic) = match self.delay_of(topic) {
+            Ok(delay) => delay,
+            Err(reason) => return self.refuse_delayed(key, version, publish, reason),
+        };
         let Some(plan) = self.plan_for(topic) else {
             return self.refuse_publish(key, publish, ReasonCode::TOPIC_NAME_INVALID);
         };
         if let Some(reason) = self.misfit(publish, topic) {
             return self.refuse_publish(key, publish, reason);
         }
-        let session = self
-            .connections
-            .get(key)
-            .map_or(NONE, |connection| connection.session);
-        if publish.qos == QoS::ExactlyOnce && self.is_repeated(session, publish.packet_id) {
-            return self.repeat_pubrec(key, publish);
-        }
-        if publish.qos != QoS::AtMostOnce && self.exceeds_receive_maximum(key, session, version) {
-            return self.broke_protocol(key, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED);
-        }
-        if publish.qos == QoS::ExactlyOnce && self.awaits_too_many_releases(session) {
-            return self.refuse_release(key, version, publish);
+        let session = self.session_of(key);
+        if publish.qos != QoS::AtMostOnce
+            && let Some(flow) = self.is_out_of_turn(key, version, session, publish)
+        {
+            return flow;
         }
         let mut storage = Vec::new();
         let message = MessageRef {
@@ -95,6 +92,9 @@ impl Shard {
             expires_ms: self.expiry_deadline(publish.properties.message_expiry()),
             publisher: self.publisher(session),
         };
+        if let Some(delay_s) = delay_s {
+            return self.take_delayed(key, version, publish, delay_s, &message);
+        }
         self.take(key, session, publish, (&plan, &message))
     }
 
@@ -117,6 +117,28 @@ impl Shard {
             self.matched_nobody(key, message);
         }
         self.acknowledge(key, session, publish, routed)
+    }
+
+    /// What is done with a QoS 1 or 2 message that came before, or that the client must not
+    /// send yet.
+    #[inline]
+    fn is_out_of_turn(
+        &mut self,
+        key: u32,
+        version: Version,
+        session: u32,
+        publish: &Publish<'_>,
+    ) -> Option<Flow> {
+        if publish.qos == QoS::ExactlyOnce && self.is_repeated(session, publish.packet_id) {
+            return Some(self.repeat_pubrec(key, publish));
+        }
+        if self.exceeds_receive_maximum(key, session, version) {
+            return Some(self.broke_protocol(key, ReasonCode::RECEIVE_MAXIMUM_EXCEEDED));
+        }
+        if publish.qos == QoS::ExactlyOnce && self.awaits_too_many_releases(session) {
+            return Some(self.refuse_release(key, version, publish));
+        }
+        None
     }
 
     fn matched_nobody(&mut self, key: u32, message: &MessageRef<'_>) {

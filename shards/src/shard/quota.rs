@@ -4,12 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::settings::Mqtt;
 
+use super::delayed::DelayedQuota;
+
 /// Counts the retained messages of a node. One for all shards: touched only when a message
 /// is retained or forgotten, so that the limits are exact on any number of shards.
 #[derive(Debug, Default)]
 pub(crate) struct RetainedQuota {
     messages: AtomicU64,
     bytes: AtomicU64,
+    /// What may wait to be published later.
+    pub(super) delayed: DelayedQuota,
 }
 
 impl RetainedQuota {

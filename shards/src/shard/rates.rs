@@ -1,6 +1,8 @@
 //! How fast a client may send. One that is faster is not read for a while: its messages wait
 //! in its socket, nothing is dropped, and it is not disconnected.
 
+use protocol::rate::Bucket;
+
 use super::Shard;
 use super::connection::{Phase, Rates};
 use super::timers::Timer;
@@ -77,6 +79,39 @@ impl Shard {
         let extras = connection.extras.as_mut();
         if let Some(rates) = extras.and_then(|extras| extras.rates.as_mut()) {
             rates.timer = None;
+        }
+    }
+
+    /// Pays for taking over a client identifier that is connected: what is left goes to the new
+    /// connection. An error when it was taken over too often.
+    pub(super) fn pay_takeover(&mut self, client_id: &str) -> Result<Option<Box<Bucket>>, ()> {
+        let session = self.find_session(client_id);
+        let session = session.and_then(|session| self.sessions.get(session));
+        let Some(connection) =
+            session.and_then(|session| self.connections.get_mut(session.connection))
+        else {
+            return Ok(None);
+        };
+        let extras = connection.extras.get_or_insert_default();
+        let fresh = || self.limits.takeover_rate.bucket(self.now_ms).map(Box::new);
+        let Some(mut bucket) = extras.takeovers.take().or_else(fresh) else {
+            return Ok(None);
+        };
+        if bucket.wait_ms(self.now_ms) > 0 {
+            extras.takeovers = Some(bucket);
+            return Err(());
+        }
+        bucket.take(1);
+        Ok(Some(bucket))
+    }
+
+    /// Keeps what is left for the next takeover.
+    pub(super) fn keep_takeovers(&mut self, key: u32, takeovers: Option<Box<Bucket>>) {
+        if takeovers.is_some()
+            && let Some(connection) = self.connections.get_mut(key)
+            && connection.phase == Phase::Live
+        {
+            connection.extras.get_or_insert_default().takeovers = takeovers;
         }
     }
 }

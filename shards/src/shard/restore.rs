@@ -58,6 +58,11 @@ impl Shard {
         for message in stored.retained {
             self.restore_retained(message);
         }
+        let mut delayed = stored.delayed;
+        delayed.sort_by_key(|delayed| delayed.number);
+        for delayed in delayed {
+            self.restore_delayed(delayed);
+        }
         missing += u32::from(self.wait_for_routes(ticket));
         if let Some(held) = self.tickets.get_mut(ticket) {
             held.missing = missing;

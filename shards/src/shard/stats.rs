@@ -52,6 +52,10 @@ pub struct Stats {
     pub filters: Counter,
     /// Retained messages here.
     pub retained: Counter,
+    /// Messages here that wait to be published.
+    pub delayed: Counter,
+    /// Messages that were taken to be published later.
+    pub(crate) messages_delayed: Counter,
 
     /// Messages dropped: a queue, an output buffer or a ring was full, or the message was
     /// refused.
@@ -189,6 +193,7 @@ pub const METRICS: &[Metric] = &[
     ("messages/qos2/received", |s| s.received[2].get()),
     ("messages/qos2/sent", |s| s.sent[2].get()),
     ("messages/acked", acknowledged),
+    ("messages/delayed", |s| s.messages_delayed.get()),
     ("messages/dropped", |s| {
         s.no_subscribers.get() + s.refused.get()
     }),

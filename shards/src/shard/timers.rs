@@ -24,6 +24,7 @@ impl Shard {
     /// Does what is due.
     pub(crate) fn tick(&mut self) {
         self.tick_sys();
+        self.publish_delayed();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));

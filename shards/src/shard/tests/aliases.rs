@@ -24,6 +24,8 @@ fn publish(node: &mut Node, topics: &[&str], qos: u8) {
         node.publish(publisher, &message);
     }
     node.settle();
+    node.cut(publisher);
+    node.settle();
 }
 
 /// The aliases that messages came with, negative without the topic; 0 is none.

@@ -12,6 +12,7 @@ mod acknowledgements;
 mod aliases;
 mod connections;
 mod counters;
+mod delayed;
 mod engine;
 mod events;
 mod exclusive;

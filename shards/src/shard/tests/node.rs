@@ -344,6 +344,7 @@ impl Node {
                 ("tickets", shard.tickets.len()),
                 ("route waits", shard.route_waits.len()),
                 ("exclusive filters", shard.exclusive.len()),
+                ("delayed messages", shard.delayed.len()),
                 ("unsent queues", shard.unsent.len()),
                 ("members that do not read", shard.unread.len()),
                 ("paused connections", shard.paused.len()),

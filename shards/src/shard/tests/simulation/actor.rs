@@ -318,6 +318,16 @@ impl Actor {
         }
     }
 
+    /// Its session may be over, or be another.
+    pub(super) fn lose_sight(&mut self, ledger: &mut Ledger) {
+        self.uncertain = true;
+        if let Some(session) = &mut self.session {
+            for (group, number) in std::mem::take(&mut session.shared_1) {
+                ledger.return_to_group(group, number);
+            }
+        }
+    }
+
     /// Whether it has been a member of a group for a while.
     pub(super) fn is_steady_in(&self, group: &str) -> bool {
         let session = self.session.as_ref().filter(|_| !self.uncertain);

@@ -175,7 +175,7 @@ impl World {
                 self.node.close(connection.client);
             }
             if !connection.accepted {
-                actor.uncertain = true;
+                actor.lose_sight(&mut self.ledger);
                 return None;
             }
             let session = actor.session.as_mut()?;
