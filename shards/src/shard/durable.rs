@@ -329,7 +329,7 @@ enum Stored {
     Before,
 }
 
-fn put_session(session: &Session) -> Change {
+pub(super) fn put_session(session: &Session) -> Change {
     let connected = session.connection != NONE;
     let will = session.will.as_ref().map(|will| StoredWill {
         message: std::sync::Arc::clone(&will.message),

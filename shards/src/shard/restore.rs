@@ -5,6 +5,7 @@
 //! is when wills that are due go out.
 
 use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -39,7 +40,32 @@ pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
             part.delayed.push(delayed);
         }
     }
+    disown(&mut parts);
     parts
+}
+
+/// A message whose entries are now of several shards is nobody's to drop: each shard counts
+/// only its own. The next start finds it without entries and drops it then.
+fn disown(parts: &mut [Stored]) {
+    let mut owners: HashMap<u64, usize> = HashMap::new();
+    let mut divided: HashSet<u64> = HashSet::new();
+    for (index, part) in parts.iter().enumerate() {
+        let entries = part.sessions.iter().flat_map(|session| &session.entries);
+        for message in entries.filter_map(|entry| entry.shared) {
+            if *owners.entry(message).or_insert(index) != index {
+                divided.insert(message);
+            }
+        }
+    }
+    let sessions = parts.iter_mut().flat_map(|part| &mut part.sessions);
+    for entry in sessions.flat_map(|session| &mut session.entries) {
+        if entry
+            .shared
+            .is_some_and(|message| divided.contains(&message))
+        {
+            entry.shared = None;
+        }
+    }
 }
 
 impl Shard {

@@ -22,6 +22,7 @@ use protocol::wire::PacketId;
 use shard_store::Change;
 
 use super::connection::AckKind;
+use super::durable::put_session;
 use super::items::Item;
 use super::journal::Waiter;
 use super::redistribute::LeftBehind;
@@ -290,12 +291,31 @@ impl Shard {
             self.atomics.pop_front();
             let changes = core::mem::take(&mut open.changes);
             let last = core::mem::take(&mut open.last);
+            let last = self.brought_up_to_date(last);
             if let Some(journal) = &mut self.journal {
                 journal.append(changes);
                 journal.append(last);
             }
             self.wait_for_commit(Waiter::Transaction(transaction));
         }
+    }
+
+    /// Records of sessions as they are now: a client that has come back while the transaction
+    /// waited for other shards may have a new will, which an older record would undo.
+    fn brought_up_to_date(&self, mut last: Vec<Change>) -> Vec<Change> {
+        last.retain_mut(|change| {
+            let Change::PutSession { session, record } = change else {
+                return true;
+            };
+            let found = self.find_session(&record.client_id);
+            let found = found.and_then(|key| self.sessions.get(key));
+            let Some(found) = found.filter(|found| found.number == session.0) else {
+                return false;
+            };
+            *change = put_session(found);
+            true
+        });
+        last
     }
 
     /// What a transaction waited for is on the disk.
