@@ -13,6 +13,7 @@ use protocol::hash::Seed;
 use protocol::message::Message;
 use protocol::session::{Delivery, Outflow, StoredAs};
 use protocol::topic::{Subscription, TopicName};
+use protocol::wire::QoS;
 use shard_store::{
     Change, SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
 };
@@ -122,6 +123,7 @@ impl Shard {
             }
             return 0;
         }
+        let was_connected = stored.record.ends_ms.is_none();
         let key = self.restore_record(stored.number, stored.record);
         let mut joins = 0;
         for subscription in &stored.subscriptions {
@@ -133,17 +135,31 @@ impl Shard {
         for packet_id in stored.held {
             session.inflow.hold(packet_id);
         }
-        let mut sent = Vec::new();
+        let window = usize::from(self.limits.max_inflight);
+        let (mut sent, mut queued) = (Vec::new(), Vec::new());
         for entry in stored.entries {
             if let (Some(message), Some(journal)) = (entry.shared, &mut self.journal) {
                 journal.count_shared(message);
             }
             match entry.sent {
                 Some(state) => sent.push((state.packet_id, state.received, delivery(entry))),
-                None => session.outflow.restore_queued(delivery(entry), 0),
+                None => queued.push(delivery(entry)),
             }
         }
+        // A QoS 1 message is sent before it is on the disk that it was. One behind a QoS 2
+        // message waits with that for the disk.
+        let perhaps = queued.iter().take(window.saturating_sub(sent.len()));
+        let perhaps = perhaps.take_while(|delivery| delivery.qos == QoS::AtLeastOnce);
+        let perhaps = if was_connected { perhaps.count() } else { 0 };
         session.outflow.restore_in_flight(sent);
+        for (index, delivery) in queued.into_iter().enumerate() {
+            if index < perhaps {
+                session.outflow.restore_perhaps_sent(delivery);
+            } else {
+                let priority = self.priorities.of(delivery.message.topic());
+                session.outflow.restore_queued(delivery, priority);
+            }
+        }
         joins
     }
 

@@ -547,6 +547,14 @@ impl Outflow {
         self.unsent = (!self.states.is_empty()).then_some(0);
     }
 
+    /// Puts back, behind those that were in flight, a QoS 1 message that may have been: it is
+    /// sent with DUP [MQTT-3.3.1-1].
+    pub fn restore_perhaps_sent(&mut self, delivery: Delivery) {
+        self.states.push_back(State::AwaitsPubAck);
+        self.kept.push_back(Kept::Message(delivery));
+        self.unsent = Some(0);
+    }
+
     /// Puts a message back behind the queued ones of its priority, whatever the bounds are
     /// now.
     pub fn restore_queued(&mut self, delivery: Delivery, priority: u8) {

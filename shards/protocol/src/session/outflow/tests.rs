@@ -390,3 +390,13 @@ fn the_queue_of_one_shared_subscription_is_taken_and_the_rest_stays_in_order() {
 fn a_delivery_takes_56_bytes() {
     assert_eq!(size_of::<Delivery>(), 56);
 }
+
+#[test]
+fn what_was_perhaps_sent_comes_behind_what_was_in_flight() {
+    let mut flow = Outflow::new(window(10), true);
+    flow.restore_in_flight(vec![(id(9), false, stored(QoS::ExactlyOnce, 1))]);
+    flow.restore_perhaps_sent(stored(QoS::AtLeastOnce, 2));
+    flow.restore_queued(stored(QoS::AtLeastOnce, 3), 0);
+    assert_eq!(resent(&mut flow), ["9 ExactlyOnce", "10 AtLeastOnce"]);
+    assert_eq!(flow.next_queued().unwrap().stored.entry, 3);
+}
