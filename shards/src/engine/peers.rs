@@ -32,6 +32,9 @@ impl Engine {
             let behind = store.bytes_under_way() > STORE_BYTES_MAX;
             let committed = store.committed();
             self.shard.committed(committed, behind, store.is_full());
+            if store.is_stuck() {
+                self.shard.end_waits();
+            }
         }
     }
 

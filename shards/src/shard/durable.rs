@@ -2,10 +2,10 @@
 //! anybody is told that they are safe.
 
 use protocol::session::{Delivery, StoredAs};
-use protocol::wire::{PacketId, QoS};
+use protocol::wire::{PacketId, QoS, ReasonCode};
 use shard_store::{Change, Commit, SessionNumber, SessionRecord, Will as StoredWill};
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::deliver::{self, Receiver};
 use super::frames::{Frames, Outgoing};
 use super::journal::{Waiter, put_entry};
@@ -40,6 +40,23 @@ impl Shard {
                 }
                 Waiter::Group { shard, token } => self.answer_stored(shard, token),
             }
+        }
+    }
+
+    /// What is under way finds no room on the disk: who waits for it is disconnected, and asks
+    /// again with another connection.
+    pub(crate) fn end_waits(&mut self) {
+        let waits = |connection: &Connection| {
+            connection.phase == Phase::Live
+                && (connection.holds_output()
+                    || connection.held_subacks > 0
+                    || connection.pending_acks() > 0
+                    || connection.held_until > 0)
+        };
+        let keys = self.connections.keys();
+        let waiting = keys.filter(|key| self.connections.get(*key).is_some_and(waits));
+        for key in waiting.collect::<Vec<_>>() {
+            self.disconnect(key, ReasonCode::QUOTA_EXCEEDED);
         }
     }
 

@@ -19,11 +19,12 @@
 //! | `disk` | the storage library, behind a trait |
 //! | `open`, `load` | what a start does |
 //! | `dump` | all of it as text, and back |
-//! | `clock`, `space` | wall clock and room on the disk |
+//! | `clock`, `space`, `ballast` | wall clock, room on the disk, room that is held |
 //!
 //! Times are milliseconds of the shards' clock, which begins anew with each process; on the
 //! disk they are milliseconds since 1970.
 
+mod ballast;
 mod batch;
 mod change;
 mod clock;

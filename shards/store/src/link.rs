@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
@@ -15,6 +15,8 @@ const COMMITS_UNDER_WAY: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     pub(crate) full: AtomicBool,
+    /// How many times it was said that nobody should wait for the disk any longer.
+    pub(crate) stuck: AtomicU32,
 }
 
 /// What the store thread says to one shard.
@@ -40,6 +42,9 @@ pub struct StoreLink {
     health: Arc<Health>,
     /// The committed number as last read.
     seen: u64,
+    /// What was read last of the store's health.
+    seen_full: bool,
+    seen_stuck: u32,
     /// Bytes of all commits that were sent.
     bytes: u64,
     sent: bool,
@@ -70,14 +75,25 @@ impl StoreLink {
 
     /// The number of the last commit that counts as stored, with all before it.
     pub fn committed(&mut self) -> u64 {
+        self.seen_full = self.health.full.load(Ordering::Relaxed);
         self.seen = self.progress.committed.load(Ordering::Acquire);
         self.seen
     }
 
-    /// Whether nothing was stored since [`StoreLink::committed`].
+    /// Whether nothing was stored, and the disk is as full as it was, since
+    /// [`StoreLink::committed`] and [`StoreLink::is_stuck`].
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.progress.committed.load(Ordering::Acquire) == self.seen
+            && self.health.full.load(Ordering::Relaxed) == self.seen_full
+            && self.health.stuck.load(Ordering::Relaxed) == self.seen_stuck
+    }
+
+    /// Whether commits find no room on the disk for so long that nobody should wait for them
+    /// any longer. True once, and again when that has lasted as long again.
+    pub fn is_stuck(&mut self) -> bool {
+        let stuck = self.health.stuck.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.seen_stuck, stuck) != stuck
     }
 
     /// Whether commits wait for room.
@@ -157,6 +173,8 @@ pub(crate) fn link(
         progress: Arc::clone(&progress),
         health: Arc::clone(health),
         seen: 0,
+        seen_full: false,
+        seen_stuck: 0,
         bytes: 0,
         sent: false,
     };

@@ -4,8 +4,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::ballast::Ballast;
 use crate::clock::{Clock, Reading};
 use crate::codec::key::{Key, Record, parse};
 use crate::codec::{self, Damaged};
@@ -38,8 +40,9 @@ pub struct Options {
     pub started: Instant,
     /// When a commit counts as stored.
     pub durability: Durability,
-    /// Room on the file system that is kept for commits that free something. A twentieth of
-    /// the file system if that is less.
+    /// Room on the file system that is left for commits that free something. A twentieth of
+    /// the file system if that is less. As much again is held in a file, and given up when
+    /// nothing else is left.
     pub reserve_bytes: u64,
     /// Memory for parts of the database.
     pub cache_bytes: usize,
@@ -107,6 +110,7 @@ pub struct Store {
     pub(crate) path: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) options: Options,
+    pub(crate) ballast: Arc<Ballast>,
     /// Bytes and number of the records that were read.
     pub(crate) loaded: (u64, u64),
 }
@@ -129,7 +133,8 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
         }
         create(folder, &path).map_err(explain)?;
     }
-    let mut disk = reopen(&path, &options).map_err(explain)?;
+    let ballast = Arc::new(Ballast::of(folder));
+    let mut disk = reopen(&path, &options, &ballast).map_err(explain)?;
     let (found, last) = heading(&*disk).map_err(explain)?;
     if found != FORMAT {
         return Err(OpenError::Newer { path, found });
@@ -142,6 +147,7 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
         path,
         clock,
         options,
+        ballast,
         loaded: (loaded.bytes, loaded.records),
     };
     Ok((store, loaded.stored))
@@ -159,8 +165,13 @@ pub fn remove_empty(folder: &Path) -> io::Result<()> {
 }
 
 /// Opens the database, as at start or after the disk was full.
-pub(crate) fn reopen(path: &Path, options: &Options) -> Result<Box<dyn Disk>, DiskError> {
-    let disk = Redb::open(DiskFile::open(path)?, options.cache_bytes)?;
+pub(crate) fn reopen(
+    path: &Path,
+    options: &Options,
+    ballast: &Arc<Ballast>,
+) -> Result<Box<dyn Disk>, DiskError> {
+    let file = DiskFile::open(path)?.over(ballast);
+    let disk = Redb::open(file, options.cache_bytes)?;
     Ok(Box::new(disk))
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use shard_sync::Doorbell;
 
+use crate::ballast::Ballast;
 use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::codec;
@@ -27,11 +28,18 @@ use crate::space;
 const GROUP_RECORDS: usize = 8192;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// How often a full disk is looked at.
+/// How often it is looked whether a write that found no room can be tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a write is not tried again while the disk still looks full.
 const FULL_RETRY: Duration = Duration::from_secs(10);
+
+/// How often the room of the file system is looked at, so that the shards know that the disk
+/// is full before a message comes.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// How long clients wait for a commit that finds no room.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a write is tried again when the store is to stop.
 const STOP_ATTEMPTS: u32 = 4;
@@ -115,6 +123,7 @@ impl Store {
             path: self.path,
             clock: self.clock,
             options: self.options,
+            ballast: self.ballast,
             sources,
             own: Arc::clone(&own),
             stop: Arc::clone(&stop),
@@ -122,6 +131,9 @@ impl Store {
             batch: Batch::default(),
             turn: 0,
             oldest: None,
+            busy: Instant::now(),
+            looked: Instant::now(),
+            stuck: None,
             clock_written: None,
             compacted: None,
             written: self.loaded,
@@ -151,6 +163,7 @@ struct Writer {
     path: PathBuf,
     clock: Clock,
     options: Options,
+    ballast: Arc<Ballast>,
     sources: Vec<Source>,
     own: Arc<Doorbell>,
     stop: Arc<AtomicBool>,
@@ -160,6 +173,12 @@ struct Writer {
     turn: usize,
     /// When the first change of the batch was taken.
     oldest: Option<Instant>,
+    /// When something came.
+    busy: Instant,
+    /// When the room was looked at.
+    looked: Instant,
+    /// Since when a write finds no room, or when the shards were told so last.
+    stuck: Option<Instant>,
     clock_written: Option<Instant>,
     compacted: Option<Instant>,
     /// Bytes of values and number of records that were written.
@@ -174,6 +193,7 @@ impl Writer {
         loop {
             // Before the rings are looked at: what was pushed before the stop is found.
             let stopping = self.stop.load(Ordering::SeqCst);
+            self.watch();
             let taken = self.gather();
             if self.batch.is_empty() {
                 // Changes that annihilate are as good as stored.
@@ -220,7 +240,8 @@ impl Writer {
                 return taken;
             }
             taken = true;
-            self.oldest.get_or_insert_with(Instant::now);
+            self.busy = Instant::now();
+            self.oldest.get_or_insert(self.busy);
         }
     }
 
@@ -262,6 +283,7 @@ impl Writer {
                 Err(error) => return Err(self.failure(&error)),
             }
         }
+        self.stuck = None;
         self.forget_batch();
         Ok(())
     }
@@ -297,11 +319,15 @@ impl Writer {
     fn wait_for_room(&mut self, error: &io::Error, attempts: &mut u32) -> Result<(), StoreFailure> {
         self.disk = None;
         self.set_full(true);
+        if self.ballast.give_up() {
+            return self.open_again();
+        }
         let least = FULL_PAUSE.saturating_mul(1 << (*attempts).min(4));
         *attempts += 1;
         let begun = Instant::now();
         loop {
             std::thread::sleep(FULL_PAUSE);
+            self.end_waits();
             let waited = begun.elapsed();
             let stopping = self.stop.load(Ordering::SeqCst);
             if stopping && (waited > STOP_PATIENCE || *attempts > STOP_ATTEMPTS) {
@@ -322,16 +348,37 @@ impl Writer {
     }
 
     fn open_again(&mut self) -> Result<(), StoreFailure> {
-        match reopen(&self.path, &self.options) {
+        match reopen(&self.path, &self.options, &self.ballast) {
             Ok(disk) => self.disk = Some(disk),
-            Err(DiskError::Full(_)) => std::thread::sleep(FULL_PAUSE),
+            Err(DiskError::Full(_)) => {
+                std::thread::sleep(FULL_PAUSE);
+                self.end_waits();
+            }
             Err(error) => return Err(self.failure(&error)),
         }
         Ok(())
     }
 
+    /// Says to the shards, now and then, that nobody should wait for what finds no room.
+    fn end_waits(&mut self) {
+        let since = *self.stuck.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PATIENCE {
+            self.stuck = Some(Instant::now());
+            self.health.stuck.fetch_add(1, Ordering::Relaxed);
+            self.sources.iter().for_each(Source::wake);
+        }
+    }
+
+    /// Looks at the room if that was not done lately.
+    fn watch(&mut self) {
+        if self.looked.elapsed() >= WATCH {
+            self.look_at_space();
+        }
+    }
+
     /// Says whether the disk counts as full.
     fn look_at_space(&mut self) {
+        self.looked = Instant::now();
         // Whoever cannot be asked about its room says so when there is none.
         let Ok(space) = space::of(&self.path) else {
             return;
@@ -342,7 +389,11 @@ impl Writer {
             false => reserve,
             true => reserve + reserve / 4,
         };
-        self.set_full(space.free < enough);
+        let mut full = space.free < enough;
+        if !self.ballast.is_whole() {
+            full |= space.free < enough + reserve || !self.ballast.fill(reserve);
+        }
+        self.set_full(full);
     }
 
     fn set_full(&self, full: bool) {
@@ -353,21 +404,15 @@ impl Writer {
 
     /// There is nothing to write.
     fn rest(&mut self) -> Result<(), StoreFailure> {
-        let full = self.health.full.load(Ordering::Relaxed);
-        let pause = match (full, self.untidy) {
-            (true, _) => Some(FULL_PAUSE),
-            (false, true) => Some(QUIET),
-            (false, false) => None,
-        };
-        self.sleep(pause);
+        self.sleep(None);
         if !self.sources.iter().all(Source::is_empty) || self.stop.load(Ordering::SeqCst) {
             return Ok(());
         }
-        if full {
+        if self.health.full.load(Ordering::Relaxed) {
             self.make_room()?;
-            self.look_at_space();
-        } else if self.untidy {
+        } else if self.untidy && self.busy.elapsed() >= QUIET {
             self.give_back()?;
+            self.busy = Instant::now();
         }
         Ok(())
     }
@@ -436,9 +481,8 @@ impl Writer {
         let (sources, stop) = (&self.sources, &self.stop);
         let nothing = || sources.iter().all(Source::is_empty) && !stop.load(Ordering::SeqCst);
         if self.own.park(nothing) {
-            let pause = pause.map_or(-1, |pause| {
-                i32::try_from(pause.as_millis() + 1).unwrap_or(i32::MAX)
-            });
+            let pause = pause.map_or(WATCH, |pause| pause.min(WATCH));
+            let pause = i32::try_from(pause.as_millis() + 1).unwrap_or(i32::MAX);
             let mut poll = libc::pollfd {
                 fd: self.own.fd(),
                 events: libc::POLLIN,
