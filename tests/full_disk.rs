@@ -25,8 +25,14 @@ use common::packet::{PUBACK, PUBCOMP, PUBREC, PUBREL};
 use common::{Broker, Client, Publish, Setup, Version, packet, scenarios};
 
 scenarios! {
-    mqtt311_and_5: [a_full_disk_refuses_what_must_be_stored_until_there_is_room],
+    mqtt311_and_5: [
+        a_full_disk_refuses_what_must_be_stored_until_there_is_room,
+        sessions_subscriptions_and_retained_messages_are_refused_and_what_frees_room_is_not,
+    ],
 }
+
+/// The first byte of DISCONNECT.
+const DISCONNECT: u8 = 0xe0;
 
 /// Bytes of each message, so that the room does not last.
 const PAYLOAD: usize = 16 * 1024;
@@ -62,6 +68,52 @@ fn a_full_disk_refuses_what_must_be_stored_until_there_is_room(setup: Setup) {
     broker.kill();
     broker.start_again();
     sender.expect_all_at(&broker, "away");
+}
+
+fn sessions_subscriptions_and_retained_messages_are_refused_and_what_frees_room_is_not(
+    setup: Setup,
+) {
+    let Some(disk) = SmallDisk::find(setup) else {
+        return;
+    };
+    let folder = disk.folder.to_str().expect("a path in UTF-8");
+    let broker = setup.broker_with(&[("data_dir", folder)]);
+    let (mut known, _) = broker.connect("known").persistent().open();
+    known.subscribe("durable/#", 2);
+    known.subscribe("other/#", 1);
+    let mut publisher = broker.client("publisher");
+    publisher.publish_message(Publish::new("kept/a", "kept").retain(), 1);
+    for number in 0..10 {
+        publisher.publish("durable/a", number.to_string(), 1 + number % 2);
+    }
+    disk.fill();
+    let is_5 = setup.version == Version::V5;
+    thread::sleep(Duration::from_millis(500));
+    // New state is refused, and an old session comes back.
+    let mut refused = broker.connect("new").persistent().send();
+    let connack = refused.expect_connack();
+    assert_eq!(connack.code, if is_5 { 0x97 } else { 3 });
+    known.subscribe_with(&[], "more/#", 1, if is_5 { 0x97 } else { 0x80 });
+    let id = publisher.next_id();
+    publisher.send_publish(&Publish::new("kept/b", "more").retain().qos(1, id));
+    if is_5 {
+        assert_eq!(publisher.expect_acknowledgement(PUBACK), (id, 0x97));
+    } else {
+        assert!(!publisher.acknowledged_or_closed(PUBACK, id));
+        publisher = broker.client("publisher");
+    }
+    // What frees something goes on.
+    for number in 0..10 {
+        known.expect_message("durable/a", &number.to_string(), 1 + number % 2);
+    }
+    known.unsubscribe("other/#");
+    publisher.publish_message(Publish::new("kept/a", "").retain(), 1);
+    known.disconnect();
+    let (known, connack) = broker.connect("known").persistent().open();
+    connack.expect_session();
+    known.disconnect();
+    broker.connect("known").open();
+    disk.empty();
 }
 
 /// Messages that need no disk, on connections old and new.
@@ -107,18 +159,14 @@ impl Sender {
         let message = Publish::new("durable/a", payload).qos(qos, id);
         self.client.send_publish(&message);
         let first = if qos == 1 { PUBACK } else { PUBREC };
-        let taken = if self.version == Version::V5 {
-            let (got, reason) = self.client.expect_acknowledgement(first);
-            assert_eq!(got, id);
-            assert!(matches!(reason, 0 | 0x97), "reason {reason:#04x}");
-            reason == 0
-        } else {
-            let taken = self.client.acknowledged_or_closed(first, id);
-            if !taken {
-                self.client = broker.client("sender");
-            }
-            taken
+        let taken = match self.version {
+            Version::V5 => self.taken(first, id),
+            _ => Some(self.client.acknowledged_or_closed(first, id)).filter(|taken| *taken),
         };
+        if taken.is_none() {
+            self.client = broker.client("sender");
+        }
+        let taken = taken == Some(true);
         if taken {
             self.acknowledged.push(number);
             if qos == 2 {
@@ -127,6 +175,21 @@ impl Sender {
             }
         }
         taken
+    }
+
+    /// Whether a 5.0 client's message was taken; nothing if the connection ends because it
+    /// cannot be said.
+    fn taken(&mut self, first: u8, id: u16) -> Option<bool> {
+        let answer = self.client.expect_packet();
+        if answer.first == DISCONNECT {
+            assert_eq!(answer.body[0], 0x97, "the reason to disconnect");
+            return None;
+        }
+        assert_eq!(answer.first, first);
+        assert_eq!(answer.body[..2], id.to_be_bytes());
+        let reason = answer.body.get(2).copied().unwrap_or(0);
+        assert!(matches!(reason, 0 | 0x97), "reason {reason:#04x}");
+        Some(reason == 0)
     }
 
     /// Sends until a message is acknowledged or refused.
