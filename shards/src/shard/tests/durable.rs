@@ -67,7 +67,7 @@ fn what_was_acknowledged_is_there_after_a_crash_on_any_number_of_shards() {
             .collect();
         let publisher = node.client_on(0, "publisher");
         for number in 0..10_u16 {
-            let publish = Publish::new("a/b", &number.to_string());
+            let publish = Publish::new("a/b", number.to_string());
             node.publish(publisher, &publish.qos(1 + (number % 2) as u8, number + 1));
         }
         node.publish(publisher, &Publish::new("gone", "x").qos(1, 99));
@@ -127,7 +127,7 @@ fn a_qos_2_message_keeps_its_packet_identifier_over_a_crash() {
     node.subscribe(subscriber, "t", 2);
     let publisher = node.client_on(1, "publisher");
     for number in 1..=3_u16 {
-        let publish = Publish::new("t", &number.to_string());
+        let publish = Publish::new("t", number.to_string());
         node.publish(publisher, &publish.qos(2, number));
     }
     node.settle();
@@ -138,7 +138,7 @@ fn a_qos_2_message_keeps_its_packet_identifier_over_a_crash() {
         id: sent[0].id,
         reason: 0,
     };
-    assert_eq!(node.take(subscriber), [released.clone()]);
+    assert_eq!(node.take(subscriber), std::slice::from_ref(&released));
     let mut node = node.crash(1);
     let subscriber = node.connect(&connect);
     let mut again = node.take(subscriber);
