@@ -60,7 +60,8 @@ pub struct Listener {
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
     /// Free bytes of the file system below which no new messages are stored. What frees
-    /// something still is: it needs room, too. Never more than a twentieth of the file
+    /// something still is: it needs room, too. As much again is held in a file, for what is
+    /// under way when the disk becomes full. Each never more than a twentieth of the file
     /// system. Default 16 MiB.
     pub reserve_bytes: u64,
     /// Bytes of memory for parts of the database. Default 64 MiB; a backlog that is bigger

@@ -233,3 +233,36 @@ fn what_cannot_be_stored_is_refused_and_everything_else_goes_on() {
     let taken = Received::PubAck { id: 3, reason: 0 };
     assert_eq!(ack(&mut node, publisher), Some(taken));
 }
+
+#[test]
+fn who_waits_for_a_disk_without_room_is_disconnected_and_nobody_else() {
+    for shards in [1, 2] {
+        let mut node = Node::durable(shards);
+        let (connect, subscriber) = lasting(&mut node, shards - 1, "subscriber");
+        node.subscribe(subscriber, "stored", 1);
+        node.cut(subscriber);
+        let (again, publisher) = lasting(&mut node, 0, "publisher");
+        let idle = node.client_on(0, "idle");
+        hold_disk(&mut node, true);
+        node.publish(publisher, &Publish::new("stored", "x").qos(2, 1));
+        node.settle();
+        for shard in &mut node.shards {
+            shard.end_waits();
+        }
+        node.turn_all();
+        let told = Received::Disconnect { reason: 0x97 };
+        assert_eq!(ack(&mut node, publisher), Some(told));
+        assert!(node.is_closed(publisher) && !node.is_closed(idle));
+        // There is room again: the client sends the message again, and it comes once.
+        hold_disk(&mut node, false);
+        let (publisher, present) = node.connect_at(0, &again);
+        assert!(present);
+        node.publish(publisher, &Publish::new("stored", "x").qos(2, 1).dup());
+        node.settle();
+        let taken = Received::PubRec { id: 1, reason: 0 };
+        assert_eq!(ack(&mut node, publisher), Some(taken));
+        let (subscriber, _) = node.connect_at(shards - 1, &connect);
+        node.settle();
+        assert_eq!(node.take_texts(subscriber), ["x"]);
+    }
+}

@@ -167,7 +167,7 @@ impl Node {
     }
 
     /// A turn of each shard, as its engine takes after what was called from outside.
-    fn turn_all(&mut self) {
+    pub(super) fn turn_all(&mut self) {
         for shard in 0..self.shards.len() {
             self.turn(shard);
         }
