@@ -94,8 +94,10 @@ fn a_full_disk_stops_nothing_for_good_and_loses_nothing() {
     }
     wait_until("the disk is full", || running.link.is_full());
     // Nobody is to wait for that for long.
-    assert!(!running.link.is_stuck());
-    wait_until("it is stuck", || running.link.is_stuck());
+    wait_until("it is stuck", || {
+        running.link.ring();
+        running.link.is_stuck()
+    });
     assert!(!running.link.is_stuck(), "that is said again at once");
     let before = running.link.committed();
     assert!(before < running.number, "all was written to a full disk");
