@@ -25,6 +25,7 @@ impl Shard {
     pub(crate) fn tick(&mut self) {
         self.tick_sys();
         self.publish_delayed();
+        self.forget_expired();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));
