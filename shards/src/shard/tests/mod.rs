@@ -10,6 +10,7 @@
 
 mod acknowledgements;
 mod aliases;
+mod authentication;
 mod connections;
 mod counters;
 mod delayed;

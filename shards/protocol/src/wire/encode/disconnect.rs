@@ -80,16 +80,6 @@ pub fn auth_within(
     fits
 }
 
-/// Appends an AUTH of 5.0.
-pub fn auth(out: &mut Vec<u8>, reason: ReasonCode, method: &str, data: Option<&[u8]>) {
-    let body = Auth {
-        reason,
-        method,
-        data,
-    };
-    sink::packet(out, 0xF0, &body);
-}
-
 struct Disconnect<'a> {
     reason: ReasonCode,
     reason_string: Option<&'a str>,

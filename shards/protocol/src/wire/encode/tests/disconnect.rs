@@ -1,5 +1,5 @@
 use super::{BEFORE_5, appended};
-use crate::wire::encode::{auth, auth_within, disconnect, disconnect_size, disconnect_within};
+use crate::wire::encode::{auth_within, disconnect, disconnect_size, disconnect_within};
 use crate::wire::{ReasonCode, Version};
 
 #[test]
@@ -53,9 +53,14 @@ fn a_disconnect_drops_its_reason_string_where_it_does_not_fit() {
 #[test]
 fn an_auth_has_its_method() {
     let reason = ReasonCode::CONTINUE_AUTHENTICATION;
-    let out = appended(|out| auth(out, reason, "m", Some(b"\xFF")));
+    let auth = |reason, data| {
+        appended(|out| {
+            assert!(auth_within(out, reason, "m", data, u32::MAX));
+        })
+    };
+    let out = auth(reason, Some(b"\xFF"));
     assert_eq!(out, b"\xF0\x0A\x18\x08\x15\0\x01m\x16\0\x01\xFF");
-    let out = appended(|out| auth(out, ReasonCode::SUCCESS, "m", None));
+    let out = auth(ReasonCode::SUCCESS, None);
     assert_eq!(out, b"\xF0\x06\0\x04\x15\0\x01m");
 }
 
