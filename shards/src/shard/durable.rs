@@ -173,14 +173,9 @@ impl Shard {
         else {
             return;
         };
-        let had_messages = session.durable;
-        session.durable = session.expiry_s > 0;
-        if had_messages && !session.durable {
-            // It ends with this connection, also if the broker does.
-            let number = SessionNumber(session.number);
-            session.number = 0;
-            journal.push(Change::DropSession { session: number });
-        }
+        // One that is to end with this connection after all stays as it is until then: what
+        // is on its way to it must keep its order. A start ends it.
+        session.durable |= session.expiry_s > 0;
         if session.durable || session.will.is_some() {
             if session.number == 0 {
                 session.number = journal.number();
@@ -191,7 +186,7 @@ impl Shard {
             session.number = 0;
             journal.push(Change::DropSession { session: number });
         }
-        let waits = session.durable || had_messages || ended_stored;
+        let waits = session.durable || ended_stored;
         if waits && let Some(connection) = self.connections.get_mut(key) {
             connection.held_until = journal.last();
             let serial = connection.serial;

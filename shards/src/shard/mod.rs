@@ -469,6 +469,12 @@ impl Shard {
         }
     }
 
+    /// Whether all of this turn's changes are taken.
+    #[cfg(test)]
+    pub(crate) fn is_stored(&self) -> bool {
+        self.journal.as_ref().is_none_or(|j| j.is_empty())
+    }
+
     /// Whether nothing is left that is to be stored or that another shard is to answer.
     pub(crate) fn is_settled(&self) -> bool {
         self.transactions.len() == 0 && self.journal.as_ref().is_none_or(|j| j.is_empty())

@@ -183,12 +183,12 @@ impl Shard {
     ) {
         let alone = plan.peers.is_empty() && plan.groups.is_empty();
         let retained_here = !publish.retain || self.shard_of(&plan.topic) == self.id;
-        if alone && retained_here {
+        // Nor may a message overtake one that waits for other shards.
+        let is_first = self.transactions.len() == 0;
+        let durable = self.durable(session_key).map(|(_, session)| session);
+        if is_first && (alone && retained_here || durable.is_none()) {
             return;
         }
-        let Some((_, session)) = self.durable(session_key) else {
-            return;
-        };
         let Some(packet_id) = publish.packet_id else {
             return;
         };
@@ -199,7 +199,8 @@ impl Shard {
             packet_id,
             kind: AckKind::PubRec,
         });
-        self.begin_atomic(then, vec![Change::HoldPacketId { session, packet_id }]);
+        let hold = durable.map(|session| Change::HoldPacketId { session, packet_id });
+        self.begin_atomic(then, hold.into_iter().collect());
     }
 
     /// Whether a message is to be stored on this shard, or retained.

@@ -79,6 +79,8 @@ impl Node {
                 .next_deadline_ms()
                 .is_some_and(|due| due <= self.now_ms)
             || self.routes.applied[shard] > self.routes.seen[shard]
+            || self.disk.as_ref().is_some_and(|disk| disk.has_news(shard))
+            || !logic.is_stored()
             || others
                 .clone()
                 .any(|from| self.rings[from][shard].is_ready())
@@ -235,6 +237,10 @@ impl Node {
         }
         self.routes.seen[shard] = self.routes.applied[shard];
         self.shards[shard].routes_applied(self.routes.seen[shard]);
+        if let Some(disk) = &mut self.disk {
+            let (commit, full) = (disk.read(shard), disk.full);
+            self.shards[shard].committed(commit, false, full);
+        }
     }
 
     fn hand_over(&mut self, shard: usize, handover: Handover) {
@@ -294,5 +300,10 @@ impl Node {
         }
         let changes = self.shards[shard].take_route_changes();
         self.routes.changes[shard].extend(changes);
+        if let Some(disk) = &mut self.disk
+            && let Some(commit) = self.shards[shard].take_commit()
+        {
+            disk.send(shard, commit);
+        }
     }
 }

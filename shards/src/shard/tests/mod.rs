@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`node`] | several shards in one thread |
 //! | [`engine`], [`socket`] | what the engine and the kernel do for them |
+//! | [`disk`] | what the store does for them |
 //! | [`packet`], [`received`] | what clients send and get, by hand |
 //! | [`random`] | chance that repeats exactly |
 //! | the others | facts, by subject |
@@ -14,6 +15,8 @@ mod authentication;
 mod connections;
 mod counters;
 mod delayed;
+mod disk;
+mod durable;
 mod engine;
 mod events;
 mod exclusive;

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use protocol::hash::Seed;
 use protocol::wire::Version;
 use shard_sync::routes::route_index;
 
-use super::super::{Common, Remote, RetainedQuota, Shard, ShardSetup, Stats};
+use super::super::{Common, Journal, Remote, RetainedQuota, Shard, ShardSetup, Stats, part};
+use super::disk::Disk;
 use super::engine::{Engine, Ring, Routes};
 use super::packet::{self, Connect, Publish};
 use super::random::Random;
@@ -29,6 +31,8 @@ pub(super) struct Setup {
     pub(super) ring_batches: usize,
     /// What the shards know together, but for the counters.
     pub(super) common: Common,
+    /// Sessions with an expiry are stored: here, with what is there already.
+    pub(super) disk: Option<Disk>,
 }
 
 impl Default for Setup {
@@ -46,6 +50,7 @@ impl Default for Setup {
                 },
                 ..Common::default()
             },
+            disk: None,
         }
     }
 }
@@ -70,6 +75,7 @@ pub(super) struct Node {
     /// By sender and receiver.
     pub(super) rings: Vec<Vec<Ring>>,
     pub(super) routes: Routes,
+    pub(super) disk: Option<Disk>,
 }
 
 impl Node {
@@ -90,6 +96,7 @@ impl Node {
             stats: stats.collect(),
             ..setup.common
         });
+        let numbers = setup.disk.as_ref().map(|disk| Arc::clone(&disk.numbers));
         let shards = (0..setup.shards).map(|id| {
             Shard::new(ShardSetup {
                 id,
@@ -100,7 +107,9 @@ impl Node {
                 retained_quota: Arc::clone(&retained_quota),
                 peer_bytes_max: setup.peer_bytes_max,
                 routes: (count > 1).then(|| reader.clone()),
-                journal: None,
+                journal: numbers
+                    .clone()
+                    .map(|numbers| Box::new(Journal::new(numbers))),
                 stats: Arc::clone(&common.stats[usize::from(id)]),
                 common: Arc::clone(&common),
                 now_ms: 0,
@@ -117,7 +126,52 @@ impl Node {
                 .map(|_| (0..count).map(|_| Ring::default()).collect())
                 .collect(),
             routes: Routes::new((count > 1).then_some(index), count),
+            disk: setup.disk,
         }
+    }
+
+    /// A node whose sessions are stored.
+    pub(super) fn durable(shards: u16) -> Self {
+        Self::with(Setup {
+            shards,
+            disk: Some(Disk::new(usize::from(shards))),
+            ..Setup::default()
+        })
+    }
+
+    /// The node after a crash and a start with another number of shards and another seed: what
+    /// was not on the disk is lost, and all connections.
+    pub(super) fn crash(self, shards: u16) -> Self {
+        let seed = self.random.clone().next() ^ 0xc0ffee;
+        let disk = self.disk.map(|disk| disk.after_crash(usize::from(shards)));
+        let stored = disk.as_ref().map(Disk::stored).unwrap_or_default();
+        let mut node = Self::with(Setup {
+            shards,
+            seed,
+            disk,
+            ..Setup::default()
+        });
+        node.now_ms = self.now_ms;
+        let parts = part(stored, Seed::new(seed), shards);
+        for (shard, part) in node.shards.iter_mut().zip(parts) {
+            shard.set_now(node.now_ms);
+            shard.restore(part);
+        }
+        node.turn_all();
+        for shard in &mut node.shards {
+            assert!(shard.is_restored());
+            shard.serve();
+        }
+        node.turn_all();
+        node
+    }
+
+    /// A turn of each shard, as its engine takes after what was called from outside.
+    fn turn_all(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.turn(shard);
+        }
+        self.settle();
     }
 
     /// The shard that a client identifier belongs to.
@@ -297,12 +351,18 @@ impl Node {
         if self.routes.is_runnable() {
             runnable.push(count);
         }
+        if self.disk.as_ref().is_some_and(Disk::is_runnable) {
+            runnable.push(count + 1);
+        }
         if runnable.is_empty() {
             return false;
         }
         let next = *self.random.pick(&runnable);
         if next == count {
             self.apply_routes();
+        } else if next > count {
+            let first = self.random.below(count);
+            self.disk.iter_mut().for_each(|disk| disk.store(first));
         } else {
             self.turn(next);
         }

@@ -490,7 +490,10 @@ fn check_order(
         delivery.qos,
     );
     let last = session.last.insert(key, number);
-    assert!(last < Some(number), "{name} got {number} after {last:?}");
+    assert!(
+        last < Some(number),
+        "{name} got {number} after {last:?}: {entry:?} as {delivery:?}"
+    );
 }
 
 /// Only what was subscribed to, with the identifiers of what matches.

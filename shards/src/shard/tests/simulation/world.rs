@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use protocol::topic::Filter;
 use protocol::wire::Version;
 
+use super::super::disk::Disk;
 use super::super::node::{Node, Setup};
 use super::super::packet::{self, Connect, Will};
 use super::super::random::Random;
@@ -51,8 +52,11 @@ impl World {
             ..Mqtt::default()
         };
         let receive_maximum = usize::from(mqtt.receive_maximum);
+        let shards = *random.pick(&[1, 2, 3, 3, 4]);
+        let disk = random.one_in(2).then(|| Disk::new(usize::from(shards)));
         let node = Node::with(Setup {
-            shards: *random.pick(&[1, 2, 3, 3, 4]),
+            shards,
+            disk,
             seed,
             mqtt,
             peer_bytes_max: *random.pick(&[20, 200, 256 << 10]),
