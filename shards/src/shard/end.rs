@@ -79,7 +79,7 @@ impl Shard {
             return;
         };
         match connection.phase {
-            Phase::AwaitsConnect | Phase::Live => {}
+            Phase::AwaitsConnect | Phase::Authenticates | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
         }
         connection.phase = Phase::Closing;

@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod authenticate;
 mod auto_subscribe;
 mod clock;
 mod common;
@@ -409,8 +410,8 @@ impl Shard {
         };
         match connection.phase {
             Phase::AwaitsConnect => Input::WantedOnce,
-            Phase::Live if connection.paused => Input::Paused,
-            Phase::Live | Phase::Closing => Input::Wanted,
+            Phase::Authenticates | Phase::Live if connection.paused => Input::Paused,
+            Phase::Authenticates | Phase::Live | Phase::Closing => Input::Wanted,
             Phase::Gone => Input::Leaving,
         }
     }
