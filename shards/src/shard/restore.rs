@@ -206,7 +206,7 @@ impl Shard {
     fn restore_retained(&mut self, message: Arc<Message>) {
         if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
             self.retained_quota.restore(message.size());
-            self.retained.insert(topic, Arc::clone(&message));
+            self.put_retained(topic, &message);
         }
     }
 }
