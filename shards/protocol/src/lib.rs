@@ -9,6 +9,7 @@
 //! | [`wire`] | packets to and from bytes, for MQTT 3.1, 3.1.1 and 5.0 |
 //! | [`topic`] | topic names, topic filters, shared subscriptions' names |
 //! | [`aliases`] | topic aliases that the broker gives to a client |
+//! | [`auth`] | enhanced authentication, whatever the mechanism |
 //! | [`hash`] | the seeded hash that all tables use |
 //! | [`message`] | a message that is kept: queued, in flight, retained, a will |
 //! | [`rate`] | rates as they are written, and buckets that hold somebody to one |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aliases;
+pub mod auth;
 pub mod hash;
 pub mod message;
 pub mod rate;

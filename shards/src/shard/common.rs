@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use protocol::auth::Mechanism;
+
 use crate::settings::{Events, Settings, SysEventMessages, SysTopics};
 
 use super::auto_subscribe::Automatic;
@@ -31,6 +33,8 @@ pub(crate) struct Common {
     pub(super) rewrites: Option<Box<Rewrites>>,
     /// What clients subscribe to without asking.
     pub(super) auto_subscribe: Vec<Automatic>,
+    /// How clients may authenticate beyond name and password. No setting names one yet.
+    pub(super) mechanisms: Vec<Arc<dyn Mechanism>>,
     pub(crate) interest: Interest,
     /// The counters of every shard.
     pub(crate) stats: Vec<Arc<Stats>>,
@@ -47,9 +51,16 @@ impl Common {
             events: settings.events.clone(),
             rewrites: Rewrites::new(&settings.rewrite),
             auto_subscribe: settings.auto_subscribe.iter().map(Automatic::new).collect(),
+            mechanisms: Vec::new(),
             interest: Interest::default(),
             stats: stats.collect(),
         }
+    }
+
+    /// The mechanism behind an Authentication Method.
+    pub(super) fn mechanism(&self, method: &str) -> Option<&Arc<dyn Mechanism>> {
+        let mut mechanisms = self.mechanisms.iter();
+        mechanisms.find(|mechanism| mechanism.name() == method)
     }
 }
 

@@ -76,7 +76,7 @@ impl Shard {
         body: &[u8],
         input: &[u8],
     ) -> Flow {
-        let mut connect = match wire::decode_connect(first, body) {
+        let connect = match wire::decode_connect(first, body) {
             Ok(connect) => connect,
             Err(error) => return self.refuse_undecoded(key, &error),
         };
@@ -88,6 +88,23 @@ impl Shard {
             let limits = Arc::clone(&self.limits);
             return self.redirect(key, &connect, &limits);
         }
+        // A client without a name gets one that belongs to this shard.
+        if !connect.client_id.is_empty() {
+            let target = self.shard_of(connect.client_id);
+            if target != self.id {
+                return self.hand_over(key, target, input);
+            }
+        }
+        if connect.authentication_method.is_some() {
+            return self.authenticate(key, &connect, (first, body));
+        }
+        self.admit(key, connect, None)
+    }
+
+    /// Lets in a client of this shard, who it says it is. `data` is what its authentication
+    /// says at the end.
+    pub(super) fn admit(&mut self, key: u32, connect: Connect<'_>, data: Option<&[u8]>) -> Flow {
+        let mut connect = connect;
         let assigned;
         let client_id = if connect.client_id.is_empty() {
             assigned = self.assign_client_id();
@@ -95,10 +112,6 @@ impl Shard {
         } else {
             connect.client_id
         };
-        let target = self.shard_of(client_id);
-        if target != self.id {
-            return self.hand_over(key, target, input);
-        }
         if self.store_is_full() && self.would_be_stored(&connect, client_id) {
             let reason = match connect.version {
                 Version::V5 => ReasonCode::QUOTA_EXCEEDED,
@@ -117,9 +130,10 @@ impl Shard {
             let reason = ReasonCode::CONNECTION_RATE_EXCEEDED;
             return self.refuse_connect(key, &refusal_of(&connect, reason));
         };
-        self.stats.count_packet_received(first);
+        self.stats
+            .count_packet_received((packet::CONNECT << 4) as u8);
         let (session, present) = self.attach(key, &connect, client_id);
-        self.accept_connect(key, &connect, client_id, present);
+        self.accept_connect(key, &connect, client_id, present, data);
         self.limit_rates(key);
         self.keep_takeovers(key, takeovers);
         let connected = |session: &Session| session.connection == key;
@@ -138,7 +152,10 @@ impl Shard {
     }
 
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
-        if connect.authentication_method.is_some() {
+        // [MQTT-4.12.0-1]
+        if let Some(method) = connect.authentication_method
+            && self.common.mechanism(method).is_none()
+        {
             return Err(ReasonCode::BAD_AUTHENTICATION_METHOD);
         }
         if connect.client_id.len() > usize::from(self.limits.max_clientid_len) {
@@ -202,7 +219,22 @@ impl Shard {
         Ok(())
     }
 
-    fn refuse_undecoded(&mut self, key: u32, error: &ConnectError) -> Flow {
+    /// Refuses a CONNECT whose authentication has failed; what is wrong is not said.
+    pub(super) fn refuse_authentication(
+        &mut self,
+        key: u32,
+        connect: &Connect<'_>,
+        reason: ReasonCode,
+    ) -> Flow {
+        self.client_connack(key, connect, connect.client_id, reason);
+        let refusal = Refusal {
+            reason_string: None,
+            ..refusal_of(connect, reason)
+        };
+        self.refuse_connect(key, &refusal)
+    }
+
+    pub(super) fn refuse_undecoded(&mut self, key: u32, error: &ConnectError) -> Flow {
         self.stats.protocol_errors.add(1);
         match error.answer() {
             Some((version, reason)) => {
@@ -404,6 +436,7 @@ impl Shard {
         connect: &Connect<'_>,
         client_id: &str,
         session_present: bool,
+        data: Option<&[u8]>,
     ) {
         let session = self.find_session(client_id).unwrap_or(NONE);
         let keep_alive_s = self.keep_alive(connect);
@@ -421,6 +454,8 @@ impl Shard {
             topic_alias_maximum: self.limits.topic_alias_maximum,
             assigned_client_id: connect.client_id.is_empty().then_some(client_id),
             server_keep_alive: (keep_alive_s != connect.keep_alive).then_some(keep_alive_s),
+            authentication_method: connect.authentication_method,
+            authentication_data: data,
             ..ConnAck::default()
         };
         let Some(connection) = self.connections.get_mut(key) else {

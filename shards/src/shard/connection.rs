@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use std::rc::Rc;
 
 use protocol::aliases::TopicAliases;
+use protocol::auth::Authentication;
 use protocol::rate::Bucket;
 use protocol::wire::{PacketId, ReasonCode, Version};
 
@@ -21,6 +22,8 @@ use super::outbox::Output;
 pub(crate) enum Phase {
     /// Accepted; CONNECT has not arrived in full.
     AwaitsConnect,
+    /// CONNECT has arrived, and its Authentication Method needs more: see [`Authenticating`].
+    Authenticates,
     /// CONNECT was accepted.
     Live,
     /// What is in the output is sent, then the socket is closed. Input is ignored.
@@ -270,6 +273,16 @@ pub(crate) struct Extras {
     pub(crate) takeovers: Option<Box<Bucket>>,
     /// What the client may still send. `None` without limits.
     pub(crate) rates: Option<Box<Rates>>,
+    /// `None` without an Authentication Method.
+    pub(crate) authentication: Option<Box<Authenticating>>,
+}
+
+/// The enhanced authentication of a client.
+#[derive(Debug)]
+pub(crate) struct Authenticating {
+    pub(crate) state: Authentication,
+    /// The CONNECT that waits for its end: first byte and body. Empty afterwards.
+    pub(crate) connect: (u8, Vec<u8>),
 }
 
 /// How fast a client may send.

@@ -79,7 +79,7 @@ impl Shard {
             return;
         };
         match connection.phase {
-            Phase::AwaitsConnect | Phase::Live => {}
+            Phase::AwaitsConnect | Phase::Authenticates | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
         }
         connection.phase = Phase::Closing;
@@ -158,6 +158,9 @@ impl Shard {
         if let Some(will) = &mut session.will {
             will.due_ms = now_ms + u64::from(will.delay_s) * 1000;
         }
+        // Most sessions are away most of the time: what a burst took is given back.
+        session.outflow.release_memory();
+        session.inflow.release_memory();
         // Groups are told everything anew when it comes back.
         session.subscriptions.take_refused(Ability::Ready);
         self.announce_presence(session_key, false);

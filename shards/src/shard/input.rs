@@ -33,7 +33,7 @@ impl Shard {
             return;
         };
         match connection.phase {
-            Phase::AwaitsConnect | Phase::Live => {}
+            Phase::AwaitsConnect | Phase::Authenticates | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
         }
         if connection.paused {
@@ -89,7 +89,7 @@ impl Shard {
             let (phase, version) = (connection.phase, connection.version);
             let rest = input.get(used..).unwrap_or_default();
             let limit = match phase {
-                Phase::AwaitsConnect => self.limits.max_connect_size,
+                Phase::AwaitsConnect | Phase::Authenticates => self.limits.max_connect_size,
                 Phase::Live => self.limits.max_packet_size,
                 Phase::Closing | Phase::Gone => return input.len(),
             };
@@ -104,8 +104,8 @@ impl Shard {
                     if self.must_wait(key, first, size) {
                         return used;
                     }
-                    let flow = if phase == Phase::AwaitsConnect {
-                        self.handle_connect(key, first, body, rest)
+                    let flow = if phase != Phase::Live {
+                        self.handle_early(key, phase, size, (first, body), rest)
                     } else if let Err(error) = wire::check_length(version, body, size) {
                         self.broke_rule(key, error)
                     } else {
@@ -121,6 +121,21 @@ impl Shard {
                     return input.len();
                 }
             }
+        }
+    }
+
+    /// Handles a packet of `size` bytes that comes before CONNACK.
+    fn handle_early(
+        &mut self,
+        key: u32,
+        phase: Phase,
+        size: usize,
+        (first, body): (u8, &[u8]),
+        rest: &[u8],
+    ) -> Flow {
+        match phase {
+            Phase::Authenticates => self.handle_authenticating(key, size, first, body),
+            _ => self.handle_connect(key, first, body, rest),
         }
     }
 
@@ -197,7 +212,7 @@ impl Shard {
 
     fn handle_decoded(&mut self, key: u32, version: Version, packet: Packet<'_>) -> Flow {
         match packet {
-            Packet::Auth(_) => self.broke_protocol(key, ReasonCode::PROTOCOL_ERROR),
+            Packet::Auth(auth) => self.handle_auth(key, &auth),
             Packet::Disconnect(disconnect) => self.handle_disconnect(key, &disconnect),
             Packet::PingReq => {
                 if let Some(connection) = self.connections.get_mut(key) {

@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod authenticate;
 mod auto_subscribe;
 mod clock;
 mod common;
@@ -119,6 +120,7 @@ pub(crate) struct Shard {
     subscriptions: SubscriptionTree,
     plans: Plans,
     retained: RetainedTree<Arc<Message>>,
+    retained_expiries: replay::Expiries,
     retained_quota: Arc<RetainedQuota>,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
@@ -261,6 +263,7 @@ impl Shard {
             subscriptions: SubscriptionTree::with_strategies(setup.hash_seed, strategies.clone()),
             plans: Plans::new(seed),
             retained: RetainedTree::new(setup.hash_seed),
+            retained_expiries: replay::Expiries::default(),
             retained_quota: setup.retained_quota,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
@@ -407,8 +410,8 @@ impl Shard {
         };
         match connection.phase {
             Phase::AwaitsConnect => Input::WantedOnce,
-            Phase::Live if connection.paused => Input::Paused,
-            Phase::Live | Phase::Closing => Input::Wanted,
+            Phase::Authenticates | Phase::Live if connection.paused => Input::Paused,
+            Phase::Authenticates | Phase::Live | Phase::Closing => Input::Wanted,
             Phase::Gone => Input::Leaving,
         }
     }
@@ -445,6 +448,7 @@ impl Shard {
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         let sys = self.sys.as_ref().map(|sys| sys.due_ms());
         let others = sys.into_iter().chain(self.next_delayed_ms());
+        let others = others.chain(self.retained_expiries.next_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }
 

@@ -1,7 +1,7 @@
 //! Retained messages: kept by the shard that their topic hashes to, sent to a subscriber
 //! at the pace at which it takes them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use protocol::message::Message;
@@ -27,6 +27,9 @@ const LOOKUPS: usize = 8;
 
 /// Replays that are not finished and wait for nothing, gone on with in one turn.
 const UNFINISHED_PER_TURN: usize = 8;
+
+/// Expired retained messages forgotten in one turn.
+const EXPIRED_PER_TURN: usize = 256;
 
 /// Output of a subscriber above which the replay waits, in bytes; a lower limit of all
 /// output counts as well.
@@ -61,6 +64,45 @@ pub(crate) struct Replays {
     waiting: VecDeque<ReplayStart>,
 }
 
+/// The retained messages that expire, by when they do; others are not among them. Where a
+/// message lies in memory tells it from others that expire at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Expiries(BTreeMap<(u64, usize), Arc<Message>>);
+
+impl Expiries {
+    fn key(message: &Arc<Message>) -> (u64, usize) {
+        (message.expires_ms, Arc::as_ptr(message).addr())
+    }
+
+    fn insert(&mut self, message: &Arc<Message>) {
+        if message.expires_ms != u64::MAX {
+            self.0.insert(Self::key(message), Arc::clone(message));
+        }
+    }
+
+    fn remove(&mut self, message: &Arc<Message>) {
+        if message.expires_ms != u64::MAX {
+            self.0.remove(&Self::key(message));
+        }
+    }
+
+    /// When the next one expires.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        let ((expires_ms, _), _) = self.0.first_key_value()?;
+        Some(*expires_ms)
+    }
+
+    fn pop_expired(&mut self, now_ms: u64) -> Option<Arc<Message>> {
+        let first = self.0.first_entry()?;
+        (first.key().0 <= now_ms).then(|| first.remove())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 impl Shard {
     /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
     /// the store is full.
@@ -85,10 +127,37 @@ impl Shard {
         let old = self.retained.get(topic).map(|old| old.size());
         let has_room = self.retained_quota.take(message.size(), old, &self.limits);
         if has_room {
-            self.retained.insert(topic, Arc::clone(&message));
+            self.put_retained(topic, &message);
             self.record_retained(message.qos, Change::Retain { message });
         }
         has_room
+    }
+
+    /// Puts a message into the tree in place of the one of its topic.
+    pub(super) fn put_retained(&mut self, topic: TopicName<'_>, message: &Arc<Message>) {
+        if let Some(old) = self.retained.insert(topic, Arc::clone(message)) {
+            self.retained_expiries.remove(&old);
+        }
+        self.retained_expiries.insert(message);
+    }
+
+    /// Forgets retained messages that have expired, so that they leave their room to others
+    /// though nobody looks for them.
+    pub(super) fn forget_expired(&mut self) {
+        for _ in 0..EXPIRED_PER_TURN {
+            let Some(message) = self.retained_expiries.pop_expired(self.now_ms) else {
+                return;
+            };
+            self.expire_retained(&message);
+        }
+    }
+
+    fn expire_retained(&mut self, message: &Message) {
+        if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
+            self.forget_retained(topic);
+            let topic = topic.as_str().into();
+            self.record_retained(QoS::AtMostOnce, Change::Forget { topic });
+        }
     }
 
     /// Stores a change of a retained message. QoS 0 waits for nothing. Always at once, also for
@@ -106,6 +175,7 @@ impl Shard {
 
     fn forget_retained(&mut self, topic: TopicName<'_>) {
         if let Some(old) = self.retained.remove(topic) {
+            self.retained_expiries.remove(&old);
             self.retained_quota.give_back(old.size());
         }
     }
@@ -231,7 +301,13 @@ impl Shard {
             }
             return false;
         }
-        let Some(message) = replay.found.pop_front() else {
+        let Some(found) = replay.found.pop_front() else {
+            return false;
+        };
+        let Some(message) = self.current_retained(found) else {
+            return true;
+        };
+        let Some(replay) = self.replays.get(key) else {
             return false;
         };
         let identifier = [replay.identifier];
@@ -251,6 +327,17 @@ impl Shard {
             self.touched = Touched::default();
         }
         true
+    }
+
+    /// The message to send for one that was found some time ago. Of a topic of this shard it
+    /// is the one that is retained now: the client may have been sent that already, and must
+    /// not get an older one after it.
+    fn current_retained(&self, found: Arc<Message>) -> Option<Arc<Message>> {
+        if self.shard_of(found.topic()) != self.id {
+            return Some(found);
+        }
+        let topic = TopicName::parse(found.topic(), u16::MAX).ok()?;
+        self.retained.get(topic).map(Arc::clone)
     }
 
     fn ask_replay(&mut self, key: u32, source: u16) {
@@ -353,11 +440,7 @@ impl Shard {
                 }
             });
         for message in expired {
-            if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
-                self.forget_retained(topic);
-                let topic = topic.as_str().into();
-                self.record_retained(QoS::AtMostOnce, Change::Forget { topic });
-            }
+            self.expire_retained(&message);
         }
         (found, next)
     }

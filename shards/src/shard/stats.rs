@@ -242,6 +242,7 @@ pub const GAUGES: &[Metric] = &[
     ("subscriptions", |s| s.subscriptions.get()),
     ("subscriptions/shared", |s| s.shared_subscriptions.get()),
     ("retained", |s| s.retained.get()),
+    ("delayed", |s| s.delayed.get()),
 ];
 
 /// The sum of a number over the shards of a node.

@@ -25,6 +25,7 @@ impl Shard {
     pub(crate) fn tick(&mut self) {
         self.tick_sys();
         self.publish_delayed();
+        self.forget_expired();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));
@@ -66,7 +67,7 @@ impl Shard {
         }
         connection.timer = None;
         match connection.phase {
-            Phase::AwaitsConnect => self.close_silently(key),
+            Phase::AwaitsConnect | Phase::Authenticates => self.close_silently(key),
             Phase::Live => {
                 let due = connection.heard_ms + u64::from(connection.silence_ms_max);
                 // Input that waits in a paused connection is a sign of life.

@@ -39,6 +39,11 @@ impl Inflow {
         self.held.remove(index).is_some()
     }
 
+    /// Gives back memory that is not in use.
+    pub fn release_memory(&mut self) {
+        self.held.shrink_to_fit();
+    }
+
     /// Whether the identifier is held.
     #[must_use]
     pub fn holds(&self, id: PacketId) -> bool {

@@ -430,7 +430,24 @@ impl Outflow {
             self.unsent = self.unsent.map(|unsent| unsent.saturating_sub(1));
         }
         self.unsent = self.unsent.filter(|unsent| *unsent < self.states.len());
+        if self.states.is_empty() && self.states.capacity() > 4 * usize::from(self.window) + 64 {
+            self.release_memory();
+        }
         Ok(AckOutcome::Done(stored))
+    }
+
+    /// Gives back memory that is not in use, after an exchange out of order that took far
+    /// more than the window, or when the client is away.
+    #[cold]
+    pub fn release_memory(&mut self) {
+        self.states.shrink_to_fit();
+        self.kept.shrink_to_fit();
+    }
+
+    /// Messages in flight there is memory for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.states.capacity().max(self.kept.capacity())
     }
 
     /// The next packet to send again after [`Outflow::resume`], in the original order and

@@ -11,6 +11,7 @@
 
 mod acknowledgements;
 mod aliases;
+mod authentication;
 mod connections;
 mod counters;
 mod delayed;

@@ -45,6 +45,15 @@ fn two(identifier: u8, value: u16) -> Vec<u8> {
     [&[identifier][..], &value.to_be_bytes()].concat()
 }
 
+fn authentication(method: &str, data: &[u8]) -> Vec<u8> {
+    let method = [
+        vec![property::AUTHENTICATION_METHOD],
+        binary(method.as_bytes()),
+    ];
+    let data = [vec![property::AUTHENTICATION_DATA], binary(data)];
+    [method, data].concat().concat()
+}
+
 /// CONNECT. Starts as a 5.0 client with Clean Start, whose session ends with the
 /// connection, without keep alive.
 #[derive(Clone, Debug)]
@@ -107,6 +116,12 @@ impl Connect {
     pub(super) fn topic_alias_maximum(mut self, aliases: u16) -> Self {
         self.properties
             .extend(two(property::TOPIC_ALIAS_MAXIMUM, aliases));
+        self
+    }
+
+    /// Authentication Method and Data.
+    pub(super) fn authentication(mut self, method: &str, data: &[u8]) -> Self {
+        self.properties.extend(authentication(method, data));
         self
     }
 
@@ -311,4 +326,10 @@ pub(super) fn disconnect(reason: u8, expiry_s: Option<u32>) -> Vec<u8> {
         four(property::SESSION_EXPIRY, seconds)
     });
     packet(0xe0, &[&[reason], &block(Version::V5, &properties)])
+}
+
+/// AUTH.
+pub(super) fn auth(reason: u8, method: &str, data: &[u8]) -> Vec<u8> {
+    let properties = authentication(method, data);
+    packet(0xf0, &[&[reason], &block(Version::V5, &properties)])
 }

@@ -9,6 +9,8 @@ pub(super) mod property {
     pub(in super::super) const TOPIC_ALIAS: u8 = 0x23;
     pub(in super::super) const SUBSCRIPTION_IDENTIFIER: u8 = 0x0b;
     pub(in super::super) const SESSION_EXPIRY: u8 = 0x11;
+    pub(in super::super) const AUTHENTICATION_METHOD: u8 = 0x15;
+    pub(in super::super) const AUTHENTICATION_DATA: u8 = 0x16;
     pub(in super::super) const WILL_DELAY: u8 = 0x18;
     pub(in super::super) const RECEIVE_MAXIMUM: u8 = 0x21;
     pub(in super::super) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
@@ -17,16 +19,49 @@ pub(super) mod property {
 /// A packet from the broker.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Received {
-    ConnAck { present: bool, reason: u8 },
+    ConnAck {
+        present: bool,
+        reason: u8,
+    },
+    /// CONNACK with Success, an Authentication Method and Data.
+    Authenticated {
+        method: String,
+        data: Vec<u8>,
+    },
     Publish(Delivery),
-    PubAck { id: u16, reason: u8 },
-    PubRec { id: u16, reason: u8 },
-    PubRel { id: u16, reason: u8 },
-    PubComp { id: u16, reason: u8 },
-    SubAck { id: u16, codes: Vec<u8> },
-    UnsubAck { id: u16, codes: Vec<u8> },
+    PubAck {
+        id: u16,
+        reason: u8,
+    },
+    PubRec {
+        id: u16,
+        reason: u8,
+    },
+    PubRel {
+        id: u16,
+        reason: u8,
+    },
+    PubComp {
+        id: u16,
+        reason: u8,
+    },
+    SubAck {
+        id: u16,
+        codes: Vec<u8>,
+    },
+    UnsubAck {
+        id: u16,
+        codes: Vec<u8>,
+    },
     PingResp,
-    Disconnect { reason: u8 },
+    Disconnect {
+        reason: u8,
+    },
+    Auth {
+        reason: u8,
+        method: String,
+        data: Vec<u8>,
+    },
 }
 
 /// PUBLISH from the broker.
@@ -86,10 +121,7 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 fn parse(version: Version, first: u8, mut reader: Reader<'_>) -> Received {
     match first >> 4 {
-        2 => Received::ConnAck {
-            present: reader.byte() == 1,
-            reason: reader.byte(),
-        },
+        2 => parse_connack(version, reader),
         3 => Received::Publish(parse_publish(version, first, reader)),
         4..=7 => {
             let (id, reason) = (reader.two(), reader.byte_or_0());
@@ -113,7 +145,54 @@ fn parse(version: Version, first: u8, mut reader: Reader<'_>) -> Received {
         14 => Received::Disconnect {
             reason: reader.byte_or_0(),
         },
+        15 => parse_auth(reader),
         _ => panic!("a server does not send {first:#04x}"),
+    }
+}
+
+fn parse_connack(version: Version, mut reader: Reader<'_>) -> Received {
+    let present = reader.byte() == 1;
+    let reason = reader.byte();
+    let (mut method, mut data) = (None, Vec::new());
+    if version == Version::V5 {
+        assert_eq!(reader.variable() as usize, reader.0.len());
+    }
+    while !reader.0.is_empty() {
+        match reader.byte() {
+            property::AUTHENTICATION_METHOD => method = Some(reader.text()),
+            property::AUTHENTICATION_DATA => data = reader.binary(),
+            0x11 | 0x27 => _ = reader.four(),
+            0x13 | 0x21 | 0x22 => _ = reader.two(),
+            0x24 | 0x25 | 0x28 | 0x29 | 0x2a => _ = reader.byte(),
+            0x12 | 0x1a | 0x1c | 0x1f => _ = reader.text(),
+            other => panic!("no test gets property {other:#04x} in CONNACK"),
+        }
+    }
+    match method {
+        Some(method) => {
+            assert_eq!(reason, 0, "a refusal has an authentication method");
+            Received::Authenticated { method, data }
+        }
+        None => Received::ConnAck { present, reason },
+    }
+}
+
+/// AUTH, which has a method, perhaps data, and nothing else.
+fn parse_auth(mut reader: Reader<'_>) -> Received {
+    let (reason, length) = (reader.byte(), reader.variable());
+    assert_eq!(length as usize, reader.0.len());
+    assert_eq!(reader.byte(), property::AUTHENTICATION_METHOD);
+    let method = reader.text();
+    let mut data = Vec::new();
+    if !reader.0.is_empty() {
+        assert_eq!(reader.byte(), property::AUTHENTICATION_DATA);
+        data = reader.binary();
+    }
+    assert!(reader.0.is_empty(), "AUTH has more: {:?}", reader.0);
+    Received::Auth {
+        reason,
+        method,
+        data,
     }
 }
 
@@ -186,9 +265,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn text(&mut self) -> String {
+    fn binary(&mut self) -> Vec<u8> {
         let length = self.two();
-        String::from_utf8(self.take(usize::from(length)).to_vec()).expect("UTF-8")
+        self.take(usize::from(length)).to_vec()
+    }
+
+    fn text(&mut self) -> String {
+        String::from_utf8(self.binary()).expect("UTF-8")
     }
 
     /// The codes of SUBACK or UNSUBACK, behind the properties.

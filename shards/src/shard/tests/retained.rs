@@ -207,6 +207,81 @@ fn retained_messages_expire() {
 }
 
 #[test]
+fn expired_retained_messages_leave_their_room_though_nobody_looks_for_them() {
+    let mut node = Node::with(Setup {
+        shards: 2,
+        mqtt: Mqtt {
+            max_retained_messages: 600,
+            ..Mqtt::default()
+        },
+        ..Setup::default()
+    });
+    let publisher = node.connect(&Connect::new("p"));
+    for number in 0..600 {
+        let message = Publish::new(&format!("t/{number}"), "x").retain();
+        node.publish(publisher, &message.expiry(5));
+    }
+    // Replaced by one that never expires, by one that does later, and deleted.
+    node.publish(publisher, &Publish::new("t/0", "stays").retain());
+    node.publish(publisher, &Publish::new("t/1", "later").retain().expiry(60));
+    node.publish(publisher, &Publish::new("t/2", "").retain());
+    node.settle();
+    let expiries = |node: &Node| -> usize {
+        let shards = node.shards.iter();
+        shards.map(|shard| shard.retained_expiries.len()).sum()
+    };
+    assert_eq!((retained(&node), expiries(&node)), (599, 598));
+    node.advance(5_000);
+    assert_eq!((retained(&node), expiries(&node)), (2, 1));
+    for id in 1..=598 {
+        let message = Publish::new(&format!("u/{id}"), "x").qos(1, id);
+        node.publish(publisher, &message.retain());
+    }
+    node.settle();
+    assert_eq!((retained(&node), expiries(&node)), (600, 1));
+    node.advance(60_000);
+    assert_eq!((retained(&node), expiries(&node)), (599, 0));
+}
+
+#[test]
+fn a_retained_message_does_not_come_after_a_newer_one_of_its_topic() {
+    let setup = Setup {
+        shards: 1,
+        ..Setup::default()
+    };
+    let mut node = node_with_retained(setup, 5);
+    let slow = node.connect(&Connect::new("slow").receive_maximum(1));
+    let mut came: Vec<_> = subscribe(&mut node, slow, "t/+", 1);
+    assert_eq!(came.len(), 1, "the others wait");
+    let publisher = node.connect(&Connect::new("p"));
+    for number in 1..=5 {
+        // One is deleted, by a message that comes as any other.
+        let text = if number == 3 { "" } else { "new" };
+        node.publish(
+            publisher,
+            &Publish::new(&format!("t/{number}"), text).retain(),
+        );
+    }
+    node.settle();
+    let mut newest = std::collections::BTreeMap::new();
+    loop {
+        came.extend(node.take_messages(slow));
+        if came.is_empty() {
+            break;
+        }
+        for message in core::mem::take(&mut came) {
+            let older = newest.insert(message.topic.clone(), message.text().to_owned());
+            let is_older = older.is_some_and(|older| older != message.text() && older.len() != 1);
+            assert!(!is_older, "{} came after a newer one", message.text());
+            node.acknowledge(slow, &message);
+        }
+        node.settle();
+    }
+    let texts: Vec<&str> = newest.values().map(String::as_str).collect();
+    assert_eq!(texts, ["new", "new", "", "new", "new"]);
+}
+
+#[test]
 fn retained_messages_beyond_the_limit_are_refused() {
     let mut node = Node::with(Setup {
         shards: 1,

@@ -400,3 +400,32 @@ fn what_was_perhaps_sent_comes_behind_what_was_in_flight() {
     assert_eq!(resent(&mut flow), ["9 ExactlyOnce", "10 AtLeastOnce"]);
     assert_eq!(flow.next_queued().unwrap().stored.entry, 3);
 }
+
+#[test]
+fn memory_of_a_burst_is_given_back_when_the_client_is_away_or_it_was_far_beyond_the_window() {
+    let mut flow = Outflow::new(window(100), true);
+    for number in 1..=100 {
+        assert_eq!(send(&mut flow, QoS::AtLeastOnce), number);
+    }
+    for number in 1..=100 {
+        flow.puback(id(number)).unwrap();
+    }
+    assert!(
+        flow.capacity() >= 100,
+        "a client that is there uses it again"
+    );
+    flow.release_memory();
+    assert_eq!(flow.capacity(), 0);
+
+    // The oldest is acknowledged last: all that were sent after it are held.
+    let mut flow = Outflow::new(window(2), true);
+    for _ in 0..1000 {
+        let newest = send(&mut flow, QoS::AtLeastOnce);
+        if newest > 1 {
+            flow.puback(id(newest)).unwrap();
+        }
+    }
+    assert!(flow.capacity() >= 1000);
+    flow.puback(id(1)).unwrap();
+    assert_eq!(flow.capacity(), 0);
+}

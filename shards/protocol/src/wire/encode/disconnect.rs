@@ -58,14 +58,26 @@ pub fn disconnect_within(
     }
 }
 
-/// Appends an AUTH of 5.0.
-pub fn auth(out: &mut Vec<u8>, reason: ReasonCode, method: &str, data: Option<&[u8]>) {
+/// Appends an AUTH of 5.0 of at most `maximum_packet_size` bytes. It has no reason string and
+/// no user properties that could be left off [MQTT-3.15.2-2], [MQTT-3.15.2-3]. Returns whether
+/// it could: `false` has appended nothing.
+pub fn auth_within(
+    out: &mut Vec<u8>,
+    reason: ReasonCode,
+    method: &str,
+    data: Option<&[u8]>,
+    maximum_packet_size: u32,
+) -> bool {
     let body = Auth {
         reason,
         method,
         data,
     };
-    sink::packet(out, 0xF0, &body);
+    let fits = sink::packet_size(body.size()) as u64 <= u64::from(maximum_packet_size);
+    if fits {
+        sink::packet(out, 0xF0, &body);
+    }
+    fits
 }
 
 struct Disconnect<'a> {

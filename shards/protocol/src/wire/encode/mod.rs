@@ -14,7 +14,7 @@ pub use acknowledge::{
     puback, puback_within, pubcomp, pubrec, pubrec_within, pubrel, suback, suback_within, unsuback,
 };
 pub use connack::{ConnAck, connack, connack_size, connack_within};
-pub use disconnect::{auth, disconnect, disconnect_size, disconnect_within};
+pub use disconnect::{auth_within, disconnect, disconnect_size, disconnect_within};
 pub use publish::{
     Message, publish, publish_size, set_packet_id, set_topic_alias, topic_alias_offset,
 };

@@ -1,5 +1,5 @@
 use super::{BEFORE_5, appended};
-use crate::wire::encode::{auth, disconnect, disconnect_size, disconnect_within};
+use crate::wire::encode::{auth_within, disconnect, disconnect_size, disconnect_within};
 use crate::wire::{ReasonCode, Version};
 
 #[test]
@@ -53,8 +53,27 @@ fn a_disconnect_drops_its_reason_string_where_it_does_not_fit() {
 #[test]
 fn an_auth_has_its_method() {
     let reason = ReasonCode::CONTINUE_AUTHENTICATION;
-    let out = appended(|out| auth(out, reason, "m", Some(b"\xFF")));
+    let auth = |reason, data| {
+        appended(|out| {
+            assert!(auth_within(out, reason, "m", data, u32::MAX));
+        })
+    };
+    let out = auth(reason, Some(b"\xFF"));
     assert_eq!(out, b"\xF0\x0A\x18\x08\x15\0\x01m\x16\0\x01\xFF");
-    let out = appended(|out| auth(out, ReasonCode::SUCCESS, "m", None));
+    let out = auth(ReasonCode::SUCCESS, None);
     assert_eq!(out, b"\xF0\x06\0\x04\x15\0\x01m");
+}
+
+/// [MQTT-3.15.2-2], [MQTT-3.15.2-3]
+#[test]
+fn an_auth_that_does_not_fit_is_not_sent() {
+    let within = |maximum| {
+        let mut fits = false;
+        let reason = ReasonCode::CONTINUE_AUTHENTICATION;
+        let out = appended(|out| fits = auth_within(out, reason, "m", Some(b"\xFF"), maximum));
+        assert_eq!(fits, !out.is_empty());
+        out
+    };
+    assert_eq!(within(12), b"\xF0\x0A\x18\x08\x15\0\x01m\x16\0\x01\xFF");
+    assert_eq!(within(11), b"");
 }
