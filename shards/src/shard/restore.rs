@@ -22,12 +22,6 @@ use super::session::{Session, Will};
 use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
 
-/// Messages of a session that were perhaps sent since its last commit.
-const PERHAPS_SENT_MAX: usize = 4096;
-
-/// Packet identifiers for what was sent and was perhaps sent.
-const IDENTIFIERS_MAX: usize = 60_000;
-
 /// Parts what was stored among `count` shards.
 pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
     let mut parts: Vec<Stored> = (0..count).map(|_| Stored::default()).collect();
@@ -157,10 +151,7 @@ impl Shard {
         }
         // A QoS 1 message is sent before it is on the disk that it was. One behind a QoS 2
         // message waits with that for the disk.
-        // That earlier ones were acknowledged may be lost, too: it may be more than a window.
-        let most = PERHAPS_SENT_MAX.min(IDENTIFIERS_MAX.saturating_sub(window));
-        let most = most.max(window.saturating_sub(sent.len()));
-        let perhaps = queued.iter().take(most);
+        let perhaps = queued.iter().take(window.saturating_sub(sent.len()));
         let perhaps = perhaps.take_while(|delivery| delivery.qos == QoS::AtLeastOnce);
         let perhaps = if was_connected { perhaps.count() } else { 0 };
         session.outflow.restore_in_flight(sent);
