@@ -44,6 +44,8 @@ pub(super) struct Delayed {
     waiting: BTreeMap<(u64, u64), Waiting>,
     /// How many have come so far.
     arrived: u64,
+    /// Not all who subscribe are there yet: nothing is published.
+    pub(super) held: bool,
 }
 
 impl Delayed {
@@ -254,7 +256,8 @@ impl Shard {
     /// When the next delayed message can be published.
     pub(super) fn next_delayed_ms(&self) -> Option<u64> {
         let next = self.delayed.next_due_ms()?;
-        let waits = next <= self.now_ms && self.peers.iter().any(Peer::is_full);
+        let full = next <= self.now_ms && self.peers.iter().any(Peer::is_full);
+        let waits = full || self.delayed.held;
         (!waits).then_some(next)
     }
 

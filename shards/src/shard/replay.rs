@@ -160,13 +160,11 @@ impl Shard {
         }
     }
 
-    /// Stores a change of a retained message. QoS 0 waits for nothing.
+    /// Stores a change of a retained message. QoS 0 waits for nothing. Always at once, also for
+    /// an atomic transaction: it would be stored when that is complete, after a newer message
+    /// of the topic. A crash before the transaction is stored brings the message again.
     fn record_retained(&mut self, qos: QoS, change: Change) {
         if self.journal.is_none() {
-            return;
-        }
-        if self.touched.atomic {
-            self.stage_change(change);
             return;
         }
         self.touched.stored |= qos != QoS::AtMostOnce;

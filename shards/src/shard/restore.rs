@@ -2,7 +2,7 @@
 //!
 //! Every shard takes its part ([`Shard::restore`]); when the routes and groups of all of them
 //! are in force ([`Shard::is_restored`] on each), they begin to serve ([`Shard::serve`]), which
-//! is when wills that are due go out.
+//! is when wills and delayed messages that are due go out.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -75,6 +75,7 @@ impl Shard {
         let then = Then::Restored;
         let ticket = self.tickets.insert(Ticket { missing: 1, then });
         self.is_restoring = true;
+        self.delayed.held = true;
         let mut missing = 1;
         let mut sessions = stored.sessions;
         // Of two with one client identifier the later one counts.
@@ -102,8 +103,10 @@ impl Shard {
         !self.is_restoring
     }
 
-    /// All shards have their part: time goes on for the sessions whose clients are away.
+    /// All shards have their part: time goes on for the sessions whose clients are away, and
+    /// for delayed messages.
     pub(crate) fn serve(&mut self) {
+        self.delayed.held = false;
         let sessions: Vec<u32> = self.sessions.keys().collect();
         for session in sessions {
             let found = self.sessions.get(session);

@@ -211,13 +211,6 @@ impl Shard {
         }
     }
 
-    /// Adds to what an atomic transaction stores.
-    pub(super) fn stage_change(&mut self, change: Change) {
-        if let Some(open) = self.transactions.get_mut(self.touched.transaction) {
-            open.changes.push(change);
-        }
-    }
-
     /// Ends the routing of a message that came from another shard, which is told when it is
     /// stored.
     pub(super) fn settle_arrived(&mut self, shard: u16, publish: u64) {

@@ -266,3 +266,57 @@ fn who_waits_for_a_disk_without_room_is_disconnected_and_nobody_else() {
         assert_eq!(node.take_texts(subscriber), ["x"]);
     }
 }
+
+#[test]
+fn a_newer_retained_message_stays_the_newer_one_after_a_crash() {
+    let mut node = Node::durable(2);
+    let topic = node.name_at(0, "t");
+    let (_, subscriber) = lasting(&mut node, 1, "subscriber");
+    node.subscribe(subscriber, &topic, 2);
+    let (_, first) = lasting(&mut node, 0, "first");
+    let (_, second) = lasting(&mut node, 0, "second");
+    // The QoS 2 message waits for the other shard while the next one is taken.
+    node.hold_ring(0, 1, true);
+    for (client, publish) in [
+        (first, Publish::new(&topic, "older").qos(2, 1)),
+        (second, Publish::new(&topic, "newer").qos(1, 1)),
+    ] {
+        node.publish(client, &publish.retain());
+        node.settle();
+    }
+    node.hold_ring(0, 1, false);
+    node.settle();
+    assert!(ack(&mut node, first).is_some() && ack(&mut node, second).is_some());
+    let mut node = node.crash(2);
+    let reader = node.client_on(1, "reader");
+    let subscribe = packet::subscribe(Version::V5, 1, 0, &[(&topic, 1)]);
+    node.send(reader, &subscribe);
+    node.settle();
+    let packets = node.take(reader);
+    let Some(Received::Publish(message)) = packets.last() else {
+        panic!("a retained message was expected: {packets:?}");
+    };
+    assert_eq!(message.text(), "newer");
+}
+
+#[test]
+fn a_delayed_message_that_was_due_while_the_broker_was_away_waits_for_its_subscribers() {
+    for shards in [1, 3] {
+        let mut node = Node::durable(shards);
+        let (connect, subscriber) = lasting(&mut node, shards - 1, "subscriber");
+        node.subscribe(subscriber, "t/+", 2);
+        let (_, publisher) = lasting(&mut node, 0, "publisher");
+        for id in 1..=6 {
+            let publish = Publish::new(&format!("$delayed/1/t/{id}"), id.to_string());
+            node.publish(publisher, &publish.qos(1, id));
+        }
+        node.settle();
+        assert_eq!(node.take(publisher).len(), 6);
+        node.now_ms += 5000;
+        let mut node = node.crash(shards);
+        let subscriber = node.connect(&connect);
+        let mut texts = node.take_texts(subscriber);
+        texts.sort();
+        assert_eq!(texts, ["1", "2", "3", "4", "5", "6"]);
+    }
+}
