@@ -274,6 +274,11 @@ impl Shard {
             if waits || ack.later > 0 {
                 break;
             }
+            if ack.reason == ReasonCode::QUOTA_EXCEEDED && connection.version != Version::V5 {
+                // As for what this shard refuses: an acknowledgement would say that it is stored.
+                self.stats.dropped.add(1);
+                return self.close_silently(key);
+            }
             self.outbox.mark(connection, key);
             give_ack(connection, key, self.journal.as_deref_mut(), ack);
             self.stats.count_packet_sent(packet_type(ack.kind));

@@ -320,3 +320,24 @@ fn a_delayed_message_that_was_due_while_the_broker_was_away_waits_for_its_subscr
         assert_eq!(texts, ["1", "2", "3", "4", "5", "6"]);
     }
 }
+
+#[test]
+fn an_old_client_is_not_told_that_another_shard_stored_what_it_refused() {
+    for qos in [1, 2] {
+        let mut node = Node::durable(2);
+        let (connect, subscriber) = lasting(&mut node, 1, "subscriber");
+        node.subscribe(subscriber, "stored", 2);
+        node.cut(subscriber);
+        let name = node.name_at(0, "old");
+        let publisher = node.connect(&Connect::new(&name).version(Version::V311));
+        node.disk.as_mut().unwrap().full = true;
+        node.turn_all();
+        node.publish(publisher, &Publish::new("stored", "x").qos(qos, 1));
+        node.settle();
+        assert_eq!(ack(&mut node, publisher), None);
+        assert!(node.is_closed(publisher));
+        let (subscriber, _) = node.connect_at(1, &connect);
+        node.settle();
+        assert!(node.take_texts(subscriber).is_empty());
+    }
+}
