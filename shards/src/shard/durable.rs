@@ -34,11 +34,7 @@ impl Shard {
                 Waiter::Output { key, serial } => self.release_output(key, serial),
                 Waiter::Ticket(ticket) => self.ticket_done(ticket),
                 Waiter::Transaction(transaction) => self.transaction_stored(transaction),
-                Waiter::Publisher { shard, publish } => {
-                    let token = super::transaction::Token::Publish(publish);
-                    self.answer_stored(shard, token);
-                }
-                Waiter::Group { shard, token } => self.answer_stored(shard, token),
+                Waiter::Shard { shard, token } => self.answer_stored(shard, token),
             }
         }
     }

@@ -27,10 +27,8 @@ pub(super) enum Waiter {
     Ticket(u32),
     /// A publish that several shards store together.
     Transaction(u32),
-    /// Another shard, whose publish was stored here.
-    Publisher { shard: u16, publish: u64 },
-    /// The owner of a group, whose message was stored here for a member.
-    Group { shard: u16, token: Token },
+    /// Another shard, whose message was stored here.
+    Shard { shard: u16, token: Token },
 }
 
 /// The journal of one shard. Owned by it; there is none when nothing is stored.

@@ -98,7 +98,7 @@ impl Shard {
             self.wait_in_transaction(touched.transaction, touched.stored);
             self.answered(touched.transaction);
         } else if touched.stored {
-            self.wait_for_commit(Waiter::Group { shard, token });
+            self.wait_for_commit(Waiter::Shard { shard, token });
         } else {
             self.answer_stored(shard, token);
         }

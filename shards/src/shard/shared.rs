@@ -384,7 +384,7 @@ impl Shard {
         } else if let Some(token) = given.token {
             if touched.stored {
                 let shard = from;
-                self.wait_for_commit(Waiter::Group { shard, token });
+                self.wait_for_commit(Waiter::Shard { shard, token });
             } else {
                 self.answer_stored(from, token);
             }

@@ -222,7 +222,8 @@ impl Shard {
         if transaction == NONE {
             if stored {
                 self.send_item(shard, Item::StoredLater { publish });
-                self.wait_for_commit(Waiter::Publisher { shard, publish });
+                let token = Token::Publish(publish);
+                self.wait_for_commit(Waiter::Shard { shard, token });
             }
             return;
         }
