@@ -274,11 +274,6 @@ impl Shard {
             if waits || ack.later > 0 {
                 break;
             }
-            if ack.reason == ReasonCode::QUOTA_EXCEEDED && connection.version != Version::V5 {
-                // As for what this shard refuses: an acknowledgement would say that it is stored.
-                self.stats.dropped.add(1);
-                return self.close_silently(key);
-            }
             self.outbox.mark(connection, key);
             give_ack(connection, key, self.journal.as_deref_mut(), ack);
             self.stats.count_packet_sent(packet_type(ack.kind));
@@ -289,8 +284,9 @@ impl Shard {
         }
     }
 
-    /// Another shard has not retained a message: its acknowledgement will say so.
-    pub(super) fn refuse_pending(&mut self, key: u32, serial: u32, wait: (u16, u64)) {
+    /// Another shard has not taken a message: its acknowledgement will say so. If the disk is
+    /// full, a 3.x client is not answered at all, as in [`Shard::refuse_unstored`].
+    pub(super) fn refuse_pending(&mut self, key: u32, serial: u32, wait: (u16, u64), full: bool) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -309,6 +305,10 @@ impl Shard {
             {
                 session.inflow.release(ack.packet_id);
             }
+        }
+        if full && connection.version != Version::V5 {
+            self.stats.dropped.add(1);
+            self.close_silently(key);
         }
     }
 

@@ -42,9 +42,9 @@ pub(crate) enum Item {
     Staged { token: Token, changes: Vec<Change> },
     /// What was given, and what there was to be stored for it, is on the disk.
     Committed { token: Token },
-    /// The store or the retained messages are full: this publish was not taken. Comes before
-    /// the `Accepted` that covers it.
-    Refused { publish: u64 },
+    /// The store is full, or else a limit of the retained messages is reached: this publish was
+    /// not taken. Comes before the `Accepted` that covers it.
+    Refused { publish: u64, full: bool },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Arc<Message>),

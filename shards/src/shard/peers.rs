@@ -240,7 +240,7 @@ impl Shard {
             Item::Staged { token, changes } => self.staged_by(from, token, changes),
             Item::Committed { token } => self.committed_by(from, token),
             Item::Accepted { publishes } => self.accepted_by(from, publishes),
-            Item::Refused { publish } => self.refused_by(from, publish),
+            Item::Refused { publish, full } => self.refused_by(from, publish, full),
             Item::Replay {
                 to,
                 replay,
@@ -319,7 +319,7 @@ impl Shard {
             && !self.route_arrived(&message)
         {
             self.stats.dropped.add(1);
-            self.refuse_arrived(from);
+            self.refuse_arrived(from, true);
         }
         self.settle_arrived(from, publish);
     }
@@ -330,7 +330,7 @@ impl Shard {
             self.settle_arrived(from, publish);
         } else {
             self.stats.dropped.add(1);
-            self.refuse_arrived(from);
+            self.refuse_arrived(from, self.store_is_full());
         }
     }
 
@@ -343,14 +343,14 @@ impl Shard {
     }
 
     /// Tells another shard that its last publish was not taken.
-    fn refuse_arrived(&mut self, from: u16) {
+    fn refuse_arrived(&mut self, from: u16, full: bool) {
         if let Some(peer) = self.peers.get_mut(usize::from(from)) {
             let publish = peer.arrived;
-            peer.push(Item::Refused { publish });
+            peer.push(Item::Refused { publish, full });
         }
     }
 
-    fn refused_by(&mut self, from: u16, publish: u64) {
+    fn refused_by(&mut self, from: u16, publish: u64, full: bool) {
         let Some(peer) = self.peers.get_mut(usize::from(from)) else {
             return;
         };
@@ -359,7 +359,7 @@ impl Shard {
             self.refused_in(transaction);
         }
         if let Some((key, serial)) = waiting {
-            self.refuse_pending(key, serial, (from, publish));
+            self.refuse_pending(key, serial, (from, publish), full);
         }
     }
 
