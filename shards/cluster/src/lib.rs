@@ -11,5 +11,6 @@
 //! | [`link`] | messages to another node: numbered, acknowledged, sent again |
 #![forbid(unsafe_code)]
 
+pub mod link;
 pub mod routes;
 pub mod wire;
