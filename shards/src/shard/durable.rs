@@ -1,7 +1,8 @@
 //! What a session with an expiry promises: its messages and its state are on the disk before
 //! anybody is told that they are safe.
 
-use protocol::session::{Delivery, StoredAs};
+use protocol::session::{Delivery, Membership, StoredAs};
+use protocol::topic::Subscription;
 use protocol::wire::{PacketId, QoS, ReasonCode};
 use shard_store::{Change, Commit, SessionNumber, SessionRecord, Will as StoredWill};
 
@@ -256,6 +257,7 @@ impl Shard {
         options: protocol::wire::SubscriptionOptions,
         identifier: u32,
     ) -> bool {
+        let membership = self.membership(session_key, filter);
         let Some((journal, session)) = self.durable(session_key) else {
             return false;
         };
@@ -270,8 +272,16 @@ impl Shard {
             filter: filter.into(),
             options,
             identifier,
+            membership,
         });
         true
+    }
+
+    /// The number of a shared subscription.
+    fn membership(&self, session_key: u32, filter: &str) -> Option<Membership> {
+        let filter = Subscription::parse(filter, u16::MAX).ok()?;
+        let held = &self.sessions.get(session_key)?.subscriptions;
+        held.membership(self.seed, filter.group?, filter.filter.as_str())
     }
 
     /// Forgets a subscription of a stored session.
@@ -352,6 +362,7 @@ pub(super) fn put_session(session: &Session) -> Change {
             expiry_s: session.expiry_s,
             ends_ms: (!connected).then_some(session.ends_ms),
             will,
+            perhaps_sent: session.outflow.perhaps_sent(),
         }),
     }
 }

@@ -18,6 +18,7 @@ use shard_store::{
     Change, SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
 };
 
+use super::held::SharedName;
 use super::session::{Session, Will};
 use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
@@ -127,43 +128,57 @@ impl Shard {
             return 0;
         }
         let was_connected = stored.record.ends_ms.is_none();
+        // A QoS 1 message is sent before it is on the disk that it was: of those of a client
+        // that was connected nobody knows. When it went away, all was on the disk.
+        let perhaps_sent = match stored.record.ends_ms {
+            None => u64::MAX,
+            Some(_) => stored.record.perhaps_sent,
+        };
         let key = self.restore_record(stored.number, stored.record);
         let mut joins = 0;
         for subscription in &stored.subscriptions {
             joins += u32::from(self.restore_subscription(key, subscription, ticket));
         }
-        let Some(session) = self.sessions.get_mut(key) else {
-            return joins;
-        };
-        for packet_id in stored.held {
-            session.inflow.hold(packet_id);
+        if let Some(session) = self.sessions.get_mut(key) {
+            for packet_id in stored.held {
+                session.inflow.hold(packet_id);
+            }
         }
-        let window = usize::from(self.limits.max_inflight);
-        let (mut sent, mut queued) = (Vec::new(), Vec::new());
-        for entry in stored.entries {
+        self.restore_entries(key, stored.entries, perhaps_sent);
+        if was_connected {
+            // Its end, and what was perhaps sent, count from now, also after another crash.
+            self.record_session(key);
+        }
+        joins
+    }
+
+    /// Puts back what was in flight and what was queued. QoS 1 messages up to the entry
+    /// `perhaps_sent` are sent with DUP.
+    fn restore_entries(&mut self, key: u32, entries: Vec<StoredEntry>, perhaps_sent: u64) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let mut sent = Vec::new();
+        for entry in entries {
             if let (Some(message), Some(journal)) = (entry.shared, &mut self.journal) {
                 journal.count_shared(message);
             }
-            match entry.sent {
-                Some(state) => sent.push((state.packet_id, state.received, delivery(entry))),
-                None => queued.push(delivery(entry)),
+            if let Some(membership) = entry.membership {
+                session.subscriptions.restore_number(membership);
             }
+            let in_flight = entry.sent;
+            let mut delivery = delivery(entry);
+            if let Some(state) = in_flight {
+                sent.push((state.packet_id, state.received, delivery));
+                continue;
+            }
+            // That a QoS 2 message is sent is on the disk before.
+            delivery.dup =
+                delivery.qos == QoS::AtLeastOnce && delivery.stored.entry <= perhaps_sent;
+            let priority = self.priorities.of(delivery.message.topic());
+            session.outflow.restore_queued(delivery, priority);
         }
-        // A QoS 1 message is sent before it is on the disk that it was. One behind a QoS 2
-        // message waits with that for the disk.
-        let perhaps = queued.iter().take(window.saturating_sub(sent.len()));
-        let perhaps = perhaps.take_while(|delivery| delivery.qos == QoS::AtLeastOnce);
-        let perhaps = if was_connected { perhaps.count() } else { 0 };
         session.outflow.restore_in_flight(sent);
-        for (index, delivery) in queued.into_iter().enumerate() {
-            if index < perhaps {
-                session.outflow.restore_perhaps_sent(delivery);
-            } else {
-                let priority = self.priorities.of(delivery.message.topic());
-                session.outflow.restore_queued(delivery, priority);
-            }
-        }
-        joins
     }
 
     /// A session whose connection, if it had one, ended with the broker.
@@ -200,6 +215,16 @@ impl Shard {
         let Ok(subscription) = Subscription::parse(&stored.filter, u16::MAX) else {
             return false;
         };
+        if let (Some(group), Some(number)) = (subscription.group, stored.membership)
+            && let Some(session) = self.sessions.get_mut(key)
+        {
+            let name = SharedName {
+                group: group.into(),
+                filter: subscription.filter.as_str().into(),
+            };
+            let held = &mut session.subscriptions;
+            held.restore_shared(self.seed, &name, number);
+        }
         let (options, identifier) = (stored.options, stored.identifier);
         let place = (ticket, 0);
         let outcome = self.enter_subscription(key, &subscription, options, identifier, place);
@@ -224,6 +249,7 @@ fn delivery(entry: StoredEntry) -> Delivery {
             entry: entry.number,
             message: entry.shared.unwrap_or(0),
         },
-        membership: None,
+        membership: entry.membership,
+        dup: false,
     }
 }

@@ -27,6 +27,7 @@ mod queues;
 mod random;
 mod rates;
 mod received;
+mod restored;
 mod retained;
 mod routing;
 mod sessions;
