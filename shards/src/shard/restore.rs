@@ -15,7 +15,7 @@ use protocol::session::{Delivery, Outflow, StoredAs};
 use protocol::topic::{Subscription, TopicName};
 use protocol::wire::QoS;
 use shard_store::{
-    Change, SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
+    SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
 };
 
 use super::held::SharedName;
@@ -109,24 +109,23 @@ impl Shard {
     pub(crate) fn serve(&mut self) {
         self.delayed.held = false;
         let sessions: Vec<u32> = self.sessions.keys().collect();
-        for session in sessions {
-            let found = self.sessions.get(session);
-            if found.is_some_and(|session| session.connection == NONE) {
-                self.watch_absence(session);
+        for key in sessions {
+            let Some(session) = self.sessions.get(key) else {
+                continue;
+            };
+            if self.find_session(&session.client_id) != Some(key) {
+                self.end_session(key);
+            } else if session.connection == NONE {
+                self.watch_absence(key);
             }
         }
     }
 
     /// Returns how many answers to wait for.
     fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
-        if self.find_session(&stored.record.client_id).is_some() {
-            // A crash came between the end of this one and the start of the next.
-            if let Some(journal) = &mut self.journal {
-                let session = stored.number;
-                journal.push(Change::DropSession { session });
-            }
-            return 0;
-        }
+        // A crash came between the end of this one and the start of the next: it ends when all
+        // serve, with its will and what it leaves to the groups it was a member of.
+        let is_superseded = self.find_session(&stored.record.client_id).is_some();
         let was_connected = stored.record.ends_ms.is_none();
         // A QoS 1 message is sent before it is on the disk that it was: of those of a client
         // that was connected nobody knows. When it went away, all was on the disk.
@@ -134,9 +133,10 @@ impl Shard {
             None => u64::MAX,
             Some(_) => stored.record.perhaps_sent,
         };
-        let key = self.restore_record(stored.number, stored.record);
+        let key = self.restore_record(stored.number, stored.record, is_superseded);
         let mut joins = 0;
-        for subscription in &stored.subscriptions {
+        let subscriptions = stored.subscriptions.iter();
+        for subscription in subscriptions.filter(|one| !is_superseded || one.is_shared()) {
             joins += u32::from(self.restore_subscription(key, subscription, ticket));
         }
         if let Some(session) = self.sessions.get_mut(key) {
@@ -182,7 +182,12 @@ impl Shard {
     }
 
     /// A session whose connection, if it had one, ended with the broker.
-    fn restore_record(&mut self, number: SessionNumber, record: SessionRecord) -> u32 {
+    fn restore_record(
+        &mut self,
+        number: SessionNumber,
+        record: SessionRecord,
+        is_superseded: bool,
+    ) -> u32 {
         let now_ms = self.now_ms;
         let in_s = |seconds: u32| match seconds {
             u32::MAX => u64::MAX,
@@ -200,14 +205,19 @@ impl Shard {
         });
         let serial = self.next_serial();
         let outflow = Outflow::new(window, expiry_s > 0);
-        self.insert_session(Session {
+        let session = Session {
             expiry_s,
             will,
             ends_ms: record.ends_ms.unwrap_or_else(|| in_s(expiry_s)),
             number: number.0,
             durable: expiry_s > 0,
             ..Session::new(record.client_id, serial, outflow)
-        })
+        };
+        if is_superseded {
+            // It is not found by its name.
+            return self.sessions.insert(session);
+        }
+        self.insert_session(session)
     }
 
     /// True if the owner of a group has to answer.

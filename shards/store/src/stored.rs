@@ -49,6 +49,14 @@ pub struct StoredSubscription {
     pub membership: Option<Membership>,
 }
 
+impl StoredSubscription {
+    /// Whether it is a shared one.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.membership.is_some()
+    }
+}
+
 /// A message that a stored session has got and not acknowledged.
 #[derive(Debug)]
 pub struct StoredEntry {

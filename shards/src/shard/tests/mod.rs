@@ -17,6 +17,7 @@ mod counters;
 mod delayed;
 mod disk;
 mod durable;
+mod endings;
 mod engine;
 mod events;
 mod exclusive;
