@@ -104,7 +104,12 @@ impl Shard {
     /// The transaction of the will of a session that goes on, until it goes to the disk. It
     /// stores how the session is then, and nobody must do so before.
     pub(super) fn open_will(&self, session: u64) -> Option<u32> {
-        let is_its = |change: &Change| matches!(change, Change::PutSession { session: number, .. } if number.0 == session);
+        let is_its = |change: &Change| match change {
+            Change::PutSession {
+                session: number, ..
+            } => number.0 == session,
+            _ => false,
+        };
         let mut open = self.atomics.iter().copied();
         open.find(|key| {
             let open = self.transactions.get(*key);
