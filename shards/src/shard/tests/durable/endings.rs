@@ -2,9 +2,9 @@
 
 use protocol::wire::Version;
 
-use super::node::{Client, Node};
-use super::packet::{self, Connect, Publish, Will};
-use super::received::Received;
+use super::super::node::{Client, Node};
+use super::super::packet::{self, Connect, Publish, Will};
+use super::super::received::Received;
 
 const GROUPS: [&str; 4] = ["a", "b", "c", "d"];
 

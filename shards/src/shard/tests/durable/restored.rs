@@ -1,8 +1,8 @@
 //! What comes back after a crash, in which order and with which flags.
 
-use super::node::{Client, Node};
-use super::packet::{self, Connect, Publish};
-use super::received::{Delivery, Received};
+use super::super::node::{Client, Node};
+use super::super::packet::{self, Connect, Publish};
+use super::super::received::{Delivery, Received};
 
 /// Publishes the numbers `range` with QoS 1, each as its packet identifier and text.
 fn publish(node: &mut Node, publisher: Client, range: std::ops::Range<u16>) {
