@@ -317,6 +317,7 @@ impl Shard {
             qos: self.limits.delivered_qos(replay.qos, message.qos),
             retain: true,
             membership: None,
+            dup: false,
             identifiers: if replay.identifier == 0 {
                 &[]
             } else {
