@@ -129,7 +129,7 @@ fn a_retained_qos_2_message_is_stored_before_its_packet_identifier() {
     for seed in 0..4 {
         for commits in 0..8 {
             for topic_at in [0, 1] {
-                let mut node = Node::with(Setup {
+                let node = Node::with(Setup {
                     shards: 2,
                     seed,
                     disk: Some(Disk::new(2)),
