@@ -190,8 +190,9 @@ pub struct Mqtt {
     /// Highest QoS that clients may publish with and are granted. Default 2.
     pub max_qos_allowed: u8,
     /// Whether a message is delivered with the higher QoS of its own and the subscription's
-    /// instead of the lower one. Default false. What it raises from QoS 0 is queued, stored
-    /// and acknowledged like any other by the subscriber, but is not more certain to get here.
+    /// instead of the lower one, which [MQTT-3.8.4-8] asks for. Default false. What it raises
+    /// from QoS 0 is queued, stored and acknowledged by the subscriber like any other, but is
+    /// not more certain to get to the broker, and dropped where the disk has no room.
     pub upgrade_qos: bool,
     /// Whether clients may retain messages. Default true.
     pub retain_available: bool,
