@@ -43,6 +43,7 @@ pub(crate) fn options() -> Options {
         durability: Durability::Synced,
         reserve_bytes: 16 << 20,
         cache_bytes: 8 << 20,
+        log_bytes: 64 << 20,
     }
 }
 
