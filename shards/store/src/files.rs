@@ -71,7 +71,11 @@ impl Files for Folder {
         let length = file.len()?;
         // A hole would have to be filled by a write that somebody waits for.
         let whole = length - length % log::BLOCK as u64;
-        let from = if space::taken(&path)? < length { 0 } else { whole };
+        let from = if space::taken(&path)? < length {
+            0
+        } else {
+            whole
+        };
         log::lengthen(&file, from, bytes.max(whole))?;
         file.set_len(bytes.max(whole))?;
         file.sync()?;

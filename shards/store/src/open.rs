@@ -169,7 +169,9 @@ pub(crate) fn open_files(
         pending.put(Key::format(), format);
     }
     let last = pending.value(&Key::clock()).map(codec::read_clock);
-    let last = last.transpose().map_err(|damaged| explain(damaged.into()))?;
+    let last = last
+        .transpose()
+        .map_err(|damaged| explain(damaged.into()))?;
     let clock = Clock::new(options.started, last.or(heading.clock));
     let loaded = load(&*disk, &pending, clock).map_err(explain)?;
     for orphan in loaded.orphans {
@@ -289,10 +291,9 @@ impl Heading {
 
 fn load(disk: &dyn Disk, pending: &Batch, clock: Clock) -> Result<Loaded, DiskError> {
     let mut loader = Loader::new(clock);
-    pending.over(
-        |visit| disk.scan(visit),
-        &mut |key, value| loader.take(key, value),
-    )?;
+    pending.over(|visit| disk.scan(visit), &mut |key, value| {
+        loader.take(key, value)
+    })?;
     Ok(loader.finish())
 }
 

@@ -202,9 +202,7 @@ impl Writer {
     /// Stores the group, however long that takes while the disk is full.
     fn store(&mut self) -> Result<(), StoreFailure> {
         self.write_clock();
-        if self.state.log.is_none() {
-            self.look_at_space();
-        }
+        self.look_at_space();
         if self.pending.len() >= 2 * PENDING_RECORDS {
             self.finish()?;
             self.checkpoint(true);

@@ -20,7 +20,8 @@ pub(crate) fn replay(
 ) -> Result<(Batch, u64), Damaged> {
     let secret = position.secret;
     let mut runs = files.iter().map(|file| run(file, secret));
-    let mut runs: [Vec<Found<'_>>; FILES] = std::array::from_fn(|_| runs.next().unwrap_or_default());
+    let mut runs: [Vec<Found<'_>>; FILES] =
+        std::array::from_fn(|_| runs.next().unwrap_or_default());
     runs.sort_by_key(|run| run.first().map_or(0, |found| found.number));
     let mut batch = Batch::default();
     let mut last = position.applied;
