@@ -28,8 +28,9 @@ use crate::log::{LogFile, Position};
 use crate::space;
 use crate::thread::StoreFailure;
 
-/// Bytes of a piece, with so many for each record beside its value.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a piece, with so many for each record beside its value. In tests a crash is to
+/// fall between pieces.
+const PIECE_BYTES: usize = if cfg!(test) { 8 << 10 } else { 1 << 20 };
 const RECORD_BYTES: usize = 128;
 
 /// How often it is looked whether a write that found no room can be tried again.
