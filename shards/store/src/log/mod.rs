@@ -68,7 +68,8 @@ impl LogFile {
     /// is no room it stays as it is.
     pub(crate) fn grow(&mut self, bytes: u64) {
         let begun = self.bytes;
-        if lengthen(&*self.file, begun, bytes).is_ok() {
+        let step = |file: &dyn StorageBackend| file.sync_data();
+        if lengthen(&*self.file, begun, bytes, step).is_ok() {
             self.bytes = bytes.max(begun);
         } else {
             // Longer or not, it is used as far as before.
@@ -81,14 +82,19 @@ impl LogFile {
     }
 }
 
-/// Writes zeros from one length to another.
-pub(crate) fn lengthen(file: &dyn StorageBackend, from: u64, to: u64) -> io::Result<()> {
+/// Writes zeros from one length to another, and does something after each step.
+pub(crate) fn lengthen(
+    file: &dyn StorageBackend,
+    from: u64,
+    to: u64,
+    after: impl Fn(&dyn StorageBackend) -> io::Result<()>,
+) -> io::Result<()> {
     let zeros = vec![0; STEP_BYTES as usize];
     let mut at = from;
     while at < to {
         let step = STEP_BYTES.min(to - at);
         file.write(at, &zeros[..step as usize])?;
-        file.sync_data()?;
+        after(file)?;
         at += step;
     }
     Ok(())
