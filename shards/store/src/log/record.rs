@@ -62,7 +62,7 @@ pub(super) fn header(bytes: &[u8], secret: Secret) -> Option<Header> {
 }
 
 /// The changes of a record, if all of them are there.
-pub(super) fn changes<'a>(bytes: &'a [u8], header: Header, secret: Secret) -> Option<&'a [u8]> {
+pub(super) fn changes(bytes: &[u8], header: Header, secret: Secret) -> Option<&[u8]> {
     let changes = bytes.get(HEADER..HEADER.checked_add(header.length)?)?;
     (mac(secret, changes) == header.checksum).then_some(changes)
 }

@@ -364,7 +364,12 @@ fn space_is_given_back_while_it_runs() {
         running.store(topics.map(retained).collect());
     }
     // In a quiet second the database gets what the log has.
-    wait_until("it is in the database", || taken() > 8 << 20);
+    let mut last = 0;
+    wait_until("it is in the database", || {
+        std::thread::sleep(Duration::from_millis(700));
+        let before = std::mem::replace(&mut last, taken());
+        last > 8 << 20 && last == before
+    });
     let full = taken();
     for number in 2..12_002 {
         let forget = Change::Forget {
