@@ -76,6 +76,10 @@ pub struct Storage {
     /// Bytes of memory for parts of the database. Default 64 MiB; a backlog that is bigger
     /// is read again through the page cache.
     pub cache_bytes: u64,
+    /// Bytes of the log, which keeps what is acknowledged until the database has it, and of
+    /// memory for as much. Never more than a twentieth of the file system. Default 64 MiB:
+    /// it takes 8 MiB of the disk at first, and grows as it is needed.
+    pub log_bytes: u64,
 }
 
 impl Default for Storage {
@@ -83,6 +87,7 @@ impl Default for Storage {
         Self {
             reserve_bytes: 16 << 20,
             cache_bytes: 64 << 20,
+            log_bytes: 64 << 20,
         }
     }
 }
