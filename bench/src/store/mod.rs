@@ -116,6 +116,7 @@ fn open(folder: &Path) -> Result<(Store, Stored), String> {
         durability: Durability::Synced,
         reserve_bytes: 16 << 20,
         cache_bytes: 64 << 20,
+        log_bytes: 64 << 20,
     };
     shard_store::open(folder, Expect::Any, options).map_err(text)
 }
@@ -139,6 +140,7 @@ fn session(number: u64) -> [Change; 2] {
         expiry_s: 7200,
         ends_ms: None,
         will: None,
+        perhaps_sent: 0,
     };
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,
@@ -156,6 +158,7 @@ fn session(number: u64) -> [Change; 2] {
             filter: format!("devices/{number:08}/commands").into(),
             options,
             identifier: 0,
+            membership: None,
         },
     ]
 }
@@ -181,6 +184,7 @@ fn entry(session: u64, number: u64) -> Change {
         retain: false,
         identifiers: Identifiers::None,
         sent: None,
+        membership: None,
     }
 }
 

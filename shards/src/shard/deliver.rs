@@ -21,12 +21,15 @@ use super::stats::{Stats, packet};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiver<'a> {
     pub(super) session: u32,
-    /// The lower of the message's and the subscription's.
+    /// The lower one of the message's and the subscription's, or the higher one: see
+    /// [`crate::settings::Mqtt::upgrade_qos`].
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
     /// The shared subscription that the message comes by.
     pub(super) membership: Option<Membership>,
+    /// It may have been sent before a crash.
+    pub(super) dup: bool,
 }
 
 impl<'a> Receiver<'a> {
@@ -38,6 +41,7 @@ impl<'a> Receiver<'a> {
             retain: delivery.retain,
             identifiers: delivery.identifiers.as_slice(),
             membership: delivery.membership,
+            dup: delivery.dup,
         }
     }
 }
@@ -61,15 +65,19 @@ impl Shard {
             }
             let receiver = Receiver {
                 session: target.session,
-                qos: target.qos.min(message.qos),
+                qos: self.limits.delivered_qos(target.qos, message.qos),
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
                 membership: None,
+                dup: false,
             };
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
         for group in &plan.groups {
             self.deliver_to_group(*group, &mut frames, &mut outgoing);
+        }
+        if message.retain && self.replays.len() > 0 {
+            self.note_newer(plan, &mut outgoing);
         }
         outgoing.end(self.journal.as_deref_mut());
         self.frames = frames;
@@ -351,7 +359,7 @@ pub(super) fn write(
         version: connection.version,
         qos: to.qos,
         retain: to.retain,
-        dup: false,
+        dup: to.dup,
         identifiers: to.identifiers,
         packet_id,
         alias: Alias::None,
@@ -454,5 +462,6 @@ pub(super) fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delive
         retain: to.retain,
         stored: StoredAs::default(),
         membership: to.membership,
+        dup: to.dup,
     }
 }

@@ -30,6 +30,7 @@ mod delayed;
 mod deliver;
 mod durable;
 mod end;
+mod ending;
 mod events;
 mod exclusive;
 mod frames;
@@ -67,7 +68,6 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use protocol::hash::Seed;
-use protocol::message::Message;
 use protocol::retained::RetainedTree;
 use protocol::subscriptions::{Random, Strategies, Strategy, SubscriptionTree};
 use shard_sync::routes::{DestinationSet, RouteReader};
@@ -119,7 +119,9 @@ pub(crate) struct Shard {
     clients: HashTable<u32>,
     subscriptions: SubscriptionTree,
     plans: Plans,
-    retained: RetainedTree<Arc<Message>>,
+    retained: RetainedTree<replay::Retained>,
+    /// The number of the message to retain that is being routed.
+    retaining: u64,
     retained_expiries: replay::Expiries,
     retained_quota: Arc<RetainedQuota>,
     replays: Slots<replay::Replay>,
@@ -178,6 +180,8 @@ pub(crate) struct Shard {
     atomics: VecDeque<u32>,
     /// What this shard keeps for transactions of others.
     staged: HashMap<(u16, Token), u32>,
+    /// Clients whose session has ended and goes from the disk with a transaction.
+    ending: HashMap<Box<str>, u32>,
     /// What was stored is not in force yet.
     is_restoring: bool,
 
@@ -263,6 +267,7 @@ impl Shard {
             subscriptions: SubscriptionTree::with_strategies(setup.hash_seed, strategies.clone()),
             plans: Plans::new(seed),
             retained: RetainedTree::new(setup.hash_seed),
+            retaining: 0,
             retained_expiries: replay::Expiries::default(),
             retained_quota: setup.retained_quota,
             replays: Slots::new(),
@@ -298,6 +303,7 @@ impl Shard {
             transactions: Slots::new(),
             atomics: VecDeque::new(),
             staged: HashMap::new(),
+            ending: HashMap::new(),
             is_restoring: false,
             stats: setup.stats,
             sys: sys::SysTopics::new(setup.id, &setup.common, setup.now_ms),

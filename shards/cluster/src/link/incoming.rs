@@ -92,7 +92,7 @@ impl Incoming {
             return Err(LinkError::UnknownStream(begin.stream));
         }
         let before = begin.next.saturating_sub(1);
-        let stream = self.streams.entry(begin.stream).or_insert(Stream {
+        let stream = self.streams.entry(begin.stream).or_insert_with(|| Stream {
             received: before,
             accepted: before,
             ..Stream::default()
