@@ -130,6 +130,7 @@ fn hello(config: &Config) -> Hello<'_> {
         cluster: &config.cluster,
         node: &config.name,
         incarnation: config.incarnation,
+        boot: 1,
         role: config.role,
         shards: 1,
         address: "",
