@@ -30,6 +30,12 @@ pub(crate) struct World {
     names: Vec<String>,
     places: Vec<Place>,
     ledger: Ledger,
+    /// One in so many steps, sessions of a node accept what came from another.
+    patience: u64,
+    /// One in so many steps, something fails.
+    trouble: u64,
+    /// How many of twenty faults mend a direction.
+    mending: u64,
 }
 
 impl World {
@@ -51,6 +57,9 @@ impl World {
             names,
             places,
             ledger: Ledger::default(),
+            patience: 1 + seed % 16,
+            trouble: 10 + seed % 7 * 10,
+            mending: 2 + seed % 5 * 2,
         };
         (0..count).for_each(|index| world.start(index));
         world
@@ -86,7 +95,7 @@ impl World {
             self.connect();
             self.tick();
             if faults || self.now_ms + 15_000 < end_ms {
-                self.clients();
+                (0..4).for_each(|_| self.clients());
             }
             self.accept();
             self.pump();
@@ -101,10 +110,10 @@ impl World {
             self.random.index(self.places.len()),
             self.random.index(self.places.len()),
         );
-        if a == b {
+        if a == b || !self.random.one_in(self.trouble) {
             return;
         }
-        match self.random.below(600) {
+        match self.random.below(12 + self.mending) {
             0 => self.net.cut(a, b),
             1 => {
                 self.net.cut(a, b);
@@ -116,19 +125,18 @@ impl World {
                     self.net.cut(a, other);
                     self.net.cut(other, a);
                 }),
-            3..9 => {
-                self.net.mend(a, b);
-                self.net.mend(b, a);
-            }
-            9 => self.net.mend_all(),
-            10..14 => self.disconnect(a, b),
-            14 => self.crash(a),
-            15..20 => {
+            3 => self.net.mend_all(),
+            4..8 => self.disconnect(a, b),
+            8 => self.crash(a),
+            9..12 => {
                 if self.places[a].node.is_none() {
                     self.start(a);
                 }
             }
-            _ => {}
+            _ => {
+                self.net.mend(a, b);
+                self.net.mend(b, a);
+            }
         }
     }
 
@@ -247,7 +255,10 @@ impl World {
     fn accept(&mut self) {
         for index in 0..self.places.len() {
             for from in (0..self.places.len()).filter(|from| *from != index) {
-                let count = self.random.index(4);
+                if !self.random.one_in(self.patience) {
+                    continue;
+                }
+                let count = self.random.index(12);
                 let place = &mut self.places[index];
                 if let Some(node) = &mut place.node {
                     node.accept(from, count, &mut place.disk);
