@@ -88,7 +88,7 @@ const BANS: &[Ban] = &[
 
 /// Which packages of ours a package may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("shardmq", &["shards"]),
+    ("shardmq", &["shards", "loadgen"]), // loadgen: for the crash test
     ("shards", &["protocol", "shard-store", "shard-sync"]),
     ("shard-store", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),

@@ -139,6 +139,7 @@ fn session(number: u64) -> [Change; 2] {
         expiry_s: 7200,
         ends_ms: None,
         will: None,
+        perhaps_sent: 0,
     };
     let options = SubscriptionOptions {
         qos: QoS::AtLeastOnce,
@@ -156,6 +157,7 @@ fn session(number: u64) -> [Change; 2] {
             filter: format!("devices/{number:08}/commands").into(),
             options,
             identifier: 0,
+            membership: None,
         },
     ]
 }
@@ -181,6 +183,7 @@ fn entry(session: u64, number: u64) -> Change {
         retain: false,
         identifiers: Identifiers::None,
         sent: None,
+        membership: None,
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Receiver<'a> {
     pub(super) identifiers: &'a [u32],
     /// The shared subscription that the message comes by.
     pub(super) membership: Option<Membership>,
+    /// It may have been sent before a crash.
+    pub(super) dup: bool,
 }
 
 impl<'a> Receiver<'a> {
@@ -38,6 +40,7 @@ impl<'a> Receiver<'a> {
             retain: delivery.retain,
             identifiers: delivery.identifiers.as_slice(),
             membership: delivery.membership,
+            dup: delivery.dup,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Shard {
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
                 membership: None,
+                dup: false,
             };
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
@@ -351,7 +355,7 @@ pub(super) fn write(
         version: connection.version,
         qos: to.qos,
         retain: to.retain,
-        dup: false,
+        dup: to.dup,
         identifiers: to.identifiers,
         packet_id,
         alias: Alias::None,
@@ -454,5 +458,6 @@ pub(super) fn delivery(outgoing: &mut Outgoing<'_>, to: &Receiver<'_>) -> Delive
         retain: to.retain,
         stored: StoredAs::default(),
         membership: to.membership,
+        dup: to.dup,
     }
 }

@@ -1,7 +1,8 @@
 //! What a session with an expiry promises: its messages and its state are on the disk before
 //! anybody is told that they are safe.
 
-use protocol::session::{Delivery, StoredAs};
+use protocol::session::{Delivery, Membership, StoredAs};
+use protocol::topic::Subscription;
 use protocol::wire::{PacketId, QoS, ReasonCode};
 use shard_store::{Change, Commit, SessionNumber, SessionRecord, Will as StoredWill};
 
@@ -181,6 +182,16 @@ impl Shard {
     /// is open. What this and the end of an earlier session change is on the disk before
     /// CONNACK goes out.
     pub(super) fn record_connected(&mut self, session_key: u32, key: u32, ended_stored: bool) {
+        let number = self.sessions.get(session_key).map_or(0, |s| s.number);
+        let open_will = self.open_will(number);
+        self.store_connected(session_key, key, ended_stored, open_will.is_some());
+        if let Some(transaction) = open_will.or_else(|| self.ending_of(session_key)) {
+            self.connect_after(key, transaction);
+        }
+    }
+
+    /// `later`: the record is stored with the will that went out before.
+    fn store_connected(&mut self, session_key: u32, key: u32, ended_stored: bool, later: bool) {
         let (Some(journal), Some(session)) =
             (self.journal.as_mut(), self.sessions.get_mut(session_key))
         else {
@@ -193,7 +204,9 @@ impl Shard {
             if session.number == 0 {
                 session.number = journal.number();
             }
-            journal.push(put_session(session));
+            if !later {
+                journal.push(put_session(session));
+            }
         } else if session.number != 0 {
             let number = SessionNumber(session.number);
             session.number = 0;
@@ -207,8 +220,12 @@ impl Shard {
         }
     }
 
-    /// Records how a session is now.
+    /// Records how a session is now; if its will is on its way, with that.
     pub(super) fn record_session(&mut self, session_key: u32) {
+        let number = self.sessions.get(session_key).map_or(0, |s| s.number);
+        if self.open_will(number).is_some() {
+            return;
+        }
         if let (Some(journal), Some(session)) =
             (self.journal.as_mut(), self.sessions.get(session_key))
             && session.number != 0
@@ -218,34 +235,20 @@ impl Shard {
     }
 
     /// What is to be stored when the will of a session has gone out.
-    pub(super) fn without_will(&self, session_key: u32, ends: bool) -> Vec<Change> {
-        let session = self.sessions.get(session_key);
-        let Some(session) = session.filter(|session| session.number != 0) else {
-            return Vec::new();
-        };
-        let number = SessionNumber(session.number);
-        if ends || !session.durable {
-            return vec![Change::DropSession { session: number }];
+    pub(super) fn without_will(&self, session_key: u32) -> Option<Change> {
+        let session = self.sessions.get(session_key)?;
+        if session.durable && session.number != 0 {
+            Some(put_session(session))
+        } else {
+            self.without_session(session_key)
         }
-        vec![put_session(session)]
     }
 
-    /// Forgets a session that has ended, unless it goes with its will.
-    pub(super) fn drop_stored_session(&mut self, session: &Session, had_will: bool, moving: u32) {
-        let Some(journal) = self.journal.as_mut().filter(|_| session.number != 0) else {
-            return;
-        };
-        if !had_will {
-            let number = SessionNumber(session.number);
-            let drop = Change::DropSession { session: number };
-            match self.transactions.get_mut(moving) {
-                Some(moving) => moving.end_with(drop),
-                None => journal.push(drop),
-            }
-        }
-        for stored in session.outflow.stored() {
-            journal.drop_reference(stored.message);
-        }
+    /// What is to be stored when a session has ended.
+    pub(super) fn without_session(&self, session_key: u32) -> Option<Change> {
+        let session = self.sessions.get(session_key)?;
+        let number = SessionNumber(session.number);
+        (number.0 != 0).then_some(Change::DropSession { session: number })
     }
 
     /// Stores a subscription of a stored session. False when the session is not.
@@ -256,6 +259,7 @@ impl Shard {
         options: protocol::wire::SubscriptionOptions,
         identifier: u32,
     ) -> bool {
+        let membership = self.membership(session_key, filter);
         let Some((journal, session)) = self.durable(session_key) else {
             return false;
         };
@@ -270,8 +274,16 @@ impl Shard {
             filter: filter.into(),
             options,
             identifier,
+            membership,
         });
         true
+    }
+
+    /// The number of a shared subscription.
+    fn membership(&self, session_key: u32, filter: &str) -> Option<Membership> {
+        let filter = Subscription::parse(filter, u16::MAX).ok()?;
+        let held = &self.sessions.get(session_key)?.subscriptions;
+        held.membership(self.seed, filter.group?, filter.filter.as_str())
     }
 
     /// Forgets a subscription of a stored session.
@@ -352,6 +364,7 @@ pub(super) fn put_session(session: &Session) -> Change {
             expiry_s: session.expiry_s,
             ends_ms: (!connected).then_some(session.ends_ms),
             will,
+            perhaps_sent: session.outflow.perhaps_sent(),
         }),
     }
 }

@@ -6,6 +6,7 @@ use protocol::message::{Message, MessageRef};
 use protocol::subscriptions::Ability;
 use protocol::topic::TopicName;
 use protocol::wire::{Disconnect, ReasonCode, Version, encode};
+use shard_store::Change;
 
 use super::connection::{End, Phase};
 use super::input::Flow;
@@ -14,7 +15,19 @@ use super::session::Will;
 use super::stats::packet;
 use super::texts;
 use super::timers::Timer;
+use super::transaction::Then;
 use super::{NONE, Shard};
+
+/// What becomes of a session whose will goes out.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    /// It goes on.
+    Not,
+    /// It ends with it.
+    Now,
+    /// It ends with a transaction that moves its messages.
+    With(u32),
+}
 
 impl Shard {
     /// DISCONNECT from the client.
@@ -175,7 +188,7 @@ impl Shard {
         };
         let will_due = session.will.as_ref().map(|will| will.due_ms);
         if will_due.is_some_and(|due| due <= self.now_ms) {
-            self.publish_will(session_key, false);
+            self.publish_will(session_key, Ends::Not);
             self.watch_absence(session_key);
             return;
         }
@@ -194,19 +207,11 @@ impl Shard {
     }
 
     /// Publishes the will of a session, if it has one, exactly once: that it is gone, and with
-    /// it perhaps the session, is stored in the same commit as the messages it leads to. Says
-    /// whether there was one.
-    pub(super) fn publish_will(&mut self, session_key: u32, ends: bool) -> bool {
-        let Some(session) = self.sessions.get_mut(session_key) else {
-            return false;
-        };
-        let Some(will) = session.will.take() else {
-            return false;
-        };
-        let last = match self.journal {
-            Some(_) => self.without_will(session_key, ends),
-            None => Vec::new(),
-        };
+    /// it perhaps the session, is stored in the same commit as the messages it leads to. Gives
+    /// the transaction that sees to that, or [`NONE`]; nothing if there was no will.
+    fn publish_will(&mut self, session_key: u32, ends: Ends) -> Option<u32> {
+        let session = self.sessions.get_mut(session_key)?;
+        let will = session.will.take()?;
         let Will {
             message, expiry_s, ..
         } = *will;
@@ -215,10 +220,24 @@ impl Shard {
             expires_ms,
             ..Message::by_ref(&message)
         };
-        if let Ok(topic) = TopicName::parse(message.topic, u16::MAX) {
-            self.route_with(topic, &message, last);
+        let topic = TopicName::parse(message.topic, u16::MAX).ok()?;
+        if self.journal.is_some() {
+            match ends {
+                Ends::Not => self.begin_last(self.without_will(session_key)),
+                Ends::Now => self.begin_last(self.without_session(session_key)),
+                Ends::With(moving) => self.begin_part(session_key, moving),
+            }
         }
-        true
+        let transaction = self.touched.transaction;
+        self.route(topic, &message);
+        Some(transaction)
+    }
+
+    /// Begins a transaction for what is stored together with the message that is routed next.
+    fn begin_last(&mut self, last: Option<Change>) {
+        if let Some(last) = last {
+            self.begin_atomic(Then::Nothing, vec![last]);
+        }
     }
 
     /// Ends a session: its will is published, its subscriptions and messages go.
@@ -229,19 +248,24 @@ impl Shard {
 
     /// What [`Self::end_session`] does, and a clean start.
     pub(super) fn remove_session(&mut self, session_key: u32) {
-        let had_will = self.publish_will(session_key, true);
         let number = self
             .sessions
             .get(session_key)
             .map_or(0, |found| found.number);
+        let ending = self.begin_ending(session_key);
+        let ends = match ending {
+            NONE => Ends::Now,
+            moving => Ends::With(moving),
+        };
+        let will = self.publish_will(session_key, ends);
         let left_behind = self.take_left_behind(session_key);
         self.drop_subscriptions(session_key);
-        let moving = self.redistribute(left_behind, number);
+        let moving = self.redistribute(left_behind, number, ending);
         let Some(session) = self.sessions.remove(session_key) else {
             return;
         };
         if self.journal.is_some() {
-            self.drop_stored_session(&session, had_will, moving);
+            self.drop_stored_session(&session, will, moving);
         }
         if let Some(timer) = session.timer {
             self.wheel.cancel(timer);

@@ -58,6 +58,15 @@ struct Rare {
     refused: HashMap<(u16, GroupId), Refused>,
 }
 
+impl Rare {
+    fn enter(&mut self, seed: Seed, name: &SharedName, number: Membership) {
+        let entry = (name.clone(), number);
+        let rehash = |(other, _): &(SharedName, Membership)| other.hash(seed);
+        self.shared.insert_unique(name.hash(seed), entry, rehash);
+        self.live.insert(number);
+    }
+}
+
 /// What a group believes of a member that has refused a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Refused {
@@ -116,6 +125,16 @@ impl Held {
         rare.is_some_and(|rare| rare.shared.find(hash, is_it).is_some())
     }
 
+    /// The number of a shared subscription that the session has.
+    pub(crate) fn membership(&self, seed: Seed, group: &str, filter: &str) -> Option<Membership> {
+        let hash = hash_shared(seed, group, filter);
+        let is_it = |(name, _): &(SharedName, Membership)| name.is(group, filter);
+        let rare = self.rare.as_ref()?;
+        rare.shared
+            .find(hash, is_it)
+            .map(|(_, membership)| *membership)
+    }
+
     /// Whether the session has a shared subscription with this number.
     pub(crate) fn is_member(&self, membership: Membership) -> bool {
         let rare = self.rare.as_ref();
@@ -131,11 +150,21 @@ impl Held {
         }
         rare.numbered = rare.numbered.wrapping_add(1).max(1);
         let number = NonZeroU32::new(rare.numbered).unwrap_or(NonZeroU32::MIN);
-        let entry = (name.clone(), Membership(number));
-        let rehash = |(other, _): &(SharedName, Membership)| other.hash(seed);
-        rare.shared.insert_unique(name.hash(seed), entry, rehash);
-        rare.live.insert(Membership(number));
+        rare.enter(seed, name, Membership(number));
         Membership(number)
+    }
+
+    /// Puts back a shared subscription with the number that it had.
+    pub(crate) fn restore_shared(&mut self, seed: Seed, name: &SharedName, number: Membership) {
+        let rare = self.rare.get_or_insert_default();
+        rare.enter(seed, name, number);
+        rare.numbered = rare.numbered.max(number.0.get());
+    }
+
+    /// A message has come by the shared subscription with this number: no other gets it.
+    pub(crate) fn restore_number(&mut self, number: Membership) {
+        let rare = self.rare.get_or_insert_default();
+        rare.numbered = rare.numbered.max(number.0.get());
     }
 
     /// Ends a shared subscription. `outflow` may hold messages that came by it: its name is
@@ -304,6 +333,7 @@ mod tests {
             retain: false,
             stored: StoredAs::default(),
             membership: Some(first),
+            dup: false,
         });
         for number in 0..1000 {
             held.add_shared(seed, &name(number));

@@ -246,6 +246,7 @@ pub(super) fn put_entry(session: u64, delivery: &Delivery, sent: Option<PacketId
             packet_id,
             received: false,
         }),
+        membership: delivery.membership,
     }
 }
 

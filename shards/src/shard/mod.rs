@@ -30,6 +30,7 @@ mod delayed;
 mod deliver;
 mod durable;
 mod end;
+mod ending;
 mod events;
 mod exclusive;
 mod frames;
@@ -178,6 +179,8 @@ pub(crate) struct Shard {
     atomics: VecDeque<u32>,
     /// What this shard keeps for transactions of others.
     staged: HashMap<(u16, Token), u32>,
+    /// Clients whose session has ended and goes from the disk with a transaction.
+    ending: HashMap<Box<str>, u32>,
     /// What was stored is not in force yet.
     is_restoring: bool,
 
@@ -298,6 +301,7 @@ impl Shard {
             transactions: Slots::new(),
             atomics: VecDeque::new(),
             staged: HashMap::new(),
+            ending: HashMap::new(),
             is_restoring: false,
             stats: setup.stats,
             sys: sys::SysTopics::new(setup.id, &setup.common, setup.now_ms),

@@ -49,19 +49,24 @@ impl Shard {
         let by_it = |membership| names.get(&membership).is_some_and(|other| *other == name);
         let deliveries = session.outflow.take_shared_queued(by_it);
         if !deliveries.is_empty() {
-            self.redistribute(vec![(name.clone(), deliveries)], number);
+            self.redistribute(vec![(name.clone(), deliveries)], number, NONE);
         }
     }
 
     /// Sends messages that have left a session to the owners of their groups, which give
     /// them to other members. `session` is the number that theirs is stored under, or 0: what
     /// is stored of them goes when it is stored for others. Returns the transaction that sees
-    /// to that, or [`NONE`].
-    pub(super) fn redistribute(&mut self, left_behind: LeftBehind, session: u64) -> u32 {
-        if left_behind.is_empty() {
+    /// to that, or [`NONE`]; it is `begun` if that was.
+    pub(super) fn redistribute(
+        &mut self,
+        left_behind: LeftBehind,
+        session: u64,
+        begun: u32,
+    ) -> u32 {
+        if left_behind.is_empty() && begun == NONE {
             return NONE;
         }
-        let transaction = self.begin_move(session, &left_behind);
+        let transaction = self.begin_move(session, &left_behind, begun);
         for (name, deliveries) in left_behind {
             let messages = deliveries.into_iter().map(|delivery| delivery.message);
             let messages: Vec<Arc<Message>> = messages.collect();

@@ -316,6 +316,7 @@ impl Shard {
             qos: replay.qos.min(message.qos),
             retain: true,
             membership: None,
+            dup: false,
             identifiers: if replay.identifier == 0 {
                 &[]
             } else {

@@ -15,9 +15,10 @@ use protocol::session::{Delivery, Outflow, StoredAs};
 use protocol::topic::{Subscription, TopicName};
 use protocol::wire::QoS;
 use shard_store::{
-    Change, SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
+    SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
 };
 
+use super::held::SharedName;
 use super::session::{Session, Will};
 use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
@@ -108,66 +109,85 @@ impl Shard {
     pub(crate) fn serve(&mut self) {
         self.delayed.held = false;
         let sessions: Vec<u32> = self.sessions.keys().collect();
-        for session in sessions {
-            let found = self.sessions.get(session);
-            if found.is_some_and(|session| session.connection == NONE) {
-                self.watch_absence(session);
+        for key in sessions {
+            let Some(session) = self.sessions.get(key) else {
+                continue;
+            };
+            if self.find_session(&session.client_id) != Some(key) {
+                self.end_session(key);
+            } else if session.connection == NONE {
+                self.watch_absence(key);
             }
         }
     }
 
     /// Returns how many answers to wait for.
     fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
-        if self.find_session(&stored.record.client_id).is_some() {
-            // A crash came between the end of this one and the start of the next.
-            if let Some(journal) = &mut self.journal {
-                let session = stored.number;
-                journal.push(Change::DropSession { session });
-            }
-            return 0;
-        }
+        // A crash came between the end of this one and the start of the next: it ends when all
+        // serve, with its will and what it leaves to the groups it was a member of.
+        let is_superseded = self.find_session(&stored.record.client_id).is_some();
         let was_connected = stored.record.ends_ms.is_none();
-        let key = self.restore_record(stored.number, stored.record);
+        // A QoS 1 message is sent before it is on the disk that it was: of those of a client
+        // that was connected nobody knows. When it went away, all was on the disk.
+        let perhaps_sent = match stored.record.ends_ms {
+            None => u64::MAX,
+            Some(_) => stored.record.perhaps_sent,
+        };
+        let key = self.restore_record(stored.number, stored.record, is_superseded);
         let mut joins = 0;
-        for subscription in &stored.subscriptions {
+        let subscriptions = stored.subscriptions.iter();
+        for subscription in subscriptions.filter(|one| !is_superseded || one.is_shared()) {
             joins += u32::from(self.restore_subscription(key, subscription, ticket));
         }
-        let Some(session) = self.sessions.get_mut(key) else {
-            return joins;
-        };
-        for packet_id in stored.held {
-            session.inflow.hold(packet_id);
-        }
-        let window = usize::from(self.limits.max_inflight);
-        let (mut sent, mut queued) = (Vec::new(), Vec::new());
-        for entry in stored.entries {
-            if let (Some(message), Some(journal)) = (entry.shared, &mut self.journal) {
-                journal.count_shared(message);
-            }
-            match entry.sent {
-                Some(state) => sent.push((state.packet_id, state.received, delivery(entry))),
-                None => queued.push(delivery(entry)),
+        if let Some(session) = self.sessions.get_mut(key) {
+            for packet_id in stored.held {
+                session.inflow.hold(packet_id);
             }
         }
-        // A QoS 1 message is sent before it is on the disk that it was. One behind a QoS 2
-        // message waits with that for the disk.
-        let perhaps = queued.iter().take(window.saturating_sub(sent.len()));
-        let perhaps = perhaps.take_while(|delivery| delivery.qos == QoS::AtLeastOnce);
-        let perhaps = if was_connected { perhaps.count() } else { 0 };
-        session.outflow.restore_in_flight(sent);
-        for (index, delivery) in queued.into_iter().enumerate() {
-            if index < perhaps {
-                session.outflow.restore_perhaps_sent(delivery);
-            } else {
-                let priority = self.priorities.of(delivery.message.topic());
-                session.outflow.restore_queued(delivery, priority);
-            }
+        self.restore_entries(key, stored.entries, perhaps_sent);
+        if was_connected {
+            // Its end, and what was perhaps sent, count from now, also after another crash.
+            self.record_session(key);
         }
         joins
     }
 
+    /// Puts back what was in flight and what was queued. QoS 1 messages up to the entry
+    /// `perhaps_sent` are sent with DUP.
+    fn restore_entries(&mut self, key: u32, entries: Vec<StoredEntry>, perhaps_sent: u64) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let mut sent = Vec::new();
+        for entry in entries {
+            if let (Some(message), Some(journal)) = (entry.shared, &mut self.journal) {
+                journal.count_shared(message);
+            }
+            if let Some(membership) = entry.membership {
+                session.subscriptions.restore_number(membership);
+            }
+            let in_flight = entry.sent;
+            let mut delivery = delivery(entry);
+            if let Some(state) = in_flight {
+                sent.push((state.packet_id, state.received, delivery));
+                continue;
+            }
+            // That a QoS 2 message is sent is on the disk before.
+            delivery.dup =
+                delivery.qos == QoS::AtLeastOnce && delivery.stored.entry <= perhaps_sent;
+            let priority = self.priorities.of(delivery.message.topic());
+            session.outflow.restore_queued(delivery, priority);
+        }
+        session.outflow.restore_in_flight(sent);
+    }
+
     /// A session whose connection, if it had one, ended with the broker.
-    fn restore_record(&mut self, number: SessionNumber, record: SessionRecord) -> u32 {
+    fn restore_record(
+        &mut self,
+        number: SessionNumber,
+        record: SessionRecord,
+        is_superseded: bool,
+    ) -> u32 {
         let now_ms = self.now_ms;
         let in_s = |seconds: u32| match seconds {
             u32::MAX => u64::MAX,
@@ -185,14 +205,19 @@ impl Shard {
         });
         let serial = self.next_serial();
         let outflow = Outflow::new(window, expiry_s > 0);
-        self.insert_session(Session {
+        let session = Session {
             expiry_s,
             will,
             ends_ms: record.ends_ms.unwrap_or_else(|| in_s(expiry_s)),
             number: number.0,
             durable: expiry_s > 0,
             ..Session::new(record.client_id, serial, outflow)
-        })
+        };
+        if is_superseded {
+            // It is not found by its name.
+            return self.sessions.insert(session);
+        }
+        self.insert_session(session)
     }
 
     /// True if the owner of a group has to answer.
@@ -200,6 +225,16 @@ impl Shard {
         let Ok(subscription) = Subscription::parse(&stored.filter, u16::MAX) else {
             return false;
         };
+        if let (Some(group), Some(number)) = (subscription.group, stored.membership)
+            && let Some(session) = self.sessions.get_mut(key)
+        {
+            let name = SharedName {
+                group: group.into(),
+                filter: subscription.filter.as_str().into(),
+            };
+            let held = &mut session.subscriptions;
+            held.restore_shared(self.seed, &name, number);
+        }
         let (options, identifier) = (stored.options, stored.identifier);
         let place = (ticket, 0);
         let outcome = self.enter_subscription(key, &subscription, options, identifier, place);
@@ -224,6 +259,7 @@ fn delivery(entry: StoredEntry) -> Delivery {
             entry: entry.number,
             message: entry.shared.unwrap_or(0),
         },
-        membership: None,
+        membership: entry.membership,
+        dup: false,
     }
 }

@@ -288,6 +288,7 @@ impl Shard {
             retain: outgoing.message().retain && member.options.retain_as_published,
             identifiers,
             membership: Some(member.membership),
+            dup: false,
         };
         self.deliver(frames, outgoing, to);
         None
@@ -371,6 +372,7 @@ impl Shard {
             qos: given.qos,
             retain: given.retain,
             membership: Some(given.membership),
+            dup: false,
             identifiers: if given.identifier == 0 {
                 &[]
             } else {

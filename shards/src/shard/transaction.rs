@@ -68,6 +68,13 @@ pub(super) enum Then {
         shard: u16,
         token: Token,
     },
+    /// Another transaction of this shard waits for it.
+    Part(u32),
+    /// A connection waits until an earlier session of its client is gone.
+    Connect {
+        key: u32,
+        serial: u32,
+    },
 }
 
 /// An acknowledgement that waits for a transaction.
@@ -107,9 +114,15 @@ impl Default for Touched {
 }
 
 impl Transaction {
-    /// Adds what is stored at the end of one that is not atomic.
-    pub(super) fn end_with(&mut self, change: Change) {
-        self.last.push(change);
+    /// What is stored with it, last.
+    pub(super) fn last(&self) -> &[Change] {
+        &self.last
+    }
+
+    /// Adds something to an atomic one, and says what is done when it is stored.
+    pub(super) fn store(&mut self, change: Option<Change>, then: Then) {
+        self.changes.extend(change);
+        self.then = then;
     }
 }
 
@@ -127,7 +140,7 @@ impl Shard {
         }
     }
 
-    fn open_transaction(&mut self, atomic: bool, then: Then, last: Vec<Change>) -> u32 {
+    pub(super) fn open_transaction(&mut self, atomic: bool, then: Then, last: Vec<Change>) -> u32 {
         self.transactions.insert(Transaction {
             missing: 1,
             atomic,
@@ -164,15 +177,17 @@ impl Shard {
         transaction
     }
 
-    /// Begins the move of stored messages to other sessions; [`NONE`] if none is stored.
-    pub(super) fn begin_move(&mut self, session: u64, moved: &LeftBehind) -> u32 {
+    /// Begins the move of stored messages to other sessions, or goes on with `begun`; [`NONE`]
+    /// if none is stored.
+    pub(super) fn begin_move(&mut self, session: u64, moved: &LeftBehind, begun: u32) -> u32 {
         let deliveries = moved.iter().flat_map(|(_, deliveries)| deliveries);
         let stored = deliveries.map(|delivery| (session, delivery.stored));
         let moved: Vec<_> = stored.filter(|(_, stored)| stored.is_stored()).collect();
-        if session == 0 || moved.is_empty() || self.journal.is_none() {
-            return NONE;
-        }
-        let transaction = self.open_transaction(false, Then::Nothing, Vec::new());
+        let transaction = match begun {
+            NONE if session == 0 || moved.is_empty() || self.journal.is_none() => return NONE,
+            NONE => self.open_transaction(false, Then::Nothing, Vec::new()),
+            begun => begun,
+        };
         if let Some(open) = self.transactions.get_mut(transaction) {
             open.moved = moved;
         }
@@ -193,6 +208,20 @@ impl Shard {
         }
         self.wait_in_transaction(transaction, touched.stored);
         self.answered(transaction);
+    }
+
+    /// A transaction waits for one more of this shard.
+    pub(super) fn expect_part(&mut self, transaction: u32) {
+        if let Some(open) = self.transactions.get_mut(transaction) {
+            open.missing += 1;
+        }
+    }
+
+    /// Adds what is stored at the end of a transaction.
+    pub(super) fn end_with(&mut self, transaction: u32, change: Change) {
+        if let Some(open) = self.transactions.get_mut(transaction) {
+            open.last.push(change);
+        }
     }
 
     /// Says what is to be done when a transaction is over.
@@ -345,8 +374,11 @@ impl Shard {
         for (session, serial, delivery) in done.deliveries {
             self.deliver_stored(session, serial, delivery);
         }
+        self.forget_ending(transaction);
         match done.then {
             Then::Nothing => {}
+            Then::Part(whole) => self.answered(whole),
+            Then::Connect { key, serial } => self.connect_now(key, serial),
             Then::Acknowledge(waiting) => self.stored_elsewhere(waiting),
             Then::Answer { .. } if done.atomic => {}
             Then::Answer { shard, token } => self.answer_stored(shard, token),

@@ -116,8 +116,9 @@ impl Batch {
                 filter,
                 options,
                 identifier,
+                membership,
             } => self.put(Key::subscription(*session, filter), |out| {
-                codec::write_subscription(out, *options, *identifier);
+                codec::write_subscription(out, *options, *identifier, *membership);
             }),
             Change::DropSubscription { session, filter } => {
                 self.delete(Key::subscription(*session, filter));
@@ -168,6 +169,7 @@ impl Batch {
                 retain,
                 identifiers,
                 sent,
+                membership,
             } => {
                 let value = EntryValue {
                     body,
@@ -175,6 +177,7 @@ impl Batch {
                     retain: *retain,
                     identifiers,
                     sent: *sent,
+                    membership: *membership,
                 };
                 self.put_entry(*session, *number, &value, clock);
             }

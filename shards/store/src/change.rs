@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::message::Message;
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, SubscriptionOptions};
 
 /// A stored session. Numbers are never used again for another session of the same folder.
@@ -46,6 +46,8 @@ pub enum Change {
         options: SubscriptionOptions,
         /// The Subscription Identifier; 0 for none.
         identifier: u32,
+        /// The number of a shared subscription.
+        membership: Option<Membership>,
     },
     /// A subscription has ended.
     DropSubscription {
@@ -82,6 +84,8 @@ pub enum Change {
         identifiers: Identifiers,
         /// That it is in flight already.
         sent: Option<Sent>,
+        /// The shared subscription it came by.
+        membership: Option<Membership>,
     },
     /// An entry was sent, or PUBREC has come for it.
     MarkSent {
@@ -170,6 +174,9 @@ pub struct SessionRecord {
     pub ends_ms: Option<u64>,
     /// The will that has not been published.
     pub will: Option<Will>,
+    /// QoS 1 entries up to this number may have been sent without a mark that says so, those of
+    /// a client that is connected in any case; 0 for none.
+    pub perhaps_sent: u64,
 }
 
 /// A will and when it is due.

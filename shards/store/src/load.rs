@@ -136,11 +136,12 @@ impl Loader {
         filter: &str,
         value: &[u8],
     ) -> Result<(), Damaged> {
-        let (options, identifier) = codec::read_subscription(value)?;
+        let (options, identifier, membership) = codec::read_subscription(value)?;
         let subscription = StoredSubscription {
             filter: filter.into(),
             options,
             identifier,
+            membership,
         };
         match self.find(number) {
             Some(session) => session.subscriptions.push(subscription),
@@ -169,6 +170,7 @@ impl Loader {
             retain: read.retain,
             identifiers: read.identifiers,
             sent: mark.or(read.sent),
+            membership: read.membership,
         };
         if let Some(session) = self.find(number) {
             session.entries.push(entry);

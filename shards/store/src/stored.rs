@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::message::Message;
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, SubscriptionOptions};
 
 use crate::change::{Sent, SessionNumber, SessionRecord};
@@ -45,6 +45,16 @@ pub struct StoredSubscription {
     pub options: SubscriptionOptions,
     /// The Subscription Identifier; 0 for none.
     pub identifier: u32,
+    /// The number of a shared subscription.
+    pub membership: Option<Membership>,
+}
+
+impl StoredSubscription {
+    /// Whether it is a shared one.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.membership.is_some()
+    }
 }
 
 /// A message that a stored session has got and not acknowledged.
@@ -64,6 +74,8 @@ pub struct StoredEntry {
     pub identifiers: Identifiers,
     /// That it was in flight.
     pub sent: Option<Sent>,
+    /// The shared subscription it came by.
+    pub membership: Option<Membership>,
 }
 
 /// A message that is to be published later.

@@ -79,6 +79,7 @@ fn delivery(message: &Arc<Message>, qos: QoS) -> Delivery {
         retain: false,
         stored: StoredAs::default(),
         membership: None,
+        dup: false,
     }
 }
 

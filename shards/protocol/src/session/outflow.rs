@@ -85,6 +85,9 @@ pub struct Delivery {
     pub stored: StoredAs,
     /// The shared subscription it came by: another member may have to get it.
     pub membership: Option<Membership>,
+    /// It may have been sent before, although nobody has kept that: it is sent with DUP
+    /// [MQTT-3.3.1-1].
+    pub dup: bool,
 }
 
 /// What an acknowledgement led to.
@@ -564,14 +567,6 @@ impl Outflow {
         self.unsent = (!self.states.is_empty()).then_some(0);
     }
 
-    /// Puts back, behind those that were in flight, a QoS 1 message that may have been: it is
-    /// sent with DUP [MQTT-3.3.1-1].
-    pub fn restore_perhaps_sent(&mut self, delivery: Delivery) {
-        self.states.push_back(State::AwaitsPubAck);
-        self.kept.push_back(Kept::Message(delivery));
-        self.unsent = Some(0);
-    }
-
     /// Puts a message back behind the queued ones of its priority, whatever the bounds are
     /// now.
     pub fn restore_queued(&mut self, delivery: Delivery, priority: u8) {
@@ -579,6 +574,12 @@ impl Outflow {
             .queue
             .get_or_insert_with(|| Box::new(Queue::new(priority)));
         queue.push(delivery, priority);
+    }
+
+    /// Up to which entry messages in the queue may have been sent, or 0 if none may.
+    #[must_use]
+    pub fn perhaps_sent(&self) -> u64 {
+        self.queue.as_ref().map_or(0, |queue| queue.perhaps_sent())
     }
 
     /// Whether the first acknowledgement is expected of a message of this QoS.

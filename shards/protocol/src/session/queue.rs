@@ -74,6 +74,8 @@ pub(super) struct Queue {
     len: usize,
     bytes: usize,
     qos0: usize,
+    /// The last entry of those that were put in with DUP.
+    perhaps_sent: u64,
 }
 
 /// What may go to make room for a message.
@@ -127,7 +129,12 @@ impl Queue {
             len: 0,
             bytes: 0,
             qos0: 0,
+            perhaps_sent: 0,
         }
+    }
+
+    pub(super) fn perhaps_sent(&self) -> u64 {
+        self.perhaps_sent
     }
 
     pub(super) fn len(&self) -> usize {
@@ -157,6 +164,9 @@ impl Queue {
         self.len += 1;
         self.bytes += delivery.message.size();
         self.qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
+        if delivery.dup {
+            self.perhaps_sent = self.perhaps_sent.max(delivery.stored.entry);
+        }
         self.lane(priority).push(delivery);
     }
 

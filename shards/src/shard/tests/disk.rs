@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use protocol::message::Message;
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, SubscriptionOptions};
 use shard_store::{
     Body, Change, Commit, Sent, SessionNumber, SessionRecord, Stored, StoredDelayed, StoredEntry,
@@ -31,7 +31,7 @@ pub(super) struct Disk {
 #[derive(Default)]
 struct Tables {
     sessions: BTreeMap<u64, SessionRecord>,
-    subscriptions: BTreeMap<(u64, Box<str>), (SubscriptionOptions, u32)>,
+    subscriptions: BTreeMap<(u64, Box<str>), Subscription>,
     messages: BTreeMap<u64, Arc<Message>>,
     entries: BTreeMap<(u64, u64), Entry>,
     held: BTreeSet<(u64, PacketId)>,
@@ -39,12 +39,15 @@ struct Tables {
     delayed: BTreeMap<u64, (u64, Arc<Message>)>,
 }
 
+type Subscription = (SubscriptionOptions, u32, Option<Membership>);
+
 struct Entry {
     body: Body,
     qos: QoS,
     retain: bool,
     identifiers: Identifiers,
     sent: Option<Sent>,
+    membership: Option<Membership>,
 }
 
 impl Disk {
@@ -143,8 +146,9 @@ impl Tables {
                 filter,
                 options,
                 identifier,
+                membership,
             } => {
-                let value = (options, identifier);
+                let value = (options, identifier, membership);
                 self.subscriptions.insert((session.0, filter), value);
             }
             Change::DropSubscription { session, filter } => {
@@ -192,6 +196,7 @@ impl Tables {
                 retain,
                 identifiers,
                 sent,
+                membership,
             } => {
                 let entry = Entry {
                     body,
@@ -199,6 +204,7 @@ impl Tables {
                     retain,
                     identifiers,
                     sent,
+                    membership,
                 };
                 self.entries.insert((session.0, number), entry);
             }
@@ -234,10 +240,11 @@ impl Tables {
             number: SessionNumber(number),
             record: self.sessions[&number].clone(),
             subscriptions: subscriptions
-                .map(|((_, filter), (options, identifier))| StoredSubscription {
+                .map(|((_, filter), value)| StoredSubscription {
                     filter: filter.clone(),
-                    options: *options,
-                    identifier: *identifier,
+                    options: value.0,
+                    identifier: value.1,
+                    membership: value.2,
                 })
                 .collect(),
             held: held.map(|(_, id)| *id).collect(),
@@ -263,6 +270,7 @@ impl Tables {
             retain: entry.retain,
             identifiers: entry.identifiers.clone(),
             sent: entry.sent,
+            membership: entry.membership,
         }
     }
 }

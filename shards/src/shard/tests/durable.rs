@@ -1,5 +1,8 @@
 //! Sessions that are stored: what waits for the disk, and what a crash leaves.
 
+mod endings;
+mod restored;
+
 use protocol::wire::Version;
 
 use super::node::{Client, Node};

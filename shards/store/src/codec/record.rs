@@ -1,9 +1,10 @@
 //! Values other than messages.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use protocol::message::Message;
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::wire::{QoS, RetainHandling, SubscriptionOptions};
 
 use super::message::{read_message, write_message};
@@ -20,6 +21,7 @@ pub(crate) struct EntryValue<'a> {
     pub(crate) retain: bool,
     pub(crate) identifiers: &'a Identifiers,
     pub(crate) sent: Option<Sent>,
+    pub(crate) membership: Option<Membership>,
 }
 
 /// An entry, as it is read.
@@ -32,6 +34,7 @@ pub(crate) struct EntryBody {
     pub(crate) retain: bool,
     pub(crate) identifiers: Identifiers,
     pub(crate) sent: Option<Sent>,
+    pub(crate) membership: Option<Membership>,
 }
 
 const RETAIN: u8 = 1 << 2;
@@ -39,6 +42,7 @@ const SHARED: u8 = 1 << 3;
 const SENT: u8 = 1 << 4;
 const RECEIVED: u8 = 1 << 5;
 const IDENTIFIERS: u8 = 1 << 6;
+const BY_SHARED: u8 = 1 << 7;
 
 /// The most subscription identifiers that are believed of one delivery.
 const IDENTIFIERS_MAX: u64 = 1 << 20;
@@ -59,6 +63,9 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, clock: Clock, entry: &EntryValue<'_
     if !identifiers.is_empty() {
         flags |= IDENTIFIERS;
     }
+    if entry.membership.is_some() {
+        flags |= BY_SHARED;
+    }
     out.push(flags);
     if let Some(sent) = entry.sent {
         out.extend_from_slice(&sent.packet_id.0.get().to_be_bytes());
@@ -68,6 +75,9 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, clock: Clock, entry: &EntryValue<'_
         for identifier in identifiers {
             write::number(out, u64::from(*identifier));
         }
+    }
+    if let Some(membership) = entry.membership {
+        write::number(out, u64::from(membership.0.get()));
     }
     match entry.body {
         Body::Own(message) => write_message(out, clock, message),
@@ -79,7 +89,7 @@ pub(crate) fn write_entry(out: &mut Vec<u8>, clock: Clock, entry: &EntryValue<'_
 pub(crate) fn read_entry(value: &[u8], clock: Clock) -> Result<EntryBody, Damaged> {
     let mut reader = Reader(value);
     let flags = reader.u8()?;
-    if flags & 0x80 != 0 || flags & (SENT | RECEIVED) == RECEIVED {
+    if flags & (SENT | RECEIVED) == RECEIVED {
         return Err(Damaged("an entry has unknown flags"));
     }
     let sent = match flags & SENT {
@@ -92,6 +102,10 @@ pub(crate) fn read_entry(value: &[u8], clock: Clock) -> Result<EntryBody, Damage
     let identifiers = match flags & IDENTIFIERS {
         0 => Identifiers::None,
         _ => read_identifiers(&mut reader)?,
+    };
+    let membership = match flags & BY_SHARED {
+        0 => None,
+        _ => Some(read_membership(&mut reader)?),
     };
     let (shared, message) = if flags & SHARED == 0 {
         (None, Some(read_message(reader.rest(), clock)?))
@@ -107,7 +121,15 @@ pub(crate) fn read_entry(value: &[u8], clock: Clock) -> Result<EntryBody, Damage
         retain: flags & RETAIN != 0,
         identifiers,
         sent,
+        membership,
     })
+}
+
+fn read_membership(reader: &mut Reader<'_>) -> Result<Membership, Damaged> {
+    let number = NonZeroU32::new(narrow(reader.number()?)?);
+    number
+        .map(Membership)
+        .ok_or(Damaged("the number of a shared subscription is 0"))
 }
 
 fn read_identifiers(reader: &mut Reader<'_>) -> Result<Identifiers, Damaged> {
@@ -150,9 +172,15 @@ pub(crate) fn read_mark(value: &[u8]) -> Result<Sent, Damaged> {
 
 const NO_LOCAL: u8 = 1 << 2;
 const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
+const NUMBERED: u8 = 1 << 6;
 
-/// Appends a subscription: the options byte of SUBSCRIBE and the identifier.
-pub(crate) fn write_subscription(out: &mut Vec<u8>, options: SubscriptionOptions, id: u32) {
+/// Appends a subscription: the options byte of SUBSCRIBE, the identifier and the number.
+pub(crate) fn write_subscription(
+    out: &mut Vec<u8>,
+    options: SubscriptionOptions,
+    id: u32,
+    membership: Option<Membership>,
+) {
     let mut flags = options.qos as u8 | (options.retain_handling as u8) << 4;
     if options.no_local {
         flags |= NO_LOCAL;
@@ -160,15 +188,23 @@ pub(crate) fn write_subscription(out: &mut Vec<u8>, options: SubscriptionOptions
     if options.retain_as_published {
         flags |= RETAIN_AS_PUBLISHED;
     }
+    if membership.is_some() {
+        flags |= NUMBERED;
+    }
     out.push(flags);
     write::number(out, u64::from(id));
+    if let Some(membership) = membership {
+        write::number(out, u64::from(membership.0.get()));
+    }
 }
 
-/// Reads a subscription.
-pub(crate) fn read_subscription(value: &[u8]) -> Result<(SubscriptionOptions, u32), Damaged> {
+/// Reads a subscription: options, identifier and number.
+pub(crate) fn read_subscription(
+    value: &[u8],
+) -> Result<(SubscriptionOptions, u32, Option<Membership>), Damaged> {
     let mut reader = Reader(value);
     let flags = reader.u8()?;
-    let retain_handling = match flags >> 4 {
+    let retain_handling = match (flags & !NUMBERED) >> 4 {
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,
         2 => RetainHandling::DontSend,
@@ -181,15 +217,20 @@ pub(crate) fn read_subscription(value: &[u8]) -> Result<(SubscriptionOptions, u3
         retain_handling,
     };
     let identifier = narrow(reader.number()?)?;
+    let membership = match flags & NUMBERED {
+        0 => None,
+        _ => Some(read_membership(&mut reader)?),
+    };
     reader.end()?;
-    Ok((options, identifier))
+    Ok((options, identifier, membership))
 }
 
 const ENDS: u8 = 1;
 const WILL: u8 = 1 << 1;
 const WILL_EXPIRY: u8 = 1 << 2;
 const WILL_DUE: u8 = 1 << 3;
-const ALL: u8 = ENDS | WILL | WILL_EXPIRY | WILL_DUE;
+const PERHAPS_SENT: u8 = 1 << 4;
+const ALL: u8 = ENDS | WILL | WILL_EXPIRY | WILL_DUE | PERHAPS_SENT;
 
 /// Appends the record of a session.
 pub(crate) fn write_session(out: &mut Vec<u8>, clock: Clock, record: &SessionRecord) {
@@ -201,12 +242,16 @@ pub(crate) fn write_session(out: &mut Vec<u8>, clock: Clock, record: &SessionRec
         flag(record.ends_ms.is_some(), ENDS)
             | flag(will.is_some(), WILL)
             | flag(expiry.is_some(), WILL_EXPIRY)
-            | flag(due.is_some(), WILL_DUE),
+            | flag(due.is_some(), WILL_DUE)
+            | flag(record.perhaps_sent > 0, PERHAPS_SENT),
     );
     write::bytes(out, record.client_id.as_bytes());
     out.extend_from_slice(&record.expiry_s.to_be_bytes());
     if let Some(ends_ms) = record.ends_ms {
         out.extend_from_slice(&clock.stored(ends_ms).to_be_bytes());
+    }
+    if record.perhaps_sent > 0 {
+        write::number(out, record.perhaps_sent);
     }
     if let Some(will) = will {
         out.extend_from_slice(&will.delay_s.to_be_bytes());
@@ -234,6 +279,10 @@ pub(crate) fn read_session(value: &[u8], clock: Clock) -> Result<SessionRecord, 
         0 => None,
         _ => Some(clock.counted(reader.u64()?)),
     };
+    let perhaps_sent = match flags & PERHAPS_SENT {
+        0 => 0,
+        _ => reader.number()?,
+    };
     let will = match flags & WILL {
         0 => {
             reader.end()?;
@@ -246,6 +295,7 @@ pub(crate) fn read_session(value: &[u8], clock: Clock) -> Result<SessionRecord, 
         expiry_s,
         ends_ms,
         will,
+        perhaps_sent,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is written comes back, and no bytes make the reader fall over.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use protocol::message::{Message, MessageRef};
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 
 use super::key::{Key, Record, parse};
@@ -81,9 +82,14 @@ prop_compose! {
         expiry_s: u32,
         ends_ms in option::of(time()),
         will in option::of(will()),
+        perhaps_sent: u64,
     ) -> SessionRecord {
-        SessionRecord { client_id: client_id.into(), expiry_s, ends_ms, will }
+        SessionRecord { client_id: client_id.into(), expiry_s, ends_ms, will, perhaps_sent }
     }
+}
+
+fn membership() -> impl Strategy<Value = Option<Membership>> {
+    any::<u32>().prop_map(|number| NonZeroU32::new(number / 2).map(Membership))
 }
 
 fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -118,14 +124,18 @@ proptest! {
         retain: bool,
         identifiers in vec(0..1_u32 << 28, 0..4),
         sent in option::of(sent()),
+        membership in option::of(membership()),
     ) {
+        let membership = membership.flatten();
         let identifiers = Identifiers::from(identifiers.as_slice());
         let body = shared.map_or_else(|| Body::Own(Arc::clone(&message)), Body::Shared);
-        let value = EntryValue { body: &body, qos, retain, identifiers: &identifiers, sent };
+        let value = EntryValue {
+            body: &body, qos, retain, identifiers: &identifiers, sent, membership,
+        };
         let bytes = written(|out| write_entry(out, clock(), &value));
         let message = shared.is_none().then_some(message);
         let expected = EntryBody {
-            shared, message, qos, retain, identifiers: identifiers.clone(), sent,
+            shared, message, qos, retain, identifiers: identifiers.clone(), sent, membership,
         };
         prop_assert_eq!(read_entry(&bytes, clock()), Ok(expected));
     }
@@ -140,16 +150,17 @@ proptest! {
     #[test]
     fn a_subscription_and_a_mark_come_back(
         qos in qos(), no_local: bool, retain_as_published: bool, handling in 0..3, id: u32,
-        sent in sent(),
+        sent in sent(), membership in option::of(membership()),
     ) {
+        let membership = membership.flatten();
         let retain_handling = match handling {
             0 => RetainHandling::Send,
             1 => RetainHandling::SendIfNew,
             _ => RetainHandling::DontSend,
         };
         let options = SubscriptionOptions { qos, no_local, retain_as_published, retain_handling };
-        let bytes = written(|out| write_subscription(out, options, id));
-        prop_assert_eq!(read_subscription(&bytes), Ok((options, id)));
+        let bytes = written(|out| write_subscription(out, options, id, membership));
+        prop_assert_eq!(read_subscription(&bytes), Ok((options, id, membership)));
         let bytes = written(|out| write_mark(out, sent));
         prop_assert_eq!(read_mark(&bytes), Ok(sent));
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::topic::Subscription as Filter;
 use protocol::wire::{
     PacketId, QoS, RetainHandling, Split, SubscriptionOptions, Version, decode_publish, encode,
@@ -100,6 +100,7 @@ impl Checker {
                 expiry_s: session.expiry_s,
                 ends_ms: session.ends_ms.map(|time| time.counted(clock)),
                 will,
+                perhaps_sent: session.perhaps_sent,
             }),
         })
     }
@@ -127,6 +128,7 @@ impl Checker {
                 retain_handling,
             },
             identifier: text.identifier,
+            membership: text.membership.map(Membership),
         })
     }
 
@@ -170,6 +172,7 @@ impl Checker {
             retain: entry.retain,
             identifiers: Identifiers::from(entry.identifiers.as_slice()),
             sent,
+            membership: entry.membership.map(Membership),
         })
     }
 

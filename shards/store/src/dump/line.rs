@@ -1,6 +1,9 @@
 //! The lines of an export.
 
+use std::num::NonZeroU32;
+
 use protocol::message::Message;
+use protocol::session::Membership;
 use protocol::wire::{PacketId, SubscriptionOptions};
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +83,14 @@ pub(super) struct Session {
     pub(super) ends_ms: Option<Time>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) will: Option<WillText>,
+    /// QoS 1 entries up to this number are sent with DUP.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub(super) perhaps_sent: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_0(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -108,6 +119,9 @@ pub(super) struct Subscription {
     /// 0 for none.
     #[serde(default)]
     pub(super) identifier: u32,
+    /// The number that entries know a shared subscription by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) membership: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -138,6 +152,9 @@ pub(super) struct Entry {
     /// That it is in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sent: Option<InFlight>,
+    /// The shared subscription of its session that it came by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) membership: Option<NonZeroU32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) shared: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +216,10 @@ impl Text {
     }
 }
 
+fn number(membership: Membership) -> NonZeroU32 {
+    membership.0
+}
+
 impl Line {
     pub(super) fn session(number: SessionNumber, record: &SessionRecord, clock: Clock) -> Self {
         let will = |will: &Will| WillText {
@@ -213,6 +234,7 @@ impl Line {
             expiry_s: record.expiry_s,
             ends_ms: record.ends_ms.map(|time| Time::of(time, clock)),
             will: record.will.as_ref().map(will),
+            perhaps_sent: record.perhaps_sent,
         }))
     }
 
@@ -231,6 +253,7 @@ impl Line {
             retain_as_published,
             retain_handling: retain_handling as u8,
             identifier: of.identifier,
+            membership: of.membership.map(number),
         })
     }
 
@@ -263,6 +286,7 @@ impl Entry {
             retain: entry.retain,
             identifiers: entry.identifiers.as_slice().to_vec(),
             sent: entry.sent.map(in_flight),
+            membership: entry.membership.map(number),
             shared: entry.shared,
             message: entry
                 .shared

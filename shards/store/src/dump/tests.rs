@@ -38,6 +38,7 @@ fn what_was_exported_can_be_imported() {
                     expiry_s: Some(7),
                     due_ms: Some(10_000),
                 }),
+                perhaps_sent: 29,
             }),
         },
     ]);

@@ -5,13 +5,14 @@ mod full;
 mod killed;
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use protocol::message::{Message, MessageRef};
-use protocol::session::Identifiers;
+use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 use shard_sync::Doorbell;
 
@@ -119,6 +120,7 @@ pub(crate) fn session(number: u64) -> Change {
             expiry_s: 60,
             ends_ms: None,
             will: None,
+            perhaps_sent: 0,
         }),
     }
 }
@@ -132,6 +134,7 @@ pub(crate) fn entry(session: u64, number: u64) -> Change {
         retain: false,
         identifiers: Identifiers::None,
         sent: None,
+        membership: None,
     }
 }
 
@@ -144,6 +147,7 @@ pub(crate) fn shared(session: u64, number: u64, message: u64) -> Change {
         retain: true,
         identifiers: Identifiers::One(3),
         sent: None,
+        membership: Some(Membership(NonZeroU32::MIN)),
     }
 }
 
@@ -165,6 +169,7 @@ fn subscription(session: u64, filter: &str) -> Change {
             retain_handling: RetainHandling::SendIfNew,
         },
         identifier: 9,
+        membership: Some(Membership(NonZeroU32::MIN)),
     }
 }
 

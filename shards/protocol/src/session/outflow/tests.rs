@@ -33,6 +33,7 @@ fn delivery(qos: QoS, payload: &[u8]) -> Delivery {
         retain: false,
         stored: StoredAs::default(),
         membership: None,
+        dup: false,
     }
 }
 
@@ -392,13 +393,26 @@ fn a_delivery_takes_56_bytes() {
 }
 
 #[test]
-fn what_was_perhaps_sent_comes_behind_what_was_in_flight() {
-    let mut flow = Outflow::new(window(10), true);
+fn what_was_perhaps_sent_is_known_as_long_as_it_is_queued() {
+    let mut flow = Outflow::new(window(2), true);
     flow.restore_in_flight(vec![(id(9), false, stored(QoS::ExactlyOnce, 1))]);
-    flow.restore_perhaps_sent(stored(QoS::AtLeastOnce, 2));
-    flow.restore_queued(stored(QoS::AtLeastOnce, 3), 0);
-    assert_eq!(resent(&mut flow), ["9 ExactlyOnce", "10 AtLeastOnce"]);
-    assert_eq!(flow.next_queued().unwrap().stored.entry, 3);
+    for entry in [2, 3, 4] {
+        let delivery = Delivery {
+            dup: entry < 4,
+            ..stored(QoS::AtLeastOnce, entry)
+        };
+        flow.restore_queued(delivery, 0);
+    }
+    assert_eq!(flow.perhaps_sent(), 3);
+    assert_eq!(resent(&mut flow), ["9 ExactlyOnce"]);
+    let next = flow.next_queued().unwrap();
+    assert!(next.dup && next.stored.entry == 2);
+    assert_eq!(flow.send(next.qos, || next.clone()), id(10));
+    assert_eq!(flow.perhaps_sent(), 3);
+    flow.pubrec(id(9), true).unwrap();
+    flow.puback(id(10)).unwrap();
+    while flow.next_queued().is_some() {}
+    assert_eq!(flow.perhaps_sent(), 0);
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn delivery(number: u64, qos: QoS, expires_ms: u64, payload: &[u8]) -> Delivery 
         qos,
         retain: false,
         membership: None,
+        dup: false,
         stored: StoredAs {
             entry: number,
             message: 0,
