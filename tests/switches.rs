@@ -22,6 +22,8 @@ scenarios! {
     every_version: [
         a_qos_above_the_highest_allowed_is_refused,
         subscriptions_are_granted_the_highest_qos_allowed,
+        the_higher_qos_of_message_and_subscription_can_count,
+        a_message_raised_from_qos_0_is_kept_for_whoever_is_away,
         retained_messages_can_be_switched_off,
         wildcards_can_be_switched_off,
         shared_subscriptions_can_be_switched_off,
@@ -39,6 +41,7 @@ scenarios! {
         a_payload_that_is_not_what_it_says_is_refused_when_checked,
         response_information_is_given_to_whoever_asks,
         refusals_are_explained_to_whoever_wants_it,
+        whoever_uses_a_topic_of_the_broker_is_told_so,
         a_reason_string_is_left_out_where_it_does_not_fit,
         a_stopping_broker_names_another_server,
     ],
@@ -71,6 +74,54 @@ fn subscriptions_are_granted_the_highest_qos_allowed(setup: Setup) {
     }
     broker.client("publisher").publish("a", "hello", 1);
     client.expect_message("a", "hello", 1);
+}
+
+/// Live, retained and by a shared subscription; by default it is the lower one.
+fn the_higher_qos_of_message_and_subscription_can_count(setup: Setup) {
+    for (upgrade, qos) in [(false, [0, 0, 1]), (true, [1, 2, 2])] {
+        let broker = setup.broker_with(&[("mqtt.upgrade_qos", &upgrade.to_string())]);
+        let mut publisher = broker.client("publisher");
+        let cases = [(0, 1), (2, 0), (1, 2)].into_iter().zip(qos);
+        for (number, ((published, subscribed), delivered)) in cases.enumerate() {
+            let topic = format!("a/{number}");
+            let mut direct = broker.client("direct");
+            direct.subscribe(&topic, subscribed);
+            let mut member = broker.client("member");
+            member.subscribe(&format!("$share/group/{topic}"), subscribed);
+            let message = Publish::new(&topic, "hello").retain();
+            publisher.publish_message(message, published);
+            direct.expect_message(&topic, "hello", delivered);
+            member.expect_message(&topic, "hello", delivered);
+            let mut late = broker.client("late");
+            late.subscribe(&topic, subscribed);
+            late.expect_message(&topic, "hello", delivered);
+        }
+    }
+}
+
+/// By a subscription of its own and by a shared one, over a kill of the broker.
+fn a_message_raised_from_qos_0_is_kept_for_whoever_is_away(setup: Setup) {
+    let mut broker = setup.broker_with(&[
+        ("mqtt.upgrade_qos", "true"),
+        ("mqtt.mqueue_store_qos0", "false"),
+    ]);
+    for (name, filter) in [("direct", "a"), ("member", "$share/group/a")] {
+        let (mut client, _) = broker.connect(name).persistent().open();
+        client.subscribe(filter, 1);
+        client.disconnect();
+    }
+    let mut publisher = broker.client("publisher");
+    publisher.publish("a", "kept", 0);
+    // Stored with the next message that is acknowledged, on both ways.
+    publisher.publish("a", "fence", 1);
+    broker.kill();
+    broker.start_again();
+    for name in ["direct", "member"] {
+        let (mut client, _) = broker.connect(name).persistent().open();
+        client.expect_message("a", "kept", 1);
+        client.expect_message("a", "fence", 1);
+        client.expect_silence_until_pong();
+    }
 }
 
 /// [MQTT-3.2.2-14]
@@ -314,6 +365,30 @@ fn refusals_are_explained_to_whoever_wants_it(setup: Setup) {
     let long = "x".repeat(2000);
     let answer = broker.connect(&long).send().expect_connack();
     assert_eq!(answer.code, 0x85);
+}
+
+/// 0x87 is for a message and for a will: the text must be true of both.
+fn whoever_uses_a_topic_of_the_broker_is_told_so(setup: Setup) {
+    let broker = setup.broker();
+    let text = |properties: &Properties| {
+        let text = properties.bytes(property::REASON_STRING);
+        String::from_utf8_lossy(text.expect("a reason")).into_owned()
+    };
+    let mut client = broker.client("client");
+    client.send_publish(&Publish::new("$SYS/mine", "x").qos(1, 7));
+    let puback = client.expect_packet();
+    let mut reader = Reader::new(&puback);
+    assert_eq!((reader.two_bytes(), reader.byte()), (7, 0x87));
+    let of_message = text(&reader.properties(Version::V5));
+    let will = Will::new("$SYS/mine", "gone");
+    let connack = broker.connect("other").will(will).send().expect_connack();
+    assert_eq!(connack.code, 0x87);
+    for text in [of_message, text(&connack.properties)] {
+        assert_eq!(
+            text,
+            "the topic, of the message or the will, is the broker's own"
+        );
+    }
 }
 
 /// [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.9.2-1], [MQTT-3.14.2-3]

@@ -42,7 +42,7 @@ impl Alone {
     /// Opens a connection; returns its key.
     pub fn open(&mut self) -> u32 {
         let remote = ([192, 0, 2, 1], 10_000).into();
-        self.shard.opened(Remote::new(remote, 1883))
+        self.shard.opened(Remote::new(remote, 1883, 0))
     }
 
     /// Bytes that came on a connection.

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::engine::neighbours::Neighbours;
 use crate::engine::together::Together;
-use crate::engine::{Acceptor, Engine, EngineSetup, Lateness};
+use crate::engine::{Acceptor, Engine, EngineSetup, Gate, Lateness};
 use crate::routes;
 use crate::settings::{Listener, Settings};
 use crate::shard::{Common, Journal, RetainedQuota, Shard, ShardSetup, Stats, part};
@@ -380,7 +380,10 @@ fn run_shard(
 /// Opens the sockets of every listener, one for each shard, by shard.
 fn open_acceptors(settings: &Settings) -> Result<Vec<Vec<Acceptor>>, StartError> {
     let mut by_shard: Vec<Vec<Acceptor>> = settings.cpus.iter().map(|_| Vec::new()).collect();
+    let of_node = Gate::new(settings.mqtt.connections()).map(Arc::new);
     for listener in &settings.listeners {
+        let own = Gate::new(listener.connections).map(Arc::new);
+        let gates: Vec<Arc<Gate>> = own.into_iter().chain(of_node.clone()).collect();
         let connections = Arc::new(AtomicU32::new(0));
         for acceptors in &mut by_shard {
             let socket = listen(listener).map_err(|source| StartError::Listen {
@@ -394,6 +397,7 @@ fn open_acceptors(settings: &Settings) -> Result<Vec<Vec<Acceptor>>, StartError>
                 socket,
                 connections: Arc::clone(&connections),
                 connections_max: listener.max_connections,
+                gates: gates.clone(),
             });
         }
     }

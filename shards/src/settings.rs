@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-pub use protocol::rate::Rate;
+pub use protocol::rate::{Allowance, Burst, Rate};
 use protocol::session::{QueueLimits, WhenFull};
 use protocol::subscriptions::{Strategies, Strategy};
 use serde::{Deserialize, Serialize};
@@ -51,8 +51,17 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// Connections that have not been accepted yet, in the kernel.
     pub backlog: u32,
-    /// Connections at most, over all shards; 0 for no limit but the open files.
+    /// Connections at most, over all shards; 0 for no limit but the open files. Who comes
+    /// then is closed.
     pub max_connections: u32,
+    /// Connections accepted in how long, over all shards (`max_conn_rate` and
+    /// `max_conn_burst`). Who comes then waits in the kernel.
+    pub connections: Allowance,
+    /// Messages that each client of it may publish in how long (`messages_rate` and
+    /// `messages_burst`), beside what [`Mqtt`] allows it.
+    pub messages: Allowance,
+    /// Bytes that each client of it may send in how long (`bytes_rate` and `bytes_burst`).
+    pub bytes: Allowance,
 }
 
 /// What is kept on the disk (`[storage]` in the configuration).
@@ -125,8 +134,8 @@ pub struct Mqtt {
     /// Bytes of the largest packet taken, fixed header included. Default 1 MiB, at most
     /// 268,435,455 + 5.
     pub max_packet_size: u32,
-    /// Bytes of the largest CONNECT taken. Default 64 KiB: what somebody unknown can
-    /// make the broker hold.
+    /// Bytes of the largest CONNECT taken, if `max_packet_size` is not lower. Default 64 KiB:
+    /// what somebody unknown can make the broker hold, twice that in the worst case.
     pub max_connect_size: u32,
     /// Milliseconds from accept to a complete CONNECT. Default 10,000.
     pub connect_timeout_ms: u32,
@@ -180,6 +189,10 @@ pub struct Mqtt {
     pub max_user_properties: u16,
     /// Highest QoS that clients may publish with and are granted. Default 2.
     pub max_qos_allowed: u8,
+    /// Whether a message is delivered with the higher QoS of its own and the subscription's
+    /// instead of the lower one. Default false. What it raises from QoS 0 is queued, stored
+    /// and acknowledged like any other by the subscriber, but is not more certain to get here.
+    pub upgrade_qos: bool,
     /// Whether clients may retain messages. Default true.
     pub retain_available: bool,
     /// Whether filters may have wildcards. Default true.
@@ -214,18 +227,34 @@ pub struct Mqtt {
     /// Whether `redirect_to` is for good: 0x9D instead of 0x9C. Default false.
     pub redirect_permanently: bool,
     /// Messages that one client may publish in how long, as `1000/s`. Whoever is faster is
-    /// not read for a while; nothing is dropped. About 150 bytes for each connection. Default
+    /// not read for a while; nothing is dropped. About 200 bytes for each connection. Default
     /// `infinity`, which costs nothing.
-    #[serde(with = "rate_text")]
+    #[serde(with = "as_text")]
     pub messages_rate: Rate,
+    /// Messages that may come on top of `messages_rate` in how long, as `10000/60m`. Default
+    /// `0/s`: none.
+    #[serde(with = "as_text")]
+    pub messages_burst: Burst,
     /// Takeovers of one client identifier in how long; who comes then gets CONNACK 0x9F (3
     /// before 5.0), and who is connected stays. Two clients with one identifier that reconnect
     /// at once would otherwise take over from each other without end. Default `100/10s`.
-    #[serde(with = "rate_text")]
+    #[serde(with = "as_text")]
     pub takeover_rate: Rate,
     /// Bytes that one client may send in how long, as `10MB/10s`. Default `infinity`.
-    #[serde(with = "rate_text")]
+    #[serde(with = "as_text")]
     pub bytes_rate: Rate,
+    /// Bytes that may come on top of `bytes_rate` in how long, as `100MB/60m`. Default `0/s`:
+    /// none.
+    #[serde(with = "as_text")]
+    pub bytes_burst: Burst,
+    /// Connections that the node accepts in how long, on all listeners together. Who comes
+    /// then waits in the kernel. Default `infinity`, which costs nothing; else an accept
+    /// operation for each connection.
+    #[serde(with = "as_text")]
+    pub max_conn_rate: Rate,
+    /// Connections that may come on top of `max_conn_rate` in how long. Default `0/s`: none.
+    #[serde(with = "as_text")]
+    pub max_conn_burst: Burst,
     /// Which member of a group gets a message of a shared subscription. Default
     /// `round_robin`. `hash_clientid` costs a hash for each message published.
     pub shared_subscription_strategy: SharedStrategy,
@@ -332,6 +361,7 @@ impl Default for Mqtt {
             max_retained_bytes: 1 << 30,
             max_user_properties: 64,
             max_qos_allowed: 2,
+            upgrade_qos: false,
             retain_available: true,
             wildcard_subscription: true,
             shared_subscription: true,
@@ -346,8 +376,12 @@ impl Default for Mqtt {
             redirect_to: String::new(),
             redirect_permanently: false,
             messages_rate: Rate::UNLIMITED,
+            messages_burst: Burst::NONE,
             takeover_rate: "100/10s".parse().unwrap_or_default(),
             bytes_rate: Rate::UNLIMITED,
+            bytes_burst: Burst::NONE,
+            max_conn_rate: Rate::UNLIMITED,
+            max_conn_burst: Burst::NONE,
             shared_subscription_strategy: SharedStrategy::RoundRobin,
             shared_subscription_initial_sticky_pick: SharedStrategy::Random,
             delayed: Delayed::default(),
@@ -421,6 +455,30 @@ impl Mqtt {
             default: self.shared_subscription_strategy.into(),
             initial_sticky_pick: self.shared_subscription_initial_sticky_pick.into(),
             groups: groups.collect(),
+        }
+    }
+
+    /// Messages that one client may publish.
+    pub(crate) const fn messages(&self) -> Allowance {
+        Allowance {
+            rate: self.messages_rate,
+            burst: self.messages_burst,
+        }
+    }
+
+    /// Bytes that one client may send.
+    pub(crate) const fn bytes(&self) -> Allowance {
+        Allowance {
+            rate: self.bytes_rate,
+            burst: self.bytes_burst,
+        }
+    }
+
+    /// Connections that the node accepts.
+    pub(crate) const fn connections(&self) -> Allowance {
+        Allowance {
+            rate: self.max_conn_rate,
+            burst: self.max_conn_burst,
         }
     }
 
@@ -575,18 +633,21 @@ pub struct AutoSubscription {
     pub nl: u8,
 }
 
-/// Rates as text.
-mod rate_text {
+/// Rates and bursts as text.
+mod as_text {
+    use core::fmt::Display;
+    use core::str::FromStr;
+
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use super::Rate;
-
-    pub(super) fn serialize<S: Serializer>(rate: &Rate, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(rate: &impl Display, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(rate)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Rate, D::Error> {
+    pub(super) fn deserialize<'de, T: FromStr, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<T, D::Error> {
         let text = String::deserialize(from)?;
-        text.parse().map_err(|()| D::Error::custom("not a rate"))
+        text.parse().map_err(|_| D::Error::custom("not a rate"))
     }
 }

@@ -21,10 +21,16 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// What a listener has if nobody says anything. Its address must be said.
-const LISTENER_DEFAULTS: &[(&str, &str)] = &[
+pub(super) const LISTENER_DEFAULTS: &[(&str, &str)] = &[
     ("enabled", "true"),
     ("max_connections", "0"),
     ("backlog", "4096"),
+    ("max_conn_rate", "infinity"),
+    ("max_conn_burst", "0/s"),
+    ("messages_rate", "infinity"),
+    ("messages_burst", "0/s"),
+    ("bytes_rate", "infinity"),
+    ("bytes_burst", "0/s"),
 ];
 
 /// A value and where it came from.

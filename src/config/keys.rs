@@ -157,6 +157,36 @@ pub(crate) const KEYS: &[Key] = &[
         "connections at most; 0: as many as there are file descriptors",
     ),
     key(
+        "listeners.tcp.*.max_conn_rate",
+        Kind::Rate,
+        "connections accepted in how long; others wait",
+    ),
+    key(
+        "listeners.tcp.*.max_conn_burst",
+        Kind::Burst,
+        "connections on top of max_conn_rate in how long",
+    ),
+    key(
+        "listeners.tcp.*.messages_rate",
+        Kind::Rate,
+        "messages that each client of it may publish in how long",
+    ),
+    key(
+        "listeners.tcp.*.messages_burst",
+        Kind::Burst,
+        "messages on top of messages_rate in how long",
+    ),
+    key(
+        "listeners.tcp.*.bytes_rate",
+        Kind::Rate,
+        "bytes that each client of it may send in how long",
+    ),
+    key(
+        "listeners.tcp.*.bytes_burst",
+        Kind::Burst,
+        "bytes on top of bytes_rate in how long",
+    ),
+    key(
         "listeners.tcp.*.backlog",
         Kind::Integer(1, MAX_16),
         "connections that wait in the kernel to be accepted, per shard",
@@ -337,6 +367,11 @@ pub(crate) const KEYS: &[Key] = &[
         "highest QoS that clients may publish with and are granted",
     ),
     key(
+        "mqtt.upgrade_qos",
+        Kind::Boolean,
+        "whether the higher QoS of message and subscription counts, not the lower",
+    ),
+    key(
         "mqtt.retain_available",
         Kind::Boolean,
         "whether clients may retain messages",
@@ -407,6 +442,11 @@ pub(crate) const KEYS: &[Key] = &[
         "messages that one client may publish in how long",
     ),
     key(
+        "mqtt.messages_burst",
+        Kind::Burst,
+        "messages on top of messages_rate in how long",
+    ),
+    key(
         "mqtt.takeover_rate",
         Kind::Rate,
         "takeovers of one client identifier in how long",
@@ -415,6 +455,21 @@ pub(crate) const KEYS: &[Key] = &[
         "mqtt.bytes_rate",
         Kind::Rate,
         "bytes that one client may send in how long",
+    ),
+    key(
+        "mqtt.bytes_burst",
+        Kind::Burst,
+        "bytes on top of bytes_rate in how long",
+    ),
+    key(
+        "mqtt.max_conn_rate",
+        Kind::Rate,
+        "connections that the node accepts in how long; others wait",
+    ),
+    key(
+        "mqtt.max_conn_burst",
+        Kind::Burst,
+        "connections on top of max_conn_rate in how long",
     ),
     key(
         "mqtt.shared_subscription_strategy",

@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use shards::settings::{
-    AutoSubscription, Delayed, Engine, Events, Listener, Mqtt, RewriteRule, SharedStrategy,
-    Storage, SysEventMessages, SysTopics,
+    Allowance, AutoSubscription, Delayed, Engine, Events, Listener, Mqtt, RewriteRule,
+    SharedStrategy, Storage, SysEventMessages, SysTopics,
 };
 
 use cpu_list::CpuList;
@@ -265,14 +265,29 @@ impl Reader<'_> {
             Value::Bind(bind) => bind.address(anonymous),
             _ => return None,
         };
+        let allowance = |rate, burst| self.allowance(&path(rate), &path(burst));
         let (backlog, max_connections) = (number("backlog")?, number("max_connections")?);
+        let connections = allowance("max_conn_rate", "max_conn_burst");
+        let messages = allowance("messages_rate", "messages_burst");
+        let bytes = allowance("bytes_rate", "bytes_burst");
         let enabled = self.boolean(&path("enabled"))?;
         enabled.then_some(Listener {
             name,
             bind,
             backlog,
             max_connections,
+            connections,
+            messages,
+            bytes,
         })
+    }
+
+    /// A rate and its burst, which are in the entries in the form in which they are written.
+    fn allowance(&self, rate: &str, burst: &str) -> Allowance {
+        Allowance {
+            rate: self.text(rate).parse().unwrap_or_default(),
+            burst: self.text(burst).parse().unwrap_or_default(),
+        }
     }
 
     /// The strategies of single share groups.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::bind::Bind;
-use super::entries::Entries;
+use super::entries::{Entries, LISTENER_DEFAULTS};
 use super::origin::{Origin, Problem};
 use super::value::Value;
 
@@ -15,6 +15,7 @@ pub(crate) fn check(entries: &Entries) -> Vec<Problem> {
     problems.extend(open_to_strangers(entries));
     problems.extend(address_taken_twice(entries));
     problems.extend(shards_and_cpus(entries));
+    problems.extend(bursts_without_rate(entries));
     problems
 }
 
@@ -49,12 +50,10 @@ fn listeners_without_address(entries: &Entries) -> Vec<Problem> {
     names
         .filter(|name| entries.get(&format!("listeners.tcp.{name}.bind")).is_none())
         .map(|name| {
-            let fields = ["enabled", "max_connections", "backlog"];
-            let origins =
+            let fields = LISTENER_DEFAULTS.iter().map(|(field, _)| field);
+            let mut origins =
                 fields.map(|field| entries.origin(&format!("listeners.tcp.{name}.{field}")));
-            let given = origins
-                .into_iter()
-                .find(|origin| *origin != Origin::Default);
+            let given = origins.find(|origin| *origin != Origin::Default);
             let at = given.unwrap_or(Origin::Default);
             Problem::new(
                 at,
@@ -118,6 +117,29 @@ fn address_taken_twice(entries: &Entries) -> Vec<Problem> {
                 listener.name
             );
             problems.push(Problem::new(listener.origin, text));
+        }
+    }
+    problems
+}
+
+/// A burst comes on top of a rate: alone it would limit nothing.
+fn bursts_without_rate(entries: &Entries) -> Vec<Problem> {
+    let listeners = entries.listeners().into_iter();
+    let listeners = listeners.map(|name| format!("listeners.tcp.{name}"));
+    let sections: Vec<String> = listeners.chain(["mqtt".to_owned()]).collect();
+    let is = |path: &str, text: &str| {
+        let entry = entries.get(path);
+        entry.is_none_or(|entry| entry.value == Value::Text(text.to_owned()))
+    };
+    let mut problems = Vec::new();
+    for section in &sections {
+        for name in ["max_conn", "messages", "bytes"] {
+            let rate = format!("{section}.{name}_rate");
+            let burst = format!("{section}.{name}_burst");
+            if is(&rate, "infinity") && !is(&burst, "0/s") {
+                let text = format!("{burst} comes on top of a rate, and there is none: set {rate}");
+                problems.push(Problem::new(entries.origin(&burst), text));
+            }
         }
     }
     problems

@@ -106,6 +106,44 @@ fn a_further_listener_needs_only_an_address() {
 }
 
 #[test]
+fn a_listener_has_its_own_rates_and_what_may_come_on_top() {
+    let set = [
+        "listeners.tcp.default.max_conn_rate=100/s",
+        "listeners.tcp.default.messages_rate=10/s",
+        "listeners.tcp.default.messages_burst=1000/60m",
+        "listeners.tcp.inside.bind=127.0.0.1:1884",
+    ];
+    let listeners = load(&set).unwrap().listeners;
+    let limited = |rate: &str, burst: &str| Allowance {
+        rate: rate.parse().unwrap(),
+        burst: burst.parse().unwrap(),
+    };
+    assert_eq!(listeners[0].connections, limited("100/s", "0/s"));
+    assert_eq!(listeners[0].messages, limited("10/s", "1000/1h"));
+    assert_eq!(listeners[0].bytes, Allowance::default());
+    assert_eq!(listeners[1].connections, Allowance::default());
+    assert_eq!(listeners[1].messages, Allowance::default());
+}
+
+#[test]
+fn what_comes_on_top_of_a_rate_needs_one() {
+    for burst in [
+        "listeners.tcp.default.bytes_burst",
+        "mqtt.max_conn_burst",
+        "mqtt.messages_burst",
+    ] {
+        let rate = burst.replace("burst", "rate");
+        let set = format!("{burst}=9/s");
+        assert_eq!(
+            problem(&[&set]),
+            format!("--set: {burst} comes on top of a rate, and there is none: set {rate}")
+        );
+        assert!(load(&[&set, &format!("{rate}=9/s")]).is_ok());
+    }
+    assert!(load(&["mqtt.messages_burst=0/1s"]).is_ok());
+}
+
+#[test]
 fn a_listener_can_be_switched_off_but_not_the_last_one() {
     let off = "listeners.tcp.default.enabled=false";
     assert_eq!(

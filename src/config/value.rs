@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use log::LevelFilter;
-use shards::settings::Rate;
+use shards::settings::{Burst, Rate};
 use toml::de::{DeInteger, DeValue};
 
 use super::bind::Bind;
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Bind,
     /// `true` or `false`.
     Boolean,
+    /// So much in so long on top of a rate, or nothing.
+    Burst,
     /// CPUs, at least one.
     Cpus,
     /// CPUs, perhaps none.
@@ -92,8 +94,8 @@ pub(crate) enum Value {
     Durability(Durability),
     /// Of [`Kind::Tables`]: by column.
     Tables(Vec<BTreeMap<&'static str, Self>>),
-    /// Of [`Kind::Folder`], [`Kind::NodeName`], [`Kind::Rate`], [`Kind::Text`],
-    /// [`Kind::Word`] and [`Kind::Words`].
+    /// Of [`Kind::Burst`], [`Kind::Folder`], [`Kind::NodeName`], [`Kind::Rate`],
+    /// [`Kind::Text`], [`Kind::Word`] and [`Kind::Words`].
     Text(String),
 }
 
@@ -105,6 +107,10 @@ impl Kind {
                            0.0.0.0:1883 or [::]:1883"
                 .to_owned(),
             Self::Boolean => "true or false".to_owned(),
+            Self::Burst => {
+                "an amount in a period of up to an hour, such as 10000/60m, or 0/s for none"
+                    .to_owned()
+            }
             Self::Cpus => "CPU numbers such as \"0-3,8\"".to_owned(),
             Self::CpusOrNone => "CPU numbers such as \"0-3,8\", or \"\" for none".to_owned(),
             Self::Durability => format!(
@@ -149,6 +155,7 @@ impl Kind {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) | Self::Tables(_) => true,
             Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
             Self::Bind
+            | Self::Burst
             | Self::Durability
             | Self::Folder
             | Self::Level
@@ -210,10 +217,8 @@ impl Kind {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Level => text.parse().map(Value::Level).map_err(|_| None),
-            Self::Rate => match text.parse::<Rate>() {
-                Ok(rate) => Ok(Value::Text(rate.to_string())),
-                Err(()) => Err(None),
-            },
+            Self::Burst => as_written(text.parse::<Burst>()),
+            Self::Rate => as_written(text.parse::<Rate>()),
             Self::Text(max) if text.len() <= max && !text.chars().any(char::is_control) => {
                 Ok(Value::Text(text.to_owned()))
             }
@@ -221,6 +226,12 @@ impl Kind {
             _ => Err(None),
         }
     }
+}
+
+/// A value in its own form of writing.
+fn as_written(read: Result<impl fmt::Display, ()>) -> Result<Value, Option<String>> {
+    read.map(|value| Value::Text(value.to_string()))
+        .map_err(|()| None)
 }
 
 /// The rows of an array of tables.
@@ -495,6 +506,11 @@ mod tests {
             complaint.ends_with("such as 1000/s or 10MB/10s, or infinity"),
             "{complaint}"
         );
+        for (text, shown) in [("10000/60m", "\"10000/3600s\""), ("0/1s", "\"0/s\"")] {
+            assert_eq!(Kind::Burst.read_bare(text).unwrap().to_string(), shown);
+        }
+        let complaint = Kind::Burst.read_bare("infinity").unwrap_err();
+        assert!(complaint.ends_with("or 0/s for none"), "{complaint}");
     }
 
     #[test]

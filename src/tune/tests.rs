@@ -1,4 +1,4 @@
-use shards::settings::Listener;
+use shards::settings::{Allowance, Listener};
 
 use super::*;
 use crate::config::cpu_list::CpuList;
@@ -56,6 +56,9 @@ fn good() -> Facts {
             bind: "0.0.0.0:1883".parse().unwrap(),
             backlog: 4096,
             max_connections: 0,
+            connections: Allowance::default(),
+            messages: Allowance::default(),
+            bytes: Allowance::default(),
         }],
     }
 }

@@ -247,7 +247,7 @@ impl Drop for Broker {
 
 /// An address that no other test process uses: the loopback address is made of the
 /// process id, the port is counted.
-fn unused_address() -> SocketAddr {
+pub(crate) fn unused_address() -> SocketAddr {
     static PORT: AtomicU16 = AtomicU16::new(20_000);
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let host = Ipv4Addr::new(127, 64 | (high & 0x3f), middle, low);

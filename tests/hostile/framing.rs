@@ -98,8 +98,15 @@ fn long_packets(version: Version) -> Vec<Row> {
     let ping_in_three_bytes = [0xc0, 0x80, 0];
     let mut rows = vec![connected("PINGREQ with a body", [0xc0, 1, 0], MALFORMED)];
     let wasteful = "a length in more bytes than needed";
+    let wasteful_connect = format!("CONNECT with {wasteful}");
+    let connect_in_three_bytes = connect_in_three_bytes(version);
     if version == Version::V5 {
         rows.push(connected(wasteful, ping_in_three_bytes, MALFORMED));
+        rows.push(fresh(
+            wasteful_connect,
+            connect_in_three_bytes,
+            Reaction::Rejected(&[0x81]),
+        ));
         rows.push(connected(
             "DISCONNECT with bytes left",
             [0xe0, 3, 0, 0, 0],
@@ -110,12 +117,23 @@ fn long_packets(version: Version) -> Vec<Row> {
     // No statement of 3.x forbids it.
     let pong = Reaction::Answered(packet::PINGRESP.to_vec());
     rows.push(connected(wasteful, ping_in_three_bytes, pong));
+    let accepted = Reaction::Answered(vec![0x20, 2, 0, 0]);
+    rows.push(fresh(wasteful_connect, connect_in_three_bytes, accepted));
     rows.push(connected("DISCONNECT with a body", [0xe0, 1, 0], MALFORMED));
     for first in [PUBACK, PUBREC, PUBREL, PUBCOMP] {
         let name = format!("{first:02x} with bytes left");
         rows.push(connected(name, [first, 3, 0, 1, 0], MALFORMED));
     }
     rows
+}
+
+/// CONNECT whose fixed header is a byte longer than it needs to be.
+fn connect_in_three_bytes(version: Version) -> Vec<u8> {
+    let nowhere = ([127, 0, 0, 1], 0).into();
+    let mut connect = packet::Connect::new(nowhere, version, "hostile").encode();
+    connect[1] |= 0x80;
+    connect.insert(2, 0);
+    connect
 }
 
 /// [MQTT-2.2.1-3], [MQTT-2.3.1-1]

@@ -43,9 +43,11 @@ impl Cast {
         };
         let name = client_name(scene, "keeper");
         let keeper = Keeper::new(Client::new(name, Version::V5, true), scene.now);
+        let mut receivers = subscribers(scene);
+        receivers.extend(group(scene));
         let mut cast = Self {
             publishers,
-            subscribers: subscribers(scene),
+            subscribers: receivers,
             keeper,
             testators,
         };
@@ -217,6 +219,41 @@ fn subscribers(scene: &mut Scene) -> Vec<Subscriber> {
     numbered
         .map(|(number, manner)| subscriber(scene, number, manner))
         .collect()
+}
+
+/// Members of one group, at QoS 1: one stays, two come and go, and the sessions of two end
+/// whenever they go.
+fn group(scene: &mut Scene) -> Vec<Subscriber> {
+    use Manner::{Steady, Wandering};
+    let manners = [Steady, Wandering, Wandering, Wandering, Wandering];
+    let streams = scene.record.streams_where(|stream| {
+        stream.qos == Qos::AtLeastOnce && stream.topic.contains("/m/") && stream.is_ordered
+    });
+    let mut members: Vec<Subscriber> = Vec::new();
+    for (number, manner) in manners.into_iter().enumerate() {
+        let name = client_name(scene, &format!("member-{number}"));
+        let is_forgetful = number >= 3;
+        let version = if is_forgetful {
+            Version::V5
+        } else {
+            version(number)
+        };
+        let mut client = Client::new(name, version, true);
+        client.is_forgetful = is_forgetful;
+        if is_forgetful {
+            client.laziness = Duration::from_millis(40);
+        }
+        let mut one = Subscriber::new(client, manner, scene);
+        if let Some(last) = members.last() {
+            one.join(last);
+        }
+        let filter = format!("$share/group/{}", scene.topic("m/+/1"));
+        one.add(filter, streams.clone(), false, scene);
+        // Another member may get what one had in flight.
+        scene.record.be_lenient(one.receiver);
+        members.push(one);
+    }
+    members
 }
 
 fn subscriber(scene: &mut Scene, number: usize, manner: Manner) -> Subscriber {

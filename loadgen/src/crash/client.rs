@@ -62,6 +62,8 @@ pub(super) struct Client {
     pub(super) version: Version,
     /// Its session outlives the connection.
     is_kept: bool,
+    /// It begins a new session with each connection, and leaves what the old one had to others.
+    pub(super) is_forgetful: bool,
     /// Sent with the next CONNECT.
     pub(super) will: Option<OwnWill>,
     /// Answers are gathered for so long before they are sent.
@@ -88,6 +90,7 @@ impl Client {
             name,
             version,
             is_kept,
+            is_forgetful: false,
             will: None,
             laziness: Duration::ZERO,
             link: None,
@@ -136,7 +139,7 @@ impl Client {
         let request = Connect {
             version: self.version,
             client_id: &self.name,
-            clean: !self.is_kept,
+            clean: !self.is_kept || self.is_forgetful,
             keep_alive_s: 0,
             session_expiry_s: if self.is_kept { EXPIRY_S } else { 0 },
             credentials: None,
@@ -336,8 +339,11 @@ impl Client {
         }
         self.is_connected = true;
         self.receive_maximum = usize::from(connack.receive_maximum);
-        if self.is_kept && self.has_session && !connack.session_present {
+        let is_expected = self.is_kept && self.has_session && !self.is_forgetful;
+        if is_expected && !connack.session_present {
             self.fault(events, "session lost", "session present is 0".to_owned());
+        } else if self.is_forgetful && connack.session_present {
+            self.fault(events, "clean start", "session present is 1".to_owned());
         }
         self.has_session = true;
         let mut again = Vec::new();

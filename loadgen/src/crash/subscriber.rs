@@ -45,6 +45,8 @@ pub(super) struct Subscriber {
     pub(super) receiver: usize,
     pub(super) manner: Manner,
     filters: Vec<Filter>,
+    /// What the first of them is in the record.
+    first_filter: usize,
     is_away: bool,
     change_at: Instant,
 }
@@ -57,9 +59,16 @@ impl Subscriber {
             receiver,
             manner,
             filters: Vec::new(),
+            first_filter: 0,
             is_away: false,
             change_at: scene.now + scene.chance.between_ms(500, 3000),
         }
+    }
+
+    /// Makes it a member of a group with another: what is sent reaches one of them.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.receiver = other.receiver;
+        self.first_filter = other.first_filter + other.filters.len();
     }
 
     /// Adds a filter and the streams that it matches.
@@ -143,6 +152,11 @@ impl Subscriber {
             Some(Event::Connected { .. }) => {
                 // A cut from this side makes no event.
                 self.forget_questions();
+                if self.client.is_forgetful {
+                    self.filters
+                        .iter_mut()
+                        .for_each(|filter| filter.state = State::Wanted);
+                }
                 self.ask(scene);
             }
             Some(Event::Subscribed { token, code }) => {
@@ -151,11 +165,13 @@ impl Subscriber {
                     scene.record.faults.add("subscription refused", what);
                 }
                 self.filters[token as usize].state = State::Subscribed;
-                scene.record.subscribed(self.receiver, token as usize);
+                let number = self.first_filter + token as usize;
+                scene.record.subscribed(self.receiver, number);
             }
             Some(Event::Unsubscribed { token }) => {
                 self.filters[token as usize].state = State::Gone;
-                scene.record.unsubscribed(self.receiver, token as usize);
+                let number = self.first_filter + token as usize;
+                scene.record.unsubscribed(self.receiver, number);
             }
             Some(Event::Closed) => self.forget_questions(),
             _ => {}
@@ -178,12 +194,16 @@ impl Subscriber {
         for (number, filter) in self.filters.iter_mut().enumerate() {
             match filter.state {
                 State::Wanted => {
-                    scene.record.subscribing(self.receiver, number);
+                    scene
+                        .record
+                        .subscribing(self.receiver, self.first_filter + number);
                     self.client.subscribe(&filter.text, number as u64);
                     filter.state = State::Asked;
                 }
                 State::Unwanted => {
-                    scene.record.unsubscribing(self.receiver, number);
+                    scene
+                        .record
+                        .unsubscribing(self.receiver, self.first_filter + number);
                     self.client.unsubscribe(&filter.text, number as u64);
                     filter.state = State::Ending;
                 }

@@ -41,9 +41,9 @@ enum Stage {
     /// The broker has the will.
     Armed { since: Instant, until: Instant },
     /// DISCONNECT was sent; the end of the connection is awaited.
-    Leaving,
-    /// The broker has ended the connection after DISCONNECT.
-    Left { at: Instant },
+    Leaving { since: Instant },
+    /// The connection has ended after that: by the broker, or by a kill.
+    Left { since: Instant, at: Instant },
     /// The will must come.
     Due { at: Instant },
 }
@@ -108,8 +108,8 @@ impl Testator {
         match self.stage {
             Stage::Idle if scene.is_loaded => self.connect(scene),
             Stage::Armed { until, .. } if now >= until => self.end(scene),
-            Stage::Left { at } if now >= at + UNSURE => {
-                let is_sure = scene.killed_at.is_none_or(|killed| killed < at);
+            Stage::Left { since, at } if now >= at + UNSURE => {
+                let is_sure = scene.killed_at.is_none_or(|killed| killed < since);
                 if is_sure && self.arrivals(scene) == 0 {
                     let (stream, generation) = (self.stream, self.generation);
                     scene.record.settled(stream, generation, Outcome::Withdrawn);
@@ -164,7 +164,7 @@ impl Testator {
     fn end(&mut self, scene: &mut Scene) {
         if self.ending == Ending::Leave {
             self.client.leave();
-            self.stage = Stage::Leaving;
+            self.stage = Stage::Leaving { since: scene.now };
         } else {
             self.client.cut();
             self.due(scene, scene.now);
@@ -185,7 +185,10 @@ impl Testator {
 
     fn closed(&mut self, scene: &mut Scene) {
         match self.stage {
-            Stage::Leaving => self.stage = Stage::Left { at: scene.now },
+            Stage::Leaving { since } => {
+                let at = scene.now;
+                self.stage = Stage::Left { since, at };
+            }
             Stage::Armed { since, .. } => {
                 // What ended it was the kill, if there was one.
                 let killed_at = scene.killed_at.filter(|killed| *killed >= since);

@@ -17,6 +17,7 @@
 
 mod accept;
 mod buffers;
+mod gate;
 mod input;
 pub(crate) mod neighbours;
 mod output;
@@ -42,7 +43,9 @@ use crate::routes::RouteLink;
 use crate::settings::Engine as Settings;
 use crate::shard::Shard;
 
+use accept::HeldBack;
 use buffers::Buffers;
+pub(crate) use gate::Gate;
 use neighbours::Neighbours;
 pub(crate) use self_test::Lateness;
 use socket::Sockets;
@@ -70,6 +73,8 @@ pub(crate) struct Acceptor {
     pub(crate) connections: Arc<AtomicU32>,
     /// 0 for no limit.
     pub(crate) connections_max: u32,
+    /// Those of this listener and of the node, if there are limits.
+    pub(crate) gates: Vec<Arc<Gate>>,
 }
 
 /// What an engine is made of.
@@ -111,6 +116,8 @@ pub(crate) struct Engine {
     cut_offs: VecDeque<(u64, u32)>,
     /// Listeners that accept again at this time.
     rested: VecDeque<(u64, u32)>,
+    /// Connections that came faster than they may: one for each listener at most.
+    held_back: Vec<HeldBack>,
     /// Taken from the ring, not handled yet.
     completions: VecDeque<Completion>,
     stopped_sends: Vec<Completion>,
@@ -152,6 +159,7 @@ impl Engine {
             time_of_day_due_ms: 0,
             cut_offs: VecDeque::new(),
             rested: VecDeque::new(),
+            held_back: Vec::new(),
             completions: VecDeque::new(),
             stopped_sends: Vec::new(),
             unconfirmed: Vec::new(),
@@ -304,6 +312,7 @@ impl Engine {
             Some(self.tasks.next_deadline_ms()),
             self.cut_offs.front().map(|(due, _)| *due),
             self.rested.front().map(|(due, _)| *due),
+            self.held_back.iter().map(|held| held.due_ms).min(),
             self.end_due_ms(),
         ];
         let due = due.into_iter().flatten().min()?;
@@ -320,6 +329,7 @@ impl Engine {
             // SAFETY: the descriptor is the acceptor's own and open.
             unsafe { libc::shutdown(acceptor.socket.as_raw_fd(), libc::SHUT_RD) };
         }
+        self.drop_held_back();
         self.shard.shut_down();
     }
 }

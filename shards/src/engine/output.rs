@@ -173,6 +173,9 @@ impl Engine {
             self.rested.pop_front();
             self.accept(index);
         }
+        if !self.held_back.is_empty() {
+            self.admit_held_back();
+        }
     }
 }
 

@@ -98,8 +98,19 @@ impl Uring {
         }
     }
 
+    /// Accepts connections until it fails.
     pub(super) fn accept(&mut self, listener: RawFd, index: u32) {
         let entry = opcode::AcceptMulti::new(types::Fd(listener))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(user_data(Operation::Accept, index));
+        self.push(&entry);
+    }
+
+    /// Accepts one connection.
+    pub(super) fn accept_once(&mut self, listener: RawFd, index: u32) {
+        let nowhere = (std::ptr::null_mut(), std::ptr::null_mut());
+        let entry = opcode::Accept::new(types::Fd(listener), nowhere.0, nowhere.1)
             .flags(libc::SOCK_CLOEXEC)
             .build()
             .user_data(user_data(Operation::Accept, index));

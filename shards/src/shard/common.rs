@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use protocol::auth::Mechanism;
 
-use crate::settings::{Events, Settings, SysEventMessages, SysTopics};
+use crate::settings::{Allowance, Events, Listener, Settings, SysEventMessages, SysTopics};
 
 use super::auto_subscribe::Automatic;
+use super::connection::Remote;
 use super::rewrite::Rewrites;
 use super::stats::Stats;
 
@@ -35,6 +36,8 @@ pub(crate) struct Common {
     pub(super) auto_subscribe: Vec<Automatic>,
     /// How clients may authenticate beyond name and password. No setting names one yet.
     pub(super) mechanisms: Vec<Arc<dyn Mechanism>>,
+    /// What the clients of a listener may send.
+    pub(super) listeners: ListenerLimits,
     pub(crate) interest: Interest,
     /// The counters of every shard.
     pub(crate) stats: Vec<Arc<Stats>>,
@@ -52,6 +55,7 @@ impl Common {
             rewrites: Rewrites::new(&settings.rewrite),
             auto_subscribe: settings.auto_subscribe.iter().map(Automatic::new).collect(),
             mechanisms: Vec::new(),
+            listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),
             stats: stats.collect(),
         }
@@ -69,6 +73,33 @@ impl Common {
     pub(super) fn mechanism(&self, method: &str) -> Option<&Arc<dyn Mechanism>> {
         let mut mechanisms = self.mechanisms.iter();
         mechanisms.find(|mechanism| mechanism.name() == method)
+    }
+}
+
+/// What each client may send, by the listener it comes through.
+#[derive(Debug, Default)]
+pub(crate) struct ListenerLimits(Vec<ListenerLimit>);
+
+/// What each client of one listener may send.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ListenerLimit {
+    pub(crate) messages: Allowance,
+    pub(crate) bytes: Allowance,
+}
+
+impl ListenerLimits {
+    pub(crate) fn new(listeners: &[Listener]) -> Self {
+        let limits = listeners.iter().map(|listener| ListenerLimit {
+            messages: listener.messages,
+            bytes: listener.bytes,
+        });
+        Self(limits.collect())
+    }
+
+    /// What a client from there may send.
+    pub(super) fn get(&self, remote: &Remote) -> ListenerLimit {
+        let limit = self.0.get(usize::from(remote.listener));
+        limit.copied().unwrap_or_default()
     }
 }
 

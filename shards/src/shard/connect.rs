@@ -8,7 +8,7 @@ use protocol::message::MessageRef;
 use protocol::session::Outflow;
 use protocol::topic::TopicName;
 use protocol::wire::encode::{self, ConnAck};
-use protocol::wire::{self, Connect, ConnectError, ReasonCode, Version};
+use protocol::wire::{self, Connect, ConnectError, ProtocolError, ReasonCode, Version};
 
 use crate::settings::Mqtt;
 
@@ -66,17 +66,36 @@ fn response_information<'a>(limits: &'a Mqtt, connect: &Connect<'_>) -> Option<&
     wanted.then_some(&*limits.response_information)
 }
 
+/// Decodes CONNECT, of `size` bytes.
+fn decode(size: usize, first: u8, body: &[u8]) -> Result<Connect<'_>, ConnectError> {
+    let connect = wire::decode_connect(first, body)?;
+    let version = connect.version;
+    let checked = wire::check_length(version, body, size);
+    checked.map_err(|error| ConnectError {
+        version: Some(version),
+        error,
+    })?;
+    Ok(connect)
+}
+
+impl Mqtt {
+    /// Bytes of the largest packet of somebody who has not been let in.
+    pub(super) fn early_packet_size(&self) -> u32 {
+        self.max_connect_size.min(self.max_packet_size)
+    }
+}
+
 impl Shard {
-    /// Handles CONNECT. `input` is everything read so far, CONNECT first: it goes along
-    /// when the session belongs to another shard.
+    /// Handles CONNECT, of `size` bytes. `input` is everything read so far, CONNECT first: it
+    /// goes along when the session belongs to another shard.
     pub(super) fn handle_connect(
         &mut self,
         key: u32,
-        first: u8,
-        body: &[u8],
+        size: usize,
+        (first, body): (u8, &[u8]),
         input: &[u8],
     ) -> Flow {
-        let connect = match wire::decode_connect(first, body) {
+        let connect = match decode(size, first, body) {
             Ok(connect) => connect,
             Err(error) => return self.refuse_undecoded(key, &error),
         };
@@ -232,6 +251,24 @@ impl Shard {
             ..refusal_of(connect, reason)
         };
         self.refuse_connect(key, &refusal)
+    }
+
+    /// Refuses a CONNECT that is too large, as soon as its length is known: nothing more of it
+    /// is kept. A 5.0 client is told, if what has arrived says that it is one.
+    pub(super) fn refuse_too_large(&mut self, key: u32, input: &[u8]) {
+        // The fixed header has two to five bytes: the last one of the length is below 0x80.
+        let length = input.iter().skip(1).position(|byte| *byte < 0x80);
+        let begun = length.and_then(|last| input.get(last + 2..));
+        let first = input.first().copied().unwrap_or_default();
+        let version = match wire::decode_connect(first, begun.unwrap_or_default()) {
+            Ok(connect) => Some(connect.version),
+            Err(error) => error.version,
+        };
+        let error = ConnectError {
+            version,
+            error: ProtocolError::PacketTooLarge.into(),
+        };
+        self.refuse_undecoded(key, &error);
     }
 
     pub(super) fn refuse_undecoded(&mut self, key: u32, error: &ConnectError) -> Flow {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use protocol::aliases::TopicAliases;
 use protocol::auth::Authentication;
-use protocol::rate::Bucket;
+use protocol::rate::{Bucket, Meter};
 use protocol::wire::{PacketId, ReasonCode, Version};
 
 use crate::settings::Mqtt;
@@ -43,7 +43,7 @@ pub(crate) enum End {
     ByServer(ReasonCode),
 }
 
-/// Where a client connects from, and to which port: 20 bytes, where two socket addresses
+/// Where a client connects from, and to which listener: 22 bytes, where two socket addresses
 /// would have 64.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remote {
@@ -51,6 +51,8 @@ pub(crate) struct Remote {
     ip: Ipv6Addr,
     pub(crate) port: u16,
     pub(crate) listener_port: u16,
+    /// The listener's place in the settings.
+    pub(crate) listener: u16,
 }
 
 impl Default for Remote {
@@ -59,12 +61,13 @@ impl Default for Remote {
             ip: Ipv6Addr::UNSPECIFIED,
             port: 0,
             listener_port: 0,
+            listener: 0,
         }
     }
 }
 
 impl Remote {
-    pub(crate) fn new(address: SocketAddr, listener_port: u16) -> Self {
+    pub(crate) fn new(address: SocketAddr, listener_port: u16, listener: u16) -> Self {
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
@@ -74,6 +77,7 @@ impl Remote {
             ip,
             port,
             listener_port,
+            listener,
         }
     }
 
@@ -288,8 +292,10 @@ pub(crate) struct Authenticating {
 /// How fast a client may send.
 #[derive(Debug)]
 pub(crate) struct Rates {
-    pub(crate) messages: Option<Bucket>,
-    pub(crate) bytes: Option<Bucket>,
+    /// What is measured in messages, by the node's limits and the listener's.
+    pub(crate) messages: Vec<Meter>,
+    /// What is measured in bytes.
+    pub(crate) bytes: Vec<Meter>,
     /// Runs while it has to wait.
     pub(crate) timer: Option<TimerKey>,
 }

@@ -21,7 +21,8 @@ use super::stats::{Stats, packet};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiver<'a> {
     pub(super) session: u32,
-    /// The lower of the message's and the subscription's.
+    /// The lower one of the message's and the subscription's, or the higher one: see
+    /// [`crate::settings::Mqtt::upgrade_qos`].
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: &'a [u32],
@@ -64,7 +65,7 @@ impl Shard {
             }
             let receiver = Receiver {
                 session: target.session,
-                qos: target.qos.min(message.qos),
+                qos: self.limits.delivered_qos(target.qos, message.qos),
                 retain: message.retain && target.retain_as_published,
                 identifiers: plan.identifiers(target),
                 membership: None,

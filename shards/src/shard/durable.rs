@@ -81,6 +81,12 @@ impl Shard {
         let Some(journal) = &mut self.journal else {
             return;
         };
+        // Messages of a higher QoS are refused before they come here.
+        if outgoing.message().qos == QoS::AtMostOnce && journal.is_full() {
+            self.stats.dropped.add(1);
+            self.delivery_dropped(to.session, outgoing.message(), "disk_full");
+            return;
+        }
         let mut changes = Vec::new();
         let shared = outgoing.stored_as(journal, &mut changes);
         let mut delivery = deliver::delivery(outgoing, &to);

@@ -1,6 +1,6 @@
 //! From bytes to packets to what they ask for.
 
-use protocol::wire::{self, Ack, DecodeError, Packet, ReasonCode, Split, Version};
+use protocol::wire::{self, Ack, DecodeError, Packet, ProtocolError, ReasonCode, Split, Version};
 
 use super::Shard;
 use super::connection::Phase;
@@ -93,7 +93,7 @@ impl Shard {
             let (phase, version) = (connection.phase, connection.version);
             let rest = input.get(used..).unwrap_or_default();
             let limit = match phase {
-                Phase::AwaitsConnect | Phase::Authenticates => self.limits.max_connect_size,
+                Phase::AwaitsConnect | Phase::Authenticates => self.limits.early_packet_size(),
                 Phase::Live => self.limits.max_packet_size,
                 Phase::Closing | Phase::Gone => return input.len(),
             };
@@ -121,7 +121,7 @@ impl Shard {
                     }
                 }
                 Err(error) => {
-                    self.broke_framing(key, phase, error);
+                    self.broke_framing(key, phase, error, rest);
                     return input.len();
                 }
             }
@@ -139,7 +139,7 @@ impl Shard {
     ) -> Flow {
         match phase {
             Phase::Authenticates => self.handle_authenticating(key, size, first, body),
-            _ => self.handle_connect(key, first, body, rest),
+            _ => self.handle_connect(key, size, (first, body), rest),
         }
     }
 
@@ -189,7 +189,11 @@ impl Shard {
         used
     }
 
-    fn broke_framing(&mut self, key: u32, phase: Phase, error: DecodeError) {
+    fn broke_framing(&mut self, key: u32, phase: Phase, error: DecodeError, rest: &[u8]) {
+        let too_large = error == ProtocolError::PacketTooLarge.into();
+        if phase == Phase::AwaitsConnect && too_large {
+            return self.refuse_too_large(key, rest);
+        }
         self.stats.protocol_errors.add(1);
         match phase {
             Phase::Live => self.tell_fault(key, error),

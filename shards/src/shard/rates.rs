@@ -1,7 +1,7 @@
 //! How fast a client may send. One that is faster is not read for a while: its messages wait
 //! in its socket, nothing is dropped, and it is not disconnected.
 
-use protocol::rate::Bucket;
+use protocol::rate::{Allowance, Bucket, Meter};
 
 use super::Shard;
 use super::connection::{Phase, Rates};
@@ -10,22 +10,29 @@ use super::timers::Timer;
 impl Shard {
     /// Begins to watch the rates of a client that is connected, if there are limits.
     pub(super) fn limit_rates(&mut self, key: u32) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let (limits, now_ms) = (&self.limits, self.now_ms);
-        let messages = limits.messages_rate.bucket(now_ms);
-        let bytes = limits.bytes_rate.bucket(now_ms);
-        if messages.is_none() && bytes.is_none() {
+        let listener = self.common.listeners.get(&connection.remote);
+        // Whoever comes through a limited listener is bound by both.
+        let meters = |node: Allowance, listener: Allowance| -> Vec<Meter> {
+            let both = [node, listener].into_iter();
+            both.filter_map(|allowance| allowance.meter(now_ms))
+                .collect()
+        };
+        let messages = meters(limits.messages(), listener.messages);
+        let bytes = meters(limits.bytes(), listener.bytes);
+        let unlimited = messages.is_empty() && bytes.is_empty();
+        if unlimited || connection.phase != Phase::Live {
             return;
         }
-        if let Some(connection) = self.connections.get_mut(key)
-            && connection.phase == Phase::Live
-        {
-            connection.limited = true;
-            connection.extras.get_or_insert_default().rates = Some(Box::new(Rates {
-                messages,
-                bytes,
-                timer: None,
-            }));
-        }
+        connection.limited = true;
+        connection.extras.get_or_insert_default().rates = Some(Box::new(Rates {
+            messages,
+            bytes,
+            timer: None,
+        }));
     }
 
     /// Whether a client has to wait with its next packet, which it pays for if not. The
@@ -41,10 +48,9 @@ impl Shard {
         let Some(rates) = extras.and_then(|extras| extras.rates.as_mut()) else {
             return false;
         };
-        let mut messages = rates.messages.as_mut().filter(|_| is_message);
-        let mut bytes = rates.bytes.as_mut();
-        let buckets = messages.iter_mut().chain(bytes.iter_mut());
-        let wait_ms = buckets.map(|bucket| bucket.wait_ms(now_ms)).max();
+        let messages = rates.messages.iter_mut().filter(|_| is_message);
+        let meters = messages.chain(rates.bytes.iter_mut());
+        let wait_ms = meters.map(|meter| meter.wait_ms(now_ms)).max();
         match wait_ms {
             // What a client has left behind does not wait any more.
             None | Some(0) => {}
@@ -58,10 +64,10 @@ impl Shard {
                 return true;
             }
         }
-        if let Some(messages) = messages {
+        for messages in rates.messages.iter_mut().filter(|_| is_message) {
             messages.take(1);
         }
-        if let Some(bytes) = bytes {
+        for bytes in &mut rates.bytes {
             bytes.take(u32::try_from(size).unwrap_or(u32::MAX));
         }
         false

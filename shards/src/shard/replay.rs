@@ -291,9 +291,10 @@ impl Shard {
             return false;
         };
         let connection = self.connections.get(session.connection);
+        let highest = self.limits.delivered_qos(replay.qos, QoS::ExactlyOnce);
         let output_max = OUTPUT_HIGH.min(self.limits.max_output_bytes as usize);
         let room = connection.is_some_and(|connection| connection.output.len() < output_max)
-            && (replay.qos == QoS::AtMostOnce || session.outflow.is_open());
+            && (highest == QoS::AtMostOnce || session.outflow.is_open());
         if !room {
             if !replay.stalled {
                 replay.stalled = true;
@@ -313,7 +314,7 @@ impl Shard {
         let identifier = [replay.identifier];
         let receiver = Receiver {
             session: replay.session,
-            qos: replay.qos.min(message.qos),
+            qos: self.limits.delivered_qos(replay.qos, message.qos),
             retain: true,
             membership: None,
             dup: false,

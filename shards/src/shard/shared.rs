@@ -234,7 +234,8 @@ impl Shard {
                 shard: (message.publisher >> 32) as u16,
             };
             let picked = self.subscriptions.pick(group, occasion, &mut self.random);
-            let is_kept = message.qos != QoS::AtMostOnce;
+            // What is not, for anybody, is given to nobody who is away.
+            let is_kept = message.qos != QoS::AtMostOnce || self.limits.upgrade_qos;
             let Some((member, mut resort)) =
                 picked.filter(|(_, resort)| is_kept || *resort != Resort::Last)
             else {
@@ -244,7 +245,7 @@ impl Shard {
             if bounces >= BOUNCES_MAX && resort == Resort::Send {
                 resort = Resort::Queue;
             }
-            let qos = member.options.qos.min(message.qos);
+            let qos = self.limits.delivered_qos(member.options.qos, message.qos);
             let ability = if resort == Resort::Last && qos == QoS::AtMostOnce {
                 // Its session keeps no such messages: it gets one when its client is back.
                 Some(Ability::Full)
@@ -270,7 +271,8 @@ impl Shard {
         frames: &mut Frames,
         outgoing: &mut Outgoing<'_>,
     ) -> Option<Ability> {
-        let qos = member.options.qos.min(outgoing.message().qos);
+        let qos = outgoing.message().qos;
+        let qos = self.limits.delivered_qos(member.options.qos, qos);
         let size = kept_size(outgoing.message());
         let refused = self.refusal(member.session, qos, size, resort);
         if let Some(ability) = refused {
@@ -308,15 +310,18 @@ impl Shard {
             session: member.session,
             serial: member.serial,
         };
-        let qos = member.options.qos.min(outgoing.message().qos);
+        let published = outgoing.message().qos;
+        let qos = self.limits.delivered_qos(member.options.qos, published);
         let Some(peer) = self.peers.get(usize::from(member.shard)) else {
             return;
         };
-        if qos == QoS::AtMostOnce && peer.is_full() {
+        // The publisher of a QoS 0 message does not wait for rings, nor for the disk.
+        let waits = qos != QoS::AtMostOnce && published != QoS::AtMostOnce;
+        if !waits && peer.is_full() {
             self.stats.dropped.add(1);
             return;
         }
-        let waits = qos != QoS::AtMostOnce && self.journal.is_some();
+        let waits = waits && self.journal.is_some();
         let token = (waits || self.touched.atomic).then(|| self.expect_member());
         let delivery = SharedDelivery {
             token,

@@ -1,4 +1,5 @@
-//! What the settings switch off: QoS, retained messages, wildcards, shared subscriptions.
+//! What the settings switch off or change: QoS, retained messages, wildcards, shared
+//! subscriptions.
 //!
 //! A 5.0 client has been told in CONNACK, so asking for it nevertheless is a protocol error.
 //! A 3.x client cannot be told: its connection is closed for a PUBLISH, its subscription
@@ -18,6 +19,17 @@ impl Mqtt {
             0 => QoS::AtMostOnce,
             1 => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
+        }
+    }
+
+    /// The QoS of a delivery: the lower one of message and subscription, or the higher one if
+    /// that is configured.
+    #[inline]
+    pub(super) fn delivered_qos(&self, subscription: QoS, message: QoS) -> QoS {
+        if self.upgrade_qos {
+            subscription.max(message)
+        } else {
+            subscription.min(message)
         }
     }
 

@@ -6,7 +6,7 @@ use protocol::wire::ReasonCode;
 /// What to say beside a reason code, if the specification's name of it does not say all.
 pub(super) const fn of(reason: ReasonCode) -> Option<&'static str> {
     Some(match reason {
-        ReasonCode::NOT_AUTHORIZED => "topics of this name belong to the broker",
+        ReasonCode::NOT_AUTHORIZED => "the topic, of the message or the will, is the broker's own",
         ReasonCode::BAD_AUTHENTICATION_METHOD => "the broker does not know this method",
         ReasonCode::KEEP_ALIVE_TIMEOUT => "nothing came for longer than the keep alive allows",
         ReasonCode::SESSION_TAKEN_OVER => "another connection has the same client identifier",

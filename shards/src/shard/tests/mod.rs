@@ -35,4 +35,5 @@ mod simulation;
 mod slow_readers;
 mod socket;
 mod sys_topics;
+mod upgrade;
 mod wills;

@@ -57,7 +57,7 @@ impl Default for Setup {
 
 /// Where a client connects from.
 pub(super) fn remote(client: Client) -> Remote {
-    Remote::new(([192, 0, 2, 1], 10_000 + client as u16).into(), 1883)
+    Remote::new(([192, 0, 2, 1], 10_000 + client as u16).into(), 1883, 0)
 }
 
 /// A client's end of a connection, by number.

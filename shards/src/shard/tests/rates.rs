@@ -1,9 +1,10 @@
 //! Clients that send faster than they may.
 
+use super::super::common::{Common, ListenerLimits};
 use super::node::{Client, Node, Setup};
 use super::packet::{Connect, DISCONNECT, PINGREQ, Publish, Will};
 use super::received::Received;
-use crate::settings::Mqtt;
+use crate::settings::{Allowance, Listener, Mqtt};
 
 /// A node with limits, a subscriber to everything and a publisher, on two shards.
 fn limited(messages: &str, bytes: &str) -> (Node, Client, Client) {
@@ -58,6 +59,50 @@ fn bytes_above_the_rate_wait_whatever_the_packets() {
     node.advance(200);
     assert_eq!(node.take(publisher), [Received::PingResp]);
     assert_eq!(node.take_texts(subscriber), ["behind"]);
+}
+
+/// Of both what holds longer counts, and each burst is on top of its own rate.
+#[test]
+fn the_limits_of_the_listener_come_beside_those_of_the_node() {
+    let allowance = |rate: &str, burst: &str| Allowance {
+        rate: rate.parse().expect("a rate"),
+        burst: burst.parse().expect("a burst"),
+    };
+    let listener = Listener {
+        name: "default".to_owned(),
+        bind: ([127, 0, 0, 1], 1883).into(),
+        backlog: 1,
+        max_connections: 0,
+        connections: Allowance::default(),
+        messages: allowance("10/s", "5/1h"),
+        bytes: allowance("1MB/s", "0/s"),
+    };
+    let mut node = Node::with(Setup {
+        mqtt: Mqtt {
+            messages_rate: "12/10s".parse().expect("a rate"),
+            messages_burst: "8/1h".parse().expect("a burst"),
+            ..Mqtt::default()
+        },
+        common: Common {
+            listeners: ListenerLimits::new(&[listener]),
+            ..Setup::default().common
+        },
+        ..Setup::default()
+    });
+    let subscriber = node.client_on(0, "subscriber");
+    node.subscribe(subscriber, "#", 0);
+    let publisher = node.client_on(1, "publisher");
+    publish(&mut node, publisher, 40);
+    node.settle();
+    // The listener's rate and burst.
+    assert_eq!(node.take_messages(subscriber).len(), 15);
+    node.advance(999);
+    // The node's rate and burst, less what is gone; a part of one counts as one.
+    let second = node.take_messages(subscriber).len();
+    assert!((6..=8).contains(&second), "{second}");
+    node.advance(10_000);
+    let third = node.take_messages(subscriber).len();
+    assert!((11..=13).contains(&third), "{third}");
 }
 
 #[test]

@@ -1,9 +1,15 @@
-//! Rates: so much in so long, written as `1000/s` or `10MB/10s`, and buckets that hold
-//! somebody to one.
+//! Rates: so much in so long, written as `1000/s` or `10MB/10s`, and what holds somebody to
+//! one: a bucket for whoever is alone, a pace for what several threads share.
+
+mod allowance;
+mod pace;
 
 use core::fmt;
 use core::num::NonZeroU32;
 use core::str::FromStr;
+
+pub use allowance::{Allowance, Burst, Meter};
+pub use pace::Pace;
 
 /// The longest period: an hour.
 const PERIOD_MS_MAX: u32 = 3_600_000;
@@ -26,12 +32,7 @@ impl Rate {
     /// A full bucket of this rate at `now_ms`; `None` without a limit.
     #[must_use]
     pub fn bucket(self, now_ms: u64) -> Option<Bucket> {
-        let limit = self.0?;
-        Some(Bucket {
-            limit,
-            level: limit.capacity(),
-            at_ms: now_ms,
-        })
+        Some(self.0?.bucket(now_ms))
     }
 }
 
@@ -44,24 +45,25 @@ impl FromStr for Rate {
         if text == "infinity" {
             return Ok(Self::UNLIMITED);
         }
-        let (amount, period) = text.split_once('/').ok_or(())?;
-        let units = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("", 1)];
-        let amount = with_unit(amount, &units).ok_or(())?;
-        let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
-        let numbered = if period.starts_with(|first: char| first.is_ascii_digit()) {
-            with_unit(period, &units)
-        } else {
-            units
-                .iter()
-                .find(|(unit, _)| *unit == period)
-                .map(|(_, ms)| *ms)
-        };
-        let period_ms = numbered.filter(|ms| (1..=PERIOD_MS_MAX).contains(ms));
-        Ok(Self(Some(Limit {
-            amount: NonZeroU32::new(amount).ok_or(())?,
-            period_ms: period_ms.ok_or(())?,
-        })))
+        let (amount, period_ms) = amount_and_period(text).ok_or(())?;
+        let amount = NonZeroU32::new(amount).ok_or(())?;
+        Ok(Self(Some(Limit { amount, period_ms })))
     }
+}
+
+/// Reads an amount, a slash and a period, in milliseconds.
+fn amount_and_period(text: &str) -> Option<(u32, u32)> {
+    let (amount, period) = text.split_once('/')?;
+    let units = [("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("", 1)];
+    let amount = with_unit(amount, &units)?;
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let period_ms = if period.starts_with(|first: char| first.is_ascii_digit()) {
+        with_unit(period, &units)?
+    } else {
+        units.iter().find(|(unit, _)| *unit == period)?.1
+    };
+    let allowed = (1..=PERIOD_MS_MAX).contains(&period_ms);
+    allowed.then_some((amount, period_ms))
 }
 
 /// A whole number before the first of these units that the text ends with.
@@ -79,16 +81,31 @@ impl fmt::Display for Rate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => out.write_str("infinity"),
-            Some(limit) => match limit.period_ms {
-                1000 => write!(out, "{}/s", limit.amount),
-                ms if ms % 1000 == 0 => write!(out, "{}/{}s", limit.amount, ms / 1000),
-                ms => write!(out, "{}/{ms}ms", limit.amount),
-            },
+            Some(limit) => limit.fmt(out),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.period_ms {
+            1000 => write!(out, "{}/s", self.amount),
+            ms if ms % 1000 == 0 => write!(out, "{}/{}s", self.amount, ms / 1000),
+            ms => write!(out, "{}/{ms}ms", self.amount),
         }
     }
 }
 
 impl Limit {
+    /// A full bucket at `now_ms`.
+    fn bucket(self, now_ms: u64) -> Bucket {
+        Bucket {
+            limit: self,
+            level: self.capacity(),
+            at_ms: now_ms,
+        }
+    }
+
     /// A full bucket: what flows in during one period.
     fn capacity(self) -> i64 {
         i64::from(self.amount.get()) * i64::from(self.period_ms)
@@ -114,10 +131,15 @@ impl Bucket {
         let filled = self.level.saturating_add(passed.saturating_mul(amount));
         self.level = filled.min(self.limit.capacity());
         self.at_ms = self.at_ms.max(now_ms);
-        if self.level > 0 {
+        if self.has_some() {
             return 0;
         }
         (self.level.unsigned_abs() / u64::from(self.limit.amount.get())).saturating_add(1)
+    }
+
+    /// Whether something can be taken, as far as was last looked at.
+    const fn has_some(&self) -> bool {
+        self.level > 0
     }
 
     /// Takes so many units.
