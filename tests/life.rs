@@ -109,7 +109,8 @@ fn starts_again_on_its_port_at_once(setup: Setup, end: fn(&mut Broker)) {
 
 fn two_thousand_connections_come_and_go(setup: Setup) {
     let broker = setup.broker();
-    let mut witness = broker.client("witness");
+    // Its CONNACK says that the store has opened its files.
+    let mut witness = broker.connect("witness").persistent().open().0;
     witness.expect_silence_until_pong();
     let descriptors = broker.descriptors();
     let mut settled = 0;

@@ -76,6 +76,10 @@ pub struct Storage {
     /// Bytes of memory for parts of the database. Default 64 MiB; a backlog that is bigger
     /// is read again through the page cache.
     pub cache_bytes: u64,
+    /// Bytes of the log, which keeps what is acknowledged until the database has it, and of
+    /// memory for as much. Never more than a twentieth of the file system. Default 64 MiB:
+    /// it takes 8 MiB of the disk at first, and grows as it is needed.
+    pub log_bytes: u64,
 }
 
 impl Default for Storage {
@@ -83,6 +87,7 @@ impl Default for Storage {
         Self {
             reserve_bytes: 16 << 20,
             cache_bytes: 64 << 20,
+            log_bytes: 64 << 20,
         }
     }
 }
@@ -190,8 +195,9 @@ pub struct Mqtt {
     /// Highest QoS that clients may publish with and are granted. Default 2.
     pub max_qos_allowed: u8,
     /// Whether a message is delivered with the higher QoS of its own and the subscription's
-    /// instead of the lower one. Default false. What it raises from QoS 0 is queued, stored
-    /// and acknowledged like any other by the subscriber, but is not more certain to get here.
+    /// instead of the lower one, which [MQTT-3.8.4-8] asks for. Default false. What it raises
+    /// from QoS 0 is queued, stored and acknowledged by the subscriber like any other, but is
+    /// not more certain to get to the broker, and dropped where the disk has no room.
     pub upgrade_qos: bool,
     /// Whether clients may retain messages. Default true.
     pub retain_available: bool,

@@ -202,6 +202,11 @@ pub(crate) const KEYS: &[Key] = &[
         "bytes of memory for parts of the database",
     ),
     key(
+        "storage.log_bytes",
+        Kind::Integer(0, MAX_TOML),
+        "bytes of the log before the database, on the disk and in memory; at most 5 % of it",
+    ),
+    key(
         "shards.cpus",
         Kind::Cpus,
         "CPUs to pin shards to, one each; default: all but control_cpus",

@@ -59,6 +59,7 @@ pub(crate) fn options(settings: &settings::Storage, durability: store::Durabilit
         durability,
         reserve_bytes: settings.reserve_bytes,
         cache_bytes: usize::try_from(settings.cache_bytes).unwrap_or(usize::MAX),
+        log_bytes: settings.log_bytes,
     }
 }
 

@@ -116,6 +116,7 @@ fn open(folder: &Path) -> Result<(Store, Stored), String> {
         durability: Durability::Synced,
         reserve_bytes: 16 << 20,
         cache_bytes: 64 << 20,
+        log_bytes: 64 << 20,
     };
     shard_store::open(folder, Expect::Any, options).map_err(text)
 }

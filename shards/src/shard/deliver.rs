@@ -76,6 +76,9 @@ impl Shard {
         for group in &plan.groups {
             self.deliver_to_group(*group, &mut frames, &mut outgoing);
         }
+        if message.retain && self.replays.len() > 0 {
+            self.note_newer(plan, &mut outgoing);
+        }
         outgoing.end(self.journal.as_deref_mut());
         self.frames = Some(frames);
     }

@@ -9,6 +9,7 @@ use protocol::wire::{QoS, SubscriptionOptions};
 use shard_store::Change;
 
 use super::held::SharedName;
+use super::replay::Retained;
 use super::transaction::Token;
 
 /// What one shard has for another at the end of a turn. Travels through the ring as a
@@ -47,7 +48,7 @@ pub(crate) enum Item {
     Refused { publish: u64, full: bool },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
-    Retain(Arc<Message>),
+    Retain(Retained),
     /// A message of a shared subscription for one member.
     Deliver {
         to: SessionRef,
@@ -125,7 +126,7 @@ pub(crate) enum Item {
     Replayed {
         to: SessionRef,
         replay: u32,
-        found: Vec<Arc<Message>>,
+        found: Vec<Retained>,
         next: Option<ReplayCursor>,
     },
 }
@@ -206,11 +207,13 @@ pub(crate) struct Packed {
     publisher: u64,
     /// To be stored by the publisher's shard.
     pub(crate) atomic: bool,
+    /// As in [`Retained`], if it is to be retained.
+    pub(crate) retaining: u64,
 }
 
 impl Batch {
     /// Copies a message to the end of the batch.
-    pub(crate) fn publish(&mut self, message: &MessageRef<'_>, atomic: bool) {
+    pub(crate) fn publish(&mut self, message: &MessageRef<'_>, atomic: bool, retaining: u64) {
         let packed = Packed {
             start: self.bytes.len() as u32,
             topic_len: message.topic.len() as u16,
@@ -221,6 +224,7 @@ impl Batch {
             expires_ms: message.expires_ms,
             publisher: message.publisher,
             atomic,
+            retaining,
         };
         self.bytes.extend_from_slice(message.topic.as_bytes());
         self.bytes.extend_from_slice(message.properties);

@@ -68,7 +68,6 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use protocol::hash::Seed;
-use protocol::message::Message;
 use protocol::retained::RetainedTree;
 use protocol::subscriptions::{Random, Strategies, Strategy, SubscriptionTree};
 use shard_sync::routes::{DestinationSet, RouteReader};
@@ -120,7 +119,9 @@ pub(crate) struct Shard {
     clients: HashTable<u32>,
     subscriptions: SubscriptionTree,
     plans: Plans,
-    retained: RetainedTree<Arc<Message>>,
+    retained: RetainedTree<replay::Retained>,
+    /// The number of the message to retain that is being routed.
+    retaining: u64,
     retained_expiries: replay::Expiries,
     retained_quota: Arc<RetainedQuota>,
     replays: Slots<replay::Replay>,
@@ -266,6 +267,7 @@ impl Shard {
             subscriptions: SubscriptionTree::with_strategies(setup.hash_seed, strategies.clone()),
             plans: Plans::new(seed),
             retained: RetainedTree::new(setup.hash_seed),
+            retaining: 0,
             retained_expiries: replay::Expiries::default(),
             retained_quota: setup.retained_quota,
             replays: Slots::new(),

@@ -9,6 +9,7 @@ use protocol::wire::QoS;
 
 use super::held::SharedName;
 use super::items::{ArrivedConnection, Batch, Item, Packed, SessionRef, SharedDelivery};
+use super::replay::Retained;
 use super::transaction::{Later, Then, Token};
 use super::{Handover, NONE, Shard};
 
@@ -76,8 +77,13 @@ impl Peer {
     }
 
     /// Adds a message; returns its number, counted from 1.
-    pub(super) fn publish(&mut self, message: &MessageRef<'_>, atomic: bool) -> u64 {
-        self.batch.publish(message, atomic);
+    pub(super) fn publish(
+        &mut self,
+        message: &MessageRef<'_>,
+        atomic: bool,
+        retaining: u64,
+    ) -> u64 {
+        self.batch.publish(message, atomic, retaining);
         self.batch.wants_answer |= message.qos != QoS::AtMostOnce;
         self.sent += 1;
         self.sent
@@ -85,9 +91,9 @@ impl Peer {
 
     /// Adds a message that the other shard is to retain. Counts as a publish; returns its
     /// number.
-    pub(super) fn retain(&mut self, message: Arc<Message>) -> u64 {
-        self.batch.kept_bytes += message.size();
-        self.batch.items.push(Item::Retain(message));
+    pub(super) fn retain(&mut self, retained: Retained) -> u64 {
+        self.batch.kept_bytes += retained.message.size();
+        self.batch.items.push(Item::Retain(retained));
         self.batch.wants_answer = true;
         self.sent += 1;
         self.sent
@@ -235,7 +241,7 @@ impl Shard {
         match item {
             Item::Connection(connection) => adopt(connection),
             Item::Publish(packed) => self.publish_arrived(from, &packed, bytes),
-            Item::Retain(message) => self.retain_arrived(from, message),
+            Item::Retain(retained) => self.retain_arrived(from, retained),
             Item::StoredLater { publish } => self.stored_later(from, publish),
             Item::Staged { token, changes } => self.staged_by(from, token, changes),
             Item::Committed { token } => self.committed_by(from, token),
@@ -315,6 +321,7 @@ impl Shard {
             let token = Token::Publish(publish);
             self.begin_atomic(Then::Answer { shard: from, token }, Vec::new());
         }
+        self.retaining = packed.retaining;
         if let Some(message) = packed.message(bytes)
             && !self.route_arrived(&message)
         {
@@ -324,9 +331,9 @@ impl Shard {
         self.settle_arrived(from, publish);
     }
 
-    fn retain_arrived(&mut self, from: u16, message: Arc<Message>) {
+    fn retain_arrived(&mut self, from: u16, retained: Retained) {
         let publish = self.count_arrived(from);
-        if self.store_retained(message) {
+        if self.store_retained(retained) {
             self.settle_arrived(from, publish);
         } else {
             self.stats.dropped.add(1);

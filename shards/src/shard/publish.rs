@@ -14,6 +14,7 @@ use super::connection::AckKind;
 use super::events::Event;
 use super::input::Flow;
 use super::plan::{Generations, Plan};
+use super::replay::Retained;
 use super::session::Session;
 use super::transaction::{Later, Then, Touched, Waiting};
 use super::{NONE, Shard};
@@ -110,7 +111,7 @@ impl Shard {
             return self.refuse_unstored(key, publish);
         }
         if publish.qos == QoS::ExactlyOnce {
-            self.begin_exactly_once(key, session, publish, plan);
+            self.begin_exactly_once(key, session, publish, (plan, message.topic));
         }
         let routed = self.follow(plan, message);
         if !routed.matched {
@@ -179,10 +180,10 @@ impl Shard {
         key: u32,
         session_key: u32,
         publish: &Publish<'_>,
-        plan: &Plan,
+        (plan, topic): (&Plan, &str),
     ) {
         let alone = plan.peers.is_empty() && plan.groups.is_empty();
-        let retained_here = !publish.retain || self.shard_of(&plan.topic) == self.id;
+        let retained_here = !publish.retain || self.shard_of(topic) == self.id;
         // Nor may a message overtake one that waits for other shards.
         let is_first = self.transactions.len() == 0;
         let durable = self.durable(session_key).map(|(_, session)| session);
@@ -338,7 +339,7 @@ impl Shard {
             atomic,
             ..
         } = self.touched;
-        let sent = target.publish(message, atomic);
+        let sent = target.publish(message, atomic, self.retaining);
         if atomic {
             target.wait_later(sent, Later::Transaction(transaction));
             self.expect_answer();
@@ -352,8 +353,14 @@ impl Shard {
     /// to.
     fn retain(&mut self, message: &MessageRef<'_>, routed: &mut Routed) {
         let owner = self.shard_of(message.topic);
+        self.retaining = self.retained_quota.next_number();
+        let number = self.retaining;
+        let retained = |message: &MessageRef<'_>| Retained {
+            message: message.to_message(),
+            number,
+        };
         if owner == self.id {
-            routed.retain_refused = !self.store_retained(message.to_message());
+            routed.retain_refused = !self.store_retained(retained(message));
             return;
         }
         if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
@@ -361,7 +368,7 @@ impl Shard {
                 self.stats.dropped.add(1);
                 return;
             }
-            let sent = peer.retain(message.to_message());
+            let sent = peer.retain(retained(message));
             if message.qos != QoS::AtMostOnce {
                 if self.touched.atomic {
                     let later = Later::Transaction(self.touched.transaction);

@@ -12,11 +12,18 @@ use super::delayed::DelayedQuota;
 pub(crate) struct RetainedQuota {
     messages: AtomicU64,
     bytes: AtomicU64,
+    /// Messages that were to be retained since the start.
+    numbered: AtomicU64,
     /// What may wait to be published later.
     pub(super) delayed: DelayedQuota,
 }
 
 impl RetainedQuota {
+    /// A number for a message that is to be retained, larger than those before.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbered.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Takes room for a message of `bytes` bytes, in place of one of `replaced` bytes if
     /// there is one. False, and nothing taken, when a limit stands against it.
     pub(crate) fn take(&self, bytes: usize, replaced: Option<usize>, limits: &Mqtt) -> bool {

@@ -1,7 +1,7 @@
 //! Retained messages: kept by the shard that their topic hashes to, sent to a subscriber
 //! at the pace at which it takes them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use protocol::message::Message;
@@ -11,7 +11,9 @@ use shard_store::Change;
 
 use super::common::is_brokers_own;
 use super::deliver::Receiver;
+use super::frames::Outgoing;
 use super::items::{Item, ReplayCursor, SessionRef};
+use super::plan::Plan;
 use super::subscribe::ReplayStart;
 use super::transaction::Touched;
 use super::{NONE, Shard};
@@ -28,12 +30,23 @@ const LOOKUPS: usize = 8;
 /// Replays that are not finished and wait for nothing, gone on with in one turn.
 const UNFINISHED_PER_TURN: usize = 8;
 
+/// Topics of which a session with replays is known to have got a newer message.
+const NEWER_MAX: usize = 1024;
+
 /// Expired retained messages forgotten in one turn.
 const EXPIRED_PER_TURN: usize = 256;
 
 /// Output of a subscriber above which the replay waits, in bytes; a lower limit of all
 /// output counts as well.
 const OUTPUT_HIGH: usize = 64 << 10;
+
+/// A retained message, and when it was published among all that were to be retained on the
+/// node; 0 before its start.
+#[derive(Clone, Debug)]
+pub(crate) struct Retained {
+    pub(crate) message: Arc<Message>,
+    pub(crate) number: u64,
+}
 
 /// The retained messages of one new subscription, on their way to the subscriber. Lives on
 /// the subscriber's shard.
@@ -49,7 +62,7 @@ pub(super) struct Replay {
     /// Another shard has been asked and has not answered.
     asked: bool,
     after: Option<ReplayCursor>,
-    found: VecDeque<Arc<Message>>,
+    found: VecDeque<Retained>,
     /// On the list of those that wait for room.
     stalled: bool,
 }
@@ -62,6 +75,9 @@ pub(crate) struct Replays {
     active: usize,
     /// Those that begin when others are over.
     waiting: VecDeque<ReplayStart>,
+    /// The last message to be retained that the session got since they began, by topic, of
+    /// topics of other shards.
+    newer: HashMap<Box<str>, Retained>,
 }
 
 /// The retained messages that expire, by when they do; others are not among them. Where a
@@ -106,7 +122,8 @@ impl Expiries {
 impl Shard {
     /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
     /// the store is full.
-    pub(super) fn store_retained(&mut self, message: Arc<Message>) -> bool {
+    pub(super) fn store_retained(&mut self, retained: Retained) -> bool {
+        let message = Arc::clone(&retained.message);
         let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else {
             return false;
         };
@@ -117,28 +134,28 @@ impl Shard {
             return true;
         }
         if is_brokers_own(message.topic()) {
-            let new = self.retained.insert(topic, Arc::clone(&message)).is_none();
+            let new = self.retained.insert(topic, retained).is_none();
             self.own_retained += usize::from(new);
             return true;
         }
         if self.store_is_full() {
             return false;
         }
-        let old = self.retained.get(topic).map(|old| old.size());
+        let old = self.retained.get(topic).map(|old| old.message.size());
         let has_room = self.retained_quota.take(message.size(), old, &self.limits);
         if has_room {
-            self.put_retained(topic, &message);
+            self.put_retained(topic, retained);
             self.record_retained(message.qos, Change::Retain { message });
         }
         has_room
     }
 
     /// Puts a message into the tree in place of the one of its topic.
-    pub(super) fn put_retained(&mut self, topic: TopicName<'_>, message: &Arc<Message>) {
-        if let Some(old) = self.retained.insert(topic, Arc::clone(message)) {
-            self.retained_expiries.remove(&old);
+    pub(super) fn put_retained(&mut self, topic: TopicName<'_>, retained: Retained) {
+        self.retained_expiries.insert(&retained.message);
+        if let Some(old) = self.retained.insert(topic, retained) {
+            self.retained_expiries.remove(&old.message);
         }
-        self.retained_expiries.insert(message);
     }
 
     /// Forgets retained messages that have expired, so that they leave their room to others
@@ -175,8 +192,8 @@ impl Shard {
 
     fn forget_retained(&mut self, topic: TopicName<'_>) {
         if let Some(old) = self.retained.remove(topic) {
-            self.retained_expiries.remove(&old);
-            self.retained_quota.give_back(old.size());
+            self.retained_expiries.remove(&old.message);
+            self.retained_quota.give_back(old.message.size());
         }
     }
 
@@ -305,7 +322,8 @@ impl Shard {
         let Some(found) = replay.found.pop_front() else {
             return false;
         };
-        let Some(message) = self.current_retained(found) else {
+        let session = replay.session;
+        let Some(message) = self.current_retained(session, found) else {
             return true;
         };
         let Some(replay) = self.replays.get(key) else {
@@ -332,14 +350,44 @@ impl Shard {
     }
 
     /// The message to send for one that was found some time ago. Of a topic of this shard it
-    /// is the one that is retained now: the client may have been sent that already, and must
-    /// not get an older one after it.
-    fn current_retained(&self, found: Arc<Message>) -> Option<Arc<Message>> {
-        if self.shard_of(found.topic()) != self.id {
-            return Some(found);
+    /// is the one that is retained now, of another shard's the one that the client got since, if
+    /// that is newer: it must not get an older one after it.
+    fn current_retained(&self, session: u32, found: Retained) -> Option<Arc<Message>> {
+        if self.shard_of(found.message.topic()) == self.id {
+            let topic = TopicName::parse(found.message.topic(), u16::MAX).ok()?;
+            let retained = self.retained.get(topic)?;
+            return Some(Arc::clone(&retained.message));
         }
-        let topic = TopicName::parse(found.topic(), u16::MAX).ok()?;
-        self.retained.get(topic).map(Arc::clone)
+        let replays = self.sessions.get(session)?.replays.as_ref();
+        let newer = replays.and_then(|replays| replays.newer.get(found.message.topic()));
+        let newer = newer.filter(|newer| newer.number > found.number);
+        let message = newer.map_or(found.message, |newer| Arc::clone(&newer.message));
+        // An empty one has ended what was retained.
+        (!message.payload().is_empty()).then_some(message)
+    }
+
+    /// Notes at sessions with replays under way that they get a message that is to be retained
+    /// by another shard: an older one may have been found there.
+    #[cold]
+    pub(super) fn note_newer(&mut self, plan: &Plan, outgoing: &mut Outgoing<'_>) {
+        let topic = outgoing.message().topic;
+        if self.shard_of(topic) == self.id {
+            return;
+        }
+        let number = self.retaining;
+        for target in &plan.targets {
+            let session = self.sessions.get_mut(target.session);
+            let Some(replays) = session.and_then(|session| session.replays.as_mut()) else {
+                continue;
+            };
+            let known = replays.newer.get(topic).map(|newer| newer.number);
+            let is_newer = known.is_none_or(|known| known < number);
+            if is_newer && (known.is_some() || replays.newer.len() < NEWER_MAX) {
+                let message = outgoing.keep();
+                let retained = Retained { message, number };
+                replays.newer.insert(topic.into(), retained);
+            }
+        }
     }
 
     fn ask_replay(&mut self, key: u32, source: u16) {
@@ -392,7 +440,7 @@ impl Shard {
         &mut self,
         to: SessionRef,
         replay: u32,
-        found: Vec<Arc<Message>>,
+        found: Vec<Retained>,
         next: Option<ReplayCursor>,
     ) {
         if self.take_found(to, replay, found, next) {
@@ -404,7 +452,7 @@ impl Shard {
         &mut self,
         to: SessionRef,
         key: u32,
-        found: Vec<Arc<Message>>,
+        found: Vec<Retained>,
         next: Option<ReplayCursor>,
     ) -> bool {
         let Some(replay) = self.replays.get_mut(key) else {
@@ -426,7 +474,7 @@ impl Shard {
         &mut self,
         filter: &str,
         after: Option<ReplayCursor>,
-    ) -> (Vec<Arc<Message>>, Option<ReplayCursor>) {
+    ) -> (Vec<Retained>, Option<ReplayCursor>) {
         let Ok(filter) = Filter::parse(filter, u16::MAX) else {
             return (Vec::new(), None);
         };
@@ -434,11 +482,11 @@ impl Shard {
         let now_ms = self.now_ms;
         let next = self
             .retained
-            .matches(filter, after, CHUNK, &mut |message: &Arc<Message>| {
-                if message.expires_ms > now_ms {
-                    found.push(Arc::clone(message));
+            .matches(filter, after, CHUNK, &mut |retained: &Retained| {
+                if retained.message.expires_ms > now_ms {
+                    found.push(retained.clone());
                 } else {
-                    expired.push(Arc::clone(message));
+                    expired.push(Arc::clone(&retained.message));
                 }
             });
         for message in expired {

@@ -19,6 +19,7 @@ use shard_store::{
 };
 
 use super::held::SharedName;
+use super::replay::Retained;
 use super::session::{Session, Will};
 use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
@@ -244,7 +245,8 @@ impl Shard {
     fn restore_retained(&mut self, message: Arc<Message>) {
         if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
             self.retained_quota.restore(message.size());
-            self.put_retained(topic, &message);
+            let message = Arc::clone(&message);
+            self.put_retained(topic, Retained { message, number: 0 });
         }
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::space;
 
@@ -24,6 +25,8 @@ pub(crate) struct Ballast {
     held: AtomicBool,
     /// Whether the file system cannot reserve room, so that there is nothing to hold.
     useless: AtomicBool,
+    /// Filling it and giving it up take turns.
+    turn: Mutex<()>,
 }
 
 impl Ballast {
@@ -35,6 +38,7 @@ impl Ballast {
             path,
             held: AtomicBool::new(held),
             useless: AtomicBool::new(false),
+            turn: Mutex::new(()),
         }
     }
 
@@ -49,6 +53,7 @@ impl Ballast {
             self.useless.store(true, Ordering::Relaxed);
             return true;
         }
+        let _turn = self.turn();
         let taken = self.open().and_then(|file| allocate(&file, bytes));
         match taken {
             Ok(()) => self.held.store(true, Ordering::Relaxed),
@@ -57,7 +62,7 @@ impl Ballast {
             }
             Err(_) => {
                 self.held.store(true, Ordering::Relaxed);
-                self.give_up();
+                self.give();
                 return false;
             }
         }
@@ -66,6 +71,15 @@ impl Ballast {
 
     /// Gives the room to others; false if none was held.
     pub(crate) fn give_up(&self) -> bool {
+        let _turn = self.turn();
+        self.give()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self) -> bool {
         if !self.held.swap(false, Ordering::Relaxed) {
             return false;
         }

@@ -1,13 +1,13 @@
 //! The changes that go to the disk together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use crate::change::{Body, Change, SessionNumber};
 use crate::clock::Clock;
-use crate::codec::key::Key;
-use crate::codec::{self, EntryValue};
-use crate::disk::Op;
+use crate::codec::key::{Key, parse};
+use crate::codec::{self, Damaged, EntryValue, Step};
+use crate::disk::{Op, Visit};
 
 /// Changes, folded: for each record only what it is in the end.
 ///
@@ -21,6 +21,8 @@ pub(crate) struct Batch {
     bytes: Vec<u8>,
     /// How many values there are.
     values: usize,
+    /// Bytes of the values that are to be stored.
+    live: usize,
     /// Sessions that ended: they go with everything, before `ops`.
     ended: Vec<SessionNumber>,
 }
@@ -49,6 +51,11 @@ impl Batch {
         self.bytes.len()
     }
 
+    /// Bytes of the values that are to be stored.
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
     /// How many values there are.
     pub(crate) fn values(&self) -> usize {
         self.values
@@ -61,6 +68,7 @@ impl Batch {
         self.ended.clear();
         self.bytes.clear();
         self.values = 0;
+        self.live = 0;
         self.bytes.shrink_to(KEPT);
     }
 
@@ -81,23 +89,127 @@ impl Batch {
         ended.chain(ops)
     }
 
+    /// Appends everything, as the log has it.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for session in &self.ended {
+            codec::write_step(out, Step::End(*session));
+        }
+        for (key, fate) in &self.ops {
+            let step = match fate {
+                Fate::Put(range) => Step::Put(key.as_slice(), &self.bytes[range.clone()]),
+                Fate::Delete => Step::Delete(key.as_slice()),
+            };
+            codec::write_step(out, step);
+        }
+    }
+
+    /// Adds what [`Batch::write`] wrote. Some of it may be in the database already, so that
+    /// nothing is left out as if it had never been there.
+    pub(crate) fn replay(&mut self, steps: &[u8]) -> Result<(), Damaged> {
+        codec::read_steps(steps, |step| match step {
+            Step::Put(key, value) => {
+                self.put(Key::read(key), |out| out.extend_from_slice(value));
+            }
+            Step::Delete(key) => self.delete(Key::read(key)),
+            Step::End(session) => self.end(session),
+        })
+    }
+
+    /// Adds a batch that comes after this one. Nothing of this one is in the database yet.
+    pub(crate) fn merge(&mut self, later: &Self) {
+        for session in &later.ended {
+            self.end(*session);
+        }
+        for (key, fate) in &later.ops {
+            match fate {
+                Fate::Put(range) => {
+                    let value = &later.bytes[range.clone()];
+                    self.put(key.clone(), |out| out.extend_from_slice(value));
+                }
+                Fate::Delete if !key.is_used_once() => self.delete(key.clone()),
+                Fate::Delete => {
+                    let annulled = self.annul(key.clone());
+                    if let Some(mark) = key.mark_of_entry().filter(|_| annulled) {
+                        self.remove(&mark);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What this batch makes of the records in a database: calls `visit` with all that there
+    /// are in the end, in order, while `scan` calls its argument with those in the database.
+    pub(crate) fn over<E: From<Damaged>>(
+        &self,
+        scan: impl FnOnce(&mut Visit<'_>) -> Result<(), E>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), E> {
+        let ended: HashSet<SessionNumber> = self.ended.iter().copied().collect();
+        let mut ops = self.ops.iter().peekable();
+        let value = |fate: &Fate| match fate {
+            Fate::Put(range) => Some(&self.bytes[range.clone()]),
+            Fate::Delete => None,
+        };
+        scan(&mut |key, old| {
+            while let Some((new, fate)) = ops.next_if(|(new, _)| new.as_slice() < key) {
+                value(fate).map_or(Ok(()), |value| visit(new.as_slice(), value))?;
+            }
+            if let Some((_, fate)) = ops.next_if(|(new, _)| new.as_slice() == key) {
+                return value(fate).map_or(Ok(()), |value| visit(key, value));
+            }
+            let session = parse(key)?.session();
+            if session.is_some_and(|session| ended.contains(&session)) {
+                return Ok(());
+            }
+            visit(key, old)
+        })?;
+        for (new, fate) in ops {
+            value(fate).map_or(Ok(()), |value| visit(new.as_slice(), value))?;
+        }
+        Ok(())
+    }
+
+    /// The value that a record is to have, if it is in this batch.
+    pub(crate) fn value(&self, key: &Key) -> Option<&[u8]> {
+        match self.ops.get(key)? {
+            Fate::Put(range) => Some(&self.bytes[range.clone()]),
+            Fate::Delete => None,
+        }
+    }
+
     /// Adds a record as it is.
     pub(crate) fn put(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
         self.values += 1;
-        self.ops.insert(key, Fate::Put(start..self.bytes.len()));
+        self.live += self.bytes.len() - start;
+        let fate = Fate::Put(start..self.bytes.len());
+        let earlier = self.ops.insert(key, fate);
+        self.forget(earlier);
     }
 
     /// Takes a record away, whether or not it is there.
     pub(crate) fn delete(&mut self, key: Key) {
-        self.ops.insert(key, Fate::Delete);
+        let earlier = self.ops.insert(key, Fate::Delete);
+        self.forget(earlier);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let earlier = self.ops.remove(key);
+        self.forget(earlier);
+    }
+
+    /// A value is not to be stored any more.
+    fn forget(&mut self, fate: Option<Fate>) {
+        if let Some(Fate::Put(range)) = fate {
+            self.live -= range.len();
+        }
     }
 
     /// Takes away a record whose key is used once; true if it was put in this batch.
     fn annul(&mut self, key: Key) -> bool {
         if let Some(Fate::Put(_)) = self.ops.get(&key) {
-            self.ops.remove(&key);
+            self.remove(&key);
             return true;
         }
         self.delete(key);
@@ -191,7 +303,7 @@ impl Batch {
             Change::DropEntry { session, number } => {
                 let mark = Key::mark(*session, *number);
                 if self.annul(Key::entry(*session, *number)) {
-                    self.ops.remove(&mark);
+                    self.remove(&mark);
                 } else {
                     self.delete(mark);
                 }
@@ -217,7 +329,7 @@ impl Batch {
 
     /// A session ends: what this batch has of it is of no use.
     fn end(&mut self, session: SessionNumber) {
-        self.ops.remove(&Key::session(session));
+        self.remove(&Key::session(session));
         for (first, end) in Key::with_session(session) {
             let keys: Vec<Key> = self
                 .ops
@@ -225,7 +337,7 @@ impl Batch {
                 .map(|(key, _)| key.clone())
                 .collect();
             for key in keys {
-                self.ops.remove(&key);
+                self.remove(&key);
             }
         }
         self.ended.push(session);

@@ -6,17 +6,20 @@
 //! At start everything is read back as [`Stored`], whatever the number of shards was.
 //!
 //! ```text
-//!   shards ── Commit ──► ring ──► store thread ──► fold ──► encode ──► disk
-//!      ◄── number of the last stored commit, doorbell ──┘
+//!   shards ── Commit ──► ring ──► store thread ──► fold ──► encode ──► log
+//!      ◄── number of the last stored commit, doorbell ──┘     │
+//!                         database ◄── its thread ◄── fold ◄──┘
 //! ```
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `change`, `stored` | what goes in and what comes back |
-//! | `link`, `thread` | the way to the thread that writes, and the thread |
+//! | `link`, `thread` | the way to the threads that write, and how they start and stop |
+//! | `writer`, `log` | the thread that shards wait for, and what it writes |
+//! | `checkpoint` | how the database gets what the log has |
 //! | `batch` | the changes that go to the disk together, folded |
 //! | `codec` | the bytes of a record |
-//! | `disk` | the storage library, behind a trait |
+//! | `disk`, `files` | the storage library, behind a trait, and the files |
 //! | `open`, `load` | what a start does |
 //! | `dump` | all of it as text, and back |
 //! | `clock`, `space`, `ballast` | wall clock, room on the disk, room that is held |
@@ -27,19 +30,23 @@
 mod ballast;
 mod batch;
 mod change;
+mod checkpoint;
 mod clock;
 mod codec;
 mod disk;
 mod dump;
+mod files;
 pub mod fuzz;
 mod link;
 mod load;
+mod log;
 mod open;
 mod space;
 mod stored;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod writer;
 
 pub use change::{Body, Change, Commit, Sent, SessionNumber, SessionRecord, Will};
 pub use dump::{Counts, ImportError, export, import};

@@ -15,6 +15,8 @@ const COMMITS_UNDER_WAY: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     pub(crate) full: AtomicBool,
+    /// The database finds no room.
+    pub(crate) no_room: AtomicBool,
     /// How many times it was said that nobody should wait for the disk any longer.
     pub(crate) stuck: AtomicU32,
 }

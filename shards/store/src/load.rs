@@ -62,7 +62,7 @@ impl Loader {
         self.records += 1;
         let clock = self.clock;
         match parse(key)? {
-            Record::Clock | Record::Format => {}
+            Record::Clock | Record::Format | Record::Log => {}
             Record::Message(number) => {
                 let message = codec::read_message(value, clock)?;
                 self.shared.insert(number, (message, false));

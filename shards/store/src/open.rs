@@ -8,19 +8,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ballast::Ballast;
+use crate::batch::Batch;
 use crate::clock::{Clock, Reading};
-use crate::codec::key::{Key, Record, parse};
+use crate::codec::key::Key;
 use crate::codec::{self, Damaged};
 use crate::disk::{Disk, DiskError, DiskFile, Op, Redb};
+use crate::files::{DATABASE, Files, Folder, LOGS};
 use crate::load::{Loaded, Loader};
+use crate::log::{self, FILES, Position};
 use crate::space;
 use crate::stored::Stored;
 
 /// The format of the records. The library has a format of its own beside it.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// That of the versions without a log. It has the same records.
+const FORMAT_WITHOUT_LOG: u32 = 1;
 
-/// The name of the database in the data folder.
-const FILE: &str = "store.redb";
 /// The name of a database that is not complete.
 const DRAFT: &str = "store.redb.new";
 
@@ -46,6 +49,9 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Memory for parts of the database.
     pub cache_bytes: usize,
+    /// Room for the log, which also bounds what of it is in memory. A twentieth of the file
+    /// system if that is less.
+    pub log_bytes: u64,
 }
 
 /// Whether there must be a database.
@@ -107,6 +113,11 @@ impl std::error::Error for OpenError {}
 /// An open store that nobody writes to yet.
 pub struct Store {
     pub(crate) disk: Box<dyn Disk>,
+    pub(crate) files: Arc<dyn Files>,
+    /// What the database does not have: what is in the log.
+    pub(crate) pending: Batch,
+    /// What the database has of the log when it has that.
+    pub(crate) position: Position,
     pub(crate) path: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) options: Options,
@@ -125,7 +136,7 @@ impl Store {
 
 /// Opens the store in `folder`, which nobody else must use, and reads everything in it.
 pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, Stored), OpenError> {
-    let path = folder.join(FILE);
+    let path = folder.join(DATABASE);
     let explain = |error| explain(&path, error);
     if !path.exists() {
         if expect == Expect::Existing {
@@ -134,16 +145,46 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
         create(folder, &path).map_err(explain)?;
     }
     let ballast = Arc::new(Ballast::of(folder));
-    let mut disk = reopen(&path, &options, &ballast).map_err(explain)?;
-    let (found, last) = heading(&*disk).map_err(explain)?;
-    if found != FORMAT {
+    let files = Arc::new(Folder::new(folder, options.cache_bytes, &ballast));
+    open_files(path, files, ballast, options)
+}
+
+/// Opens the store that has these files.
+pub(crate) fn open_files(
+    path: PathBuf,
+    files: Arc<dyn Files>,
+    ballast: Arc<Ballast>,
+    options: Options,
+) -> Result<(Store, Stored), OpenError> {
+    let explain = |error| explain(&path, error);
+    let mut disk = files.database().map_err(explain)?;
+    let heading = Heading::read(&*disk).map_err(explain)?;
+    let found = heading.format;
+    if found > FORMAT {
         return Err(OpenError::Newer { path, found });
     }
-    let clock = Clock::new(options.started, last);
-    let loaded = load(&*disk, clock).map_err(explain)?;
-    tidy(&mut *disk, &path, &loaded).map_err(explain)?;
+    let (mut pending, position) = read_log(&path, &*files, heading.position)?;
+    if found < FORMAT {
+        let format = |out: &mut Vec<u8>| codec::write_format(out, FORMAT);
+        pending.put(Key::format(), format);
+    }
+    let last = pending.value(&Key::clock()).map(codec::read_clock);
+    let last = last
+        .transpose()
+        .map_err(|damaged| explain(damaged.into()))?;
+    let clock = Clock::new(options.started, last.or(heading.clock));
+    let loaded = load(&*disk, &pending, clock).map_err(explain)?;
+    for orphan in loaded.orphans {
+        pending.delete(orphan);
+    }
+    if space::taken(&path).map_err(|error| explain(error.into()))? > spacious(loaded.bytes) {
+        disk.compact().map_err(explain)?;
+    }
     let store = Store {
         disk,
+        files,
+        pending,
+        position,
         path,
         clock,
         options,
@@ -153,26 +194,50 @@ pub fn open(folder: &Path, expect: Expect, options: Options) -> Result<(Store, S
     Ok((store, loaded.stored))
 }
 
+/// What the log has that the database has not, and the position after that.
+fn read_log(
+    path: &Path,
+    files: &dyn Files,
+    position: Position,
+) -> Result<(Batch, Position), OpenError> {
+    if !position.open {
+        return Ok((Batch::default(), position));
+    }
+    let mut logs: [Vec<u8>; FILES] = Default::default();
+    for (index, log) in logs.iter_mut().enumerate() {
+        let path = path.with_file_name(LOGS[index]);
+        let explain = |source| OpenError::Io {
+            path: path.clone(),
+            source,
+        };
+        let Some(file) = files.log(index).map_err(explain)? else {
+            return Err(OpenError::Missing(path));
+        };
+        let length = file.len().map_err(explain)?;
+        log.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        file.read(0, log).map_err(explain)?;
+    }
+    let (batch, applied) = log::replay(&logs, &position).map_err(|Damaged(what)| {
+        let path = path.with_file_name(LOGS[0]);
+        let what = what.to_owned();
+        OpenError::Damaged { path, what }
+    })?;
+    let position = Position {
+        applied,
+        ..position
+    };
+    Ok((batch, position))
+}
+
 /// Whether there is a database in `folder`.
 #[must_use]
 pub fn exists(folder: &Path) -> bool {
-    folder.join(FILE).exists()
+    folder.join(DATABASE).exists()
 }
 
 /// Removes a database that was made and never written to.
 pub fn remove_empty(folder: &Path) -> io::Result<()> {
-    fs::remove_file(folder.join(FILE))
-}
-
-/// Opens the database, as at start or after the disk was full.
-pub(crate) fn reopen(
-    path: &Path,
-    options: &Options,
-    ballast: &Arc<Ballast>,
-) -> Result<Box<dyn Disk>, DiskError> {
-    let file = DiskFile::open(path)?.over(ballast);
-    let disk = Redb::open(file, options.cache_bytes)?;
-    Ok(Box::new(disk))
+    fs::remove_file(folder.join(DATABASE))
 }
 
 /// Makes a database. It has its name only when it is complete.
@@ -193,37 +258,48 @@ fn create(folder: &Path, path: &Path) -> Result<(), DiskError> {
     Ok(File::open(folder)?.sync_all()?)
 }
 
-/// The format, and what the clocks said last. Both come before everything else.
-fn heading(disk: &dyn Disk) -> Result<(u32, Option<Reading>), DiskError> {
-    let (mut format, mut clock) = (None, None);
-    for key in [Key::format(), Key::clock()] {
-        let Some(value) = disk.get(&key)? else {
-            continue;
-        };
-        match parse(key.as_slice())? {
-            Record::Format => format = Some(codec::read_format(&value)?),
-            _ => clock = Some(codec::read_clock(&value)?),
-        }
-    }
-    Ok((format.ok_or(Damaged("it has no format"))?, clock))
+/// What comes before everything else.
+struct Heading {
+    format: u32,
+    /// What the clocks said last.
+    clock: Option<Reading>,
+    position: Position,
 }
 
-fn load(disk: &dyn Disk, clock: Clock) -> Result<Loaded, DiskError> {
+impl Heading {
+    fn read(disk: &dyn Disk) -> Result<Self, DiskError> {
+        let format = disk.get(&Key::format())?;
+        let format = format.ok_or(Damaged("it has no format"))?;
+        let format = codec::read_format(&format)?;
+        let mut heading = Self {
+            format,
+            clock: None,
+            position: Position::default(),
+        };
+        // What another format has under these keys is not known.
+        if (FORMAT_WITHOUT_LOG..=FORMAT).contains(&format) {
+            if let Some(clock) = disk.get(&Key::clock())? {
+                heading.clock = Some(codec::read_clock(&clock)?);
+            }
+            if let Some(position) = disk.get(&Key::log())? {
+                heading.position = codec::read_position(&position)?;
+            }
+        }
+        Ok(heading)
+    }
+}
+
+fn load(disk: &dyn Disk, pending: &Batch, clock: Clock) -> Result<Loaded, DiskError> {
     let mut loader = Loader::new(clock);
-    disk.scan(&mut |key, value| loader.take(key, value))?;
+    pending.over(|visit| disk.scan(visit), &mut |key, value| {
+        loader.take(key, value)
+    })?;
     Ok(loader.finish())
 }
 
-/// Takes away what belongs to nothing, and gives back the space of an earlier backlog.
-fn tidy(disk: &mut dyn Disk, path: &Path, loaded: &Loaded) -> Result<(), DiskError> {
-    const AT_ONCE: usize = 10_000;
-    for some in loaded.orphans.chunks(AT_ONCE) {
-        disk.commit(&mut some.iter().map(|key| Op::Delete(key.clone())))?;
-    }
-    if space::taken(path)? > loaded.bytes.saturating_mul(4).saturating_add(64 << 20) {
-        disk.compact()?;
-    }
-    Ok(())
+/// How big a file is that has room enough for so many bytes.
+fn spacious(bytes: u64) -> u64 {
+    bytes.saturating_mul(4).saturating_add(64 << 20)
 }
 
 fn explain(path: &Path, error: DiskError) -> OpenError {

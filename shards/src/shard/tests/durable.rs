@@ -5,7 +5,8 @@ mod restored;
 
 use protocol::wire::Version;
 
-use super::node::{Client, Node};
+use super::disk::Disk;
+use super::node::{Client, Node, Setup};
 use super::packet::{self, Connect, Publish, Will};
 use super::received::Received;
 
@@ -121,6 +122,51 @@ fn a_qos_2_message_is_stored_with_its_packet_identifier_or_not_at_all() {
         let messages = node.take_messages(subscriber);
         assert_eq!(messages.len(), 1, "after {commits} commits: {messages:?}");
     }
+}
+
+#[test]
+fn a_retained_qos_2_message_is_stored_before_its_packet_identifier() {
+    for seed in 0..4 {
+        for commits in 0..8 {
+            for topic_at in [0, 1] {
+                let node = Node::with(Setup {
+                    shards: 2,
+                    seed,
+                    disk: Some(Disk::new(2)),
+                    ..Setup::default()
+                });
+                let topic = node.name_at(topic_at, "t");
+                retain_in_a_crash(node, &topic, commits);
+            }
+        }
+    }
+}
+
+/// The disk takes so many commits of a retained message, then the node crashes. Whoever is
+/// told that the broker has the message does not send it again.
+fn retain_in_a_crash(mut node: Node, topic: &str, commits: usize) {
+    let (connect, publisher) = lasting(&mut node, 0, "publisher");
+    hold_disk(&mut node, true);
+    let publish = Publish::new(topic, "kept").qos(2, 7).retain();
+    node.publish(publisher, &publish);
+    for _ in 0..commits {
+        node.settle();
+        node.disk.as_mut().unwrap().store(0);
+    }
+    node.settle();
+    let acknowledged = ack(&mut node, publisher).is_some();
+    let mut node = node.crash(2);
+    let publisher = node.connect(&connect);
+    if !acknowledged {
+        node.publish(publisher, &publish.clone().dup());
+        node.settle();
+    }
+    let reader = node.client_on(1, "reader");
+    let subscribe = packet::subscribe(Version::V5, 1, 0, &[(topic, 1)]);
+    node.send(reader, &subscribe);
+    node.settle();
+    let packets = node.take(reader);
+    assert_eq!(packets.len(), 2, "SUBACK and the message: {packets:?}");
 }
 
 #[test]

@@ -245,10 +245,17 @@ fn expired_retained_messages_leave_their_room_though_nobody_looks_for_them() {
 
 #[test]
 fn a_retained_message_does_not_come_after_a_newer_one_of_its_topic() {
-    let setup = Setup {
-        shards: 1,
-        ..Setup::default()
-    };
+    for seed in 0..24 {
+        let setup = Setup {
+            shards: 1 + (seed % 3) as u16,
+            seed,
+            ..Setup::default()
+        };
+        no_older_one_comes(setup);
+    }
+}
+
+fn no_older_one_comes(setup: Setup) {
     let mut node = node_with_retained(setup, 5);
     let slow = node.connect(&Connect::new("slow").receive_maximum(1));
     let mut came: Vec<_> = subscribe(&mut node, slow, "t/+", 1);
@@ -264,6 +271,7 @@ fn a_retained_message_does_not_come_after_a_newer_one_of_its_topic() {
     }
     node.settle();
     let mut newest = std::collections::BTreeMap::new();
+    let mut retained = 0;
     loop {
         came.extend(node.take_messages(slow));
         if came.is_empty() {
@@ -273,12 +281,47 @@ fn a_retained_message_does_not_come_after_a_newer_one_of_its_topic() {
             let older = newest.insert(message.topic.clone(), message.text().to_owned());
             let is_older = older.is_some_and(|older| older != message.text() && older.len() != 1);
             assert!(!is_older, "{} came after a newer one", message.text());
+            retained += usize::from(message.retain);
             node.acknowledge(slow, &message);
         }
         node.settle();
     }
     let texts: Vec<&str> = newest.values().map(String::as_str).collect();
     assert_eq!(texts, ["new", "new", "", "new", "new"]);
+    assert!(retained >= 4, "what is retained comes as such");
+}
+
+#[test]
+fn a_retained_message_that_is_on_its_way_between_shards_gives_way_to_a_newer_one() {
+    for newer in ["new", ""] {
+        let mut node = Node::new(3);
+        let topic = node.name_at(0, "t");
+        let publisher = node.client_on(2, "publisher");
+        node.publish(publisher, &Publish::new(&topic, "old").retain());
+        node.settle();
+        let subscriber = node.client_on(1, "subscriber");
+        node.hold_ring(0, 1, true);
+        assert!(subscribe(&mut node, subscriber, &topic, 0).is_empty());
+        node.publish(publisher, &Publish::new(&topic, newer).retain());
+        node.settle();
+        assert_eq!(node.take_texts(subscriber), [newer]);
+        node.hold_ring(0, 1, false);
+        node.settle();
+        let came = node.take_messages(subscriber);
+        let came: Vec<_> = came.iter().map(|m| (m.text(), m.retain)).collect();
+        let expected: &[_] = if newer.is_empty() {
+            &[]
+        } else {
+            &[("new", true)]
+        };
+        assert_eq!(came, expected);
+        // Nothing of that is left for the next subscription.
+        node.publish(publisher, &Publish::new(&topic, "last").retain());
+        node.settle();
+        assert_eq!(node.take_texts(subscriber), ["last"]);
+        let came = subscribe(&mut node, subscriber, &topic, 0);
+        assert_eq!((came.len(), came[0].text()), (1, "last"));
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ const WITH_SESSION: [u8; 4] = [SUBSCRIPTION, HELD, MARK, ENTRY];
 
 const CLOCK: &[u8] = b"clock";
 const FORMAT: &[u8] = b"format";
+const LOG: &[u8] = b"log";
 
 /// Bytes of the keys that are not allocated: those of entries, the most frequent ones.
 const INLINE: usize = 17;
@@ -44,6 +45,31 @@ impl Key {
 
     pub(crate) fn format() -> Self {
         Self::of(META, &[FORMAT])
+    }
+
+    pub(crate) fn log() -> Self {
+        Self::of(META, &[LOG])
+    }
+
+    /// A key as it was written.
+    pub(crate) fn read(bytes: &[u8]) -> Self {
+        match bytes.split_first() {
+            Some((tag, rest)) => Self::of(*tag, &[rest]),
+            None => Self::Short(0, [0; INLINE]),
+        }
+    }
+
+    /// Whether there is never a second record under this key.
+    pub(crate) fn is_used_once(&self) -> bool {
+        matches!(self.as_slice(), [MESSAGE | ENTRY | DELAYED, ..])
+    }
+
+    /// The key of the mark of this entry, if it is one.
+    pub(crate) fn mark_of_entry(&self) -> Option<Self> {
+        match self.as_slice() {
+            [ENTRY, rest @ ..] => Some(Self::of(MARK, &[rest])),
+            _ => None,
+        }
     }
 
     pub(crate) fn message(number: u64) -> Self {
@@ -149,6 +175,7 @@ impl fmt::Debug for Key {
 pub(crate) enum Record<'a> {
     Clock,
     Format,
+    Log,
     Message(u64),
     Session(SessionNumber),
     Subscription(SessionNumber, &'a str),
@@ -159,6 +186,20 @@ pub(crate) enum Record<'a> {
     Delayed(u64),
 }
 
+impl Record<'_> {
+    /// The session that the record belongs to.
+    pub(crate) fn session(self) -> Option<SessionNumber> {
+        match self {
+            Self::Session(session)
+            | Self::Subscription(session, _)
+            | Self::Held(session, _)
+            | Self::Mark(session, _)
+            | Self::Entry(session, _) => Some(session),
+            _ => None,
+        }
+    }
+}
+
 /// Reads a key.
 pub(crate) fn parse(key: &[u8]) -> Result<Record<'_>, Damaged> {
     let mut reader = Reader(key);
@@ -167,6 +208,7 @@ pub(crate) fn parse(key: &[u8]) -> Result<Record<'_>, Damaged> {
         META => match reader.rest() {
             CLOCK => Record::Clock,
             FORMAT => Record::Format,
+            LOG => Record::Log,
             _ => return Err(Damaged("a record is of an unknown kind")),
         },
         MESSAGE => Record::Message(reader.u64()?),

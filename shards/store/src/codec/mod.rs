@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 0 | `clock` | what the clocks said |
 //! | 0 | `format` | the number of this format |
+//! | 0 | `log` | what of the log is in the records |
 //! | 1 | message | a message that several entries refer to |
 //! | 2 | session | its record |
 //! | 3 | session, filter | a subscription |
@@ -21,6 +22,7 @@ pub(crate) mod key;
 mod message;
 mod read;
 mod record;
+mod step;
 mod write;
 
 #[cfg(test)]
@@ -30,8 +32,10 @@ pub(crate) use message::{read_delayed, read_message, read_retained};
 pub(crate) use message::{write_delayed, write_message, write_retained};
 pub(crate) use record::EntryValue;
 pub(crate) use record::{read_clock, read_entry, read_format, read_mark, read_session};
+pub(crate) use record::{read_position, write_position};
 pub(crate) use record::{read_subscription, write_clock, write_entry, write_format, write_mark};
 pub(crate) use record::{write_session, write_subscription};
+pub(crate) use step::{Step, read_steps, write_step};
 
 /// A record that no version of ShardMQ has written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -12,6 +12,7 @@ use super::read::{Reader, packet_id, qos};
 use super::{Damaged, write};
 use crate::change::{Body, Sent, SessionRecord, Will};
 use crate::clock::{Clock, Reading};
+use crate::log::Position;
 
 /// An entry, as it is written.
 #[derive(Clone, Copy, Debug)]
@@ -342,4 +343,30 @@ pub(crate) fn read_format(value: &[u8]) -> Result<u32, Damaged> {
     let format = reader.u32()?;
     reader.end()?;
     Ok(format)
+}
+
+/// Appends what of the log is in the records.
+pub(crate) fn write_position(out: &mut Vec<u8>, position: &Position) {
+    out.push(u8::from(position.open));
+    out.extend_from_slice(&position.applied.to_be_bytes());
+    for word in position.secret {
+        out.extend_from_slice(&word.to_be_bytes());
+    }
+}
+
+/// Reads what of the log is in the records.
+pub(crate) fn read_position(value: &[u8]) -> Result<Position, Damaged> {
+    let mut reader = Reader(value);
+    let open = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Damaged("a log is neither open nor closed")),
+    };
+    let position = Position {
+        open,
+        applied: reader.u64()?,
+        secret: [reader.u64()?, reader.u64()?],
+    };
+    reader.end()?;
+    Ok(position)
 }

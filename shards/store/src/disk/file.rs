@@ -42,6 +42,11 @@ impl DiskFile {
         Ok(Self { file, ballast })
     }
 
+    /// Brings everything to the disk, its length included.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     /// Lets it have the room of `ballast` when there is no other.
     pub(crate) fn over(mut self, ballast: &Arc<Ballast>) -> Self {
         self.ballast = Some(Arc::clone(ballast));

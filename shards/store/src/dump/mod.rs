@@ -16,6 +16,7 @@ use line::{Entry, Header, Line, Shared};
 
 use crate::batch::Batch;
 use crate::change::Change;
+use crate::checkpoint;
 use crate::disk::DiskError;
 use crate::open::Store;
 use crate::stored::{Stored, StoredSession};
@@ -136,6 +137,8 @@ pub fn import(store: &mut Store, input: &mut dyn BufRead) -> Result<(), ImportEr
 impl Store {
     /// Writes changes without a thread.
     fn write(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        checkpoint::write(&mut *self.disk, &self.pending, &self.position)?;
+        self.pending.clear();
         self.disk.commit(&mut batch.ops())
     }
 

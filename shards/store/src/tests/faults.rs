@@ -8,8 +8,10 @@ use std::sync::mpsc;
 use redb::StorageBackend;
 
 use super::*;
-use crate::codec::key::Key;
-use crate::disk::{Disk, DiskError, DiskFile, Op, Redb, Visit};
+use crate::ballast::Ballast;
+use crate::disk::{Disk, DiskError, DiskFile, Redb};
+use crate::files::{self, DATABASE, Files, LOGS};
+use crate::open::open_files;
 
 /// What fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,54 +77,82 @@ impl StorageBackend for Faulty {
     }
 }
 
+/// Which file fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    Database,
+    Log,
+}
+
+/// The files of a folder, of which one fails as it is opened first.
+struct FaultyFiles {
+    files: files::Folder,
+    folder: PathBuf,
+    place: Place,
+    fault: Mutex<Option<Arc<Fault>>>,
+}
+
+impl FaultyFiles {
+    fn over(&self, place: Place, path: &str) -> Option<Faulty> {
+        let mut fault = self.fault.lock().unwrap();
+        let fault = fault.take_if(|_| self.place == place)?;
+        let file = DiskFile::open(&self.folder.join(path)).unwrap();
+        Some(Faulty { file, fault })
+    }
+}
+
+impl Files for FaultyFiles {
+    fn database(&self) -> Result<Box<dyn Disk>, DiskError> {
+        match self.over(Place::Database, DATABASE) {
+            Some(file) => Ok(Box::new(Redb::open(file, 8 << 20)?)),
+            None => self.files.database(),
+        }
+    }
+
+    fn log(&self, index: usize) -> io::Result<Option<Box<dyn StorageBackend>>> {
+        self.files.log(index)
+    }
+
+    fn make_log(&self, index: usize, bytes: u64) -> io::Result<Box<dyn StorageBackend>> {
+        let made = self.files.make_log(index, bytes)?;
+        match self.over(Place::Log, LOGS[index]) {
+            Some(file) => Ok(Box::new(file)),
+            None => Ok(made),
+        }
+    }
+}
+
 /// A store over a file that will fail.
-fn faulty(folder: &Path, call: Call, after: u32) -> (Store, Arc<Fault>) {
-    let (mut store, _) = open(folder, Expect::Any, options()).unwrap();
-    store.disk = Box::new(Nothing);
+fn faulty(folder: &Path, place: Place, call: Call, after: u32) -> (Store, Arc<Fault>) {
+    drop(open(folder, Expect::Any, options()).unwrap());
     let fault = Arc::new(Fault {
         call,
         errno: AtomicI32::new(0),
         after: Mutex::new(after),
     });
-    let file = Faulty {
-        file: DiskFile::open(&store.path).unwrap(),
-        fault: Arc::clone(&fault),
+    let ballast = Arc::new(Ballast::of(folder));
+    let files = FaultyFiles {
+        files: files::Folder::new(folder, 8 << 20, &ballast),
+        folder: folder.to_owned(),
+        place,
+        fault: Mutex::new(Some(Arc::clone(&fault))),
     };
-    store.disk = Box::new(Redb::open(file, 8 << 20).unwrap());
+    let path = folder.join(DATABASE);
+    let (store, _) = open_files(path, Arc::new(files), ballast, options()).unwrap();
     (store, fault)
-}
-
-/// In place of a database that is closed.
-struct Nothing;
-
-impl Disk for Nothing {
-    fn commit(&mut self, _: &mut dyn Iterator<Item = Op<'_>>) -> Result<(), DiskError> {
-        Ok(())
-    }
-
-    fn get(&self, _: &Key) -> Result<Option<Vec<u8>>, DiskError> {
-        Ok(None)
-    }
-
-    fn scan(&self, _: &mut Visit<'_>) -> Result<(), DiskError> {
-        Ok(())
-    }
-
-    fn records(&self) -> Result<u64, DiskError> {
-        Ok(0)
-    }
-
-    fn compact(&mut self) -> Result<(), DiskError> {
-        Ok(())
-    }
 }
 
 #[test]
 fn an_error_of_the_disk_ends_all_confirmation_and_is_told_once() {
-    for call in [Call::Write, Call::Sync] {
+    let places = [Place::Log, Place::Database];
+    let calls = [Call::Write, Call::Sync];
+    for (place, call) in places
+        .iter()
+        .flat_map(|place| calls.map(|call| (*place, call)))
+    {
         for after in [0, 1, 2] {
             let folder = Folder::new();
-            let (store, fault) = faulty(&folder.0, call, after);
+            let (store, fault) = faulty(&folder.0, place, call, after);
             let doorbell = Arc::new(Doorbell::new().unwrap());
             let (tell, told) = mpsc::sync_channel(4);
             let on_failure = Box::new(move |failure: &StoreFailure| {
@@ -136,22 +166,33 @@ fn an_error_of_the_disk_ends_all_confirmation_and_is_told_once() {
             };
             running.store(vec![session(1), entry(1, 2)]);
             fault.errno.store(libc::EIO, Ordering::SeqCst);
-            // A call that succeeds yet belongs to a commit that may succeed.
-            let mut stored = 1;
+            // What the log has goes to the database when it is quiet.
+            let pause = match place {
+                Place::Log => Duration::from_millis(200),
+                Place::Database => Duration::from_secs(3),
+            };
             let failure = loop {
                 let number = running.number;
                 running.send(vec![entry(1, number + 2)]);
-                match told.recv_timeout(Duration::from_millis(200)) {
-                    Ok(failure) => break failure,
-                    Err(_) => stored = running.link.committed(),
+                if let Ok(failure) = told.recv_timeout(pause) {
+                    break failure;
                 }
                 assert!(running.number < 20, "nobody was told");
             };
-            assert!(failure.contains("store.redb"), "{failure}");
+            let name = match place {
+                Place::Log => "store.log.0",
+                Place::Database => "store.redb",
+            };
+            assert!(failure.contains(name), "{failure}");
+            let stored = running.link.committed();
             let last = running.number;
             running.send(vec![entry(1, 100)]);
             std::thread::sleep(Duration::from_millis(50));
-            assert_eq!(running.link.committed(), stored, "{call:?} {last}");
+            assert_eq!(
+                running.link.committed(),
+                stored,
+                "{place:?} {call:?} {last}"
+            );
             assert!(running.link.bytes_under_way() > 0);
             assert!(running.handle.stop().is_err());
             assert!(told.try_recv().is_err());
@@ -168,10 +209,17 @@ fn stored_entries(folder: &Path) -> usize {
 
 #[test]
 fn a_group_that_finds_no_room_is_written_when_there_is_some() {
-    for call in [Call::Write, Call::Sync, Call::Grow] {
+    let places = [
+        (Place::Log, Call::Write),
+        (Place::Log, Call::Sync),
+        (Place::Database, Call::Write),
+        (Place::Database, Call::Sync),
+        (Place::Database, Call::Grow),
+    ];
+    for (place, call) in places {
         for errno in [libc::ENOSPC, libc::EDQUOT] {
             let folder = Folder::new();
-            let (store, fault) = faulty(&folder.0, call, 0);
+            let (store, fault) = faulty(&folder.0, place, call, 0);
             let mut running = Running::of(store);
             running.store(vec![session(1), entry(1, 2)]);
             fault.errno.store(errno, Ordering::SeqCst);
@@ -186,7 +234,7 @@ fn a_group_that_finds_no_room_is_written_when_there_is_some() {
             running.wait(running.number);
             assert_eq!(running.link.bytes_under_way(), 0);
             running.handle.stop().unwrap();
-            assert_eq!(stored_entries(&folder.0), 298, "{call:?} {errno}");
+            assert_eq!(stored_entries(&folder.0), 298, "{place:?} {call:?} {errno}");
         }
     }
 }

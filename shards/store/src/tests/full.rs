@@ -59,14 +59,6 @@ fn ran(program: &str, arguments: &[&Path]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// Prints why a test did nothing; there is no other way to say it.
 pub(super) fn skipped() {
     use std::io::Write;
@@ -158,4 +150,37 @@ fn a_stop_with_a_full_disk_says_so_and_takes_its_time() {
     assert!(failure.what.contains("full"), "{failure}");
     assert!(begun.elapsed() < Duration::from_secs(9));
     assert_eq!(stored(&small.mounted).sessions.len(), 1);
+}
+
+#[test]
+fn what_the_log_has_outlives_a_stop_and_a_start_with_a_full_disk() {
+    let Some(small) = Small::new() else {
+        return skipped();
+    };
+    let mut running = Running::new(&small.mounted, options());
+    running.store(vec![session(1)]);
+    let ballast = small.fill();
+    // As much as the log has room for, and the database has not.
+    for number in 2..60 {
+        let payload = vec![number as u8; 16 << 10];
+        let message = message(&format!("t/{number}"), &payload);
+        running.send(vec![entry(1, number), Change::Retain { message }]);
+    }
+    let number = running.number;
+    running.wait(number);
+    let _ = fs::OpenOptions::new()
+        .append(true)
+        .open(&ballast)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &vec![1; 16 << 20]));
+    // With room or without, it ends, and has everything.
+    let _ = running.handle.stop();
+    for _ in 0..2 {
+        let stored = stored(&small.mounted);
+        assert_eq!(stored.sessions[0].entries.len(), 58);
+        assert_eq!(stored.retained.len(), 58);
+    }
+    fs::remove_file(ballast).unwrap();
+    let running = Running::new(&small.mounted, options());
+    running.handle.stop().unwrap();
+    assert_eq!(stored(&small.mounted).retained.len(), 58);
 }
