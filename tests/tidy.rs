@@ -29,34 +29,34 @@ struct Ban {
 /// This file has the banned texts in it.
 const SELF: &str = "tests/tidy.rs";
 
-const PURE: &str = "the protocol is a pure function: time and bytes come in as arguments";
+const PURE: &str = "protocol and cluster are pure functions: time and bytes come in as arguments";
 const OUTPUT: &str = "what the operator reads goes through the logger or src/main.rs";
 const LEFTOVER: &str = "left over from work in progress";
 
 const BANS: &[Ban] = &[
     Ban {
         text: "Instant::now",
-        here: in_protocol,
+        here: is_pure,
         reason: PURE,
     },
     Ban {
         text: "SystemTime::now",
-        here: in_protocol,
+        here: is_pure,
         reason: PURE,
     },
     Ban {
         text: "std::fs",
-        here: in_protocol,
+        here: is_pure,
         reason: PURE,
     },
     Ban {
         text: "std::net",
-        here: in_protocol,
+        here: is_pure,
         reason: PURE,
     },
     Ban {
         text: "std::thread",
-        here: in_protocol,
+        here: is_pure,
         reason: PURE,
     },
     Ban {
@@ -92,17 +92,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shards", &["protocol", "shard-store", "shard-sync"]),
     ("shard-store", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),
+    ("shard-cluster", &["protocol"]),
     ("protocol", &[]),
     (
         "bench",
         &["protocol", "shards", "shard-store", "shard-sync"],
     ),
-    ("fuzz", &["protocol", "shard-store", "shards"]),
+    (
+        "fuzz",
+        &["protocol", "shard-cluster", "shard-store", "shards"],
+    ),
     ("loadgen", &[]),
 ];
 
-fn in_protocol(path: &str) -> bool {
-    path.starts_with("shards/protocol/src/")
+fn is_pure(path: &str) -> bool {
+    path.starts_with("shards/protocol/src/") || path.starts_with("shards/cluster/")
 }
 
 fn is_silent(path: &str) -> bool {
