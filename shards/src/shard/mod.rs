@@ -126,7 +126,7 @@ pub(crate) struct Shard {
     retained_quota: Arc<RetainedQuota>,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
-    frames: Frames,
+    frames: Option<Box<Frames>>,
 
     // Outputs.
     outbox: Outbox,
@@ -274,7 +274,7 @@ impl Shard {
             retained_quota: setup.retained_quota,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
-            frames: Frames::default(),
+            frames: None,
             outbox: Outbox::default(),
             handovers: Vec::new(),
             peers: (0..setup.count)

@@ -114,6 +114,14 @@ impl Default for Touched {
     }
 }
 
+impl Touched {
+    /// Whether an acknowledgement has to wait for the store, on this shard or another.
+    #[inline]
+    pub(super) fn is_stored(self) -> bool {
+        self.stored || self.atomic || self.transaction != NONE
+    }
+}
+
 impl Transaction {
     /// What is stored with it, last.
     pub(super) fn last(&self) -> &[Change] {
