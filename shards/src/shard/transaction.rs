@@ -23,6 +23,7 @@ use shard_store::Change;
 
 use super::connection::AckKind;
 use super::durable::put_session;
+use super::ending::keeps_session;
 use super::items::Item;
 use super::journal::Waiter;
 use super::redistribute::LeftBehind;
@@ -322,6 +323,8 @@ impl Shard {
             self.atomics.pop_front();
             let changes = core::mem::take(&mut open.changes);
             let last = core::mem::take(&mut open.last);
+            let wills = last.iter().filter(|change| keeps_session(change)).count();
+            self.open_wills = self.open_wills.saturating_sub(wills);
             let last = self.brought_up_to_date(last);
             if let Some(journal) = &mut self.journal {
                 journal.append(changes);
