@@ -25,6 +25,7 @@ use crate::disk::{Disk, DiskError, Op};
 use crate::files::Files;
 use crate::link::Health;
 use crate::log::{LogFile, Position};
+use crate::schedule;
 use crate::space;
 use crate::thread::StoreFailure;
 
@@ -53,9 +54,6 @@ const HOLLOW_BYTES: u64 = 8 << 20;
 
 /// The most often that a full disk makes the store move its records together.
 const COMPACT_PAUSE: Duration = Duration::from_secs(60);
-
-/// How much less than others this thread is to be given of a CPU.
-const NICE: i32 = 10;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -187,9 +185,7 @@ impl Checkpointer {
     }
 
     fn run(&mut self, work: &Receiver<Work>, slot: &Mutex<Option<Done>>, doorbell: &Doorbell) {
-        // SAFETY: the call touches no memory. 0 is this thread; if it is not permitted, the
-        // thread is as important as the others.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+        schedule::at_leisure();
         while let Ok(mut work) = work.recv() {
             let result = self.work(&work);
             work.batch.clear();

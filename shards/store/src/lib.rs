@@ -23,6 +23,7 @@
 //! | `open`, `load` | what a start does |
 //! | `dump` | all of it as text, and back |
 //! | `clock`, `space`, `ballast` | wall clock, room on the disk, room that is held |
+//! | `schedule` | what the threads ask of the kernel |
 //!
 //! Times are milliseconds of the shards' clock, which begins anew with each process; on the
 //! disk they are milliseconds since 1970.
@@ -41,6 +42,7 @@ mod link;
 mod load;
 mod log;
 mod open;
+mod schedule;
 mod space;
 mod stored;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use shard_sync::Doorbell;
 use crate::checkpoint::Checkpointer;
 use crate::link::{Health, StoreLink, link};
 use crate::open::Store;
+use crate::schedule;
 use crate::writer::{State, Writer};
 
 /// Why the store does not go on.
@@ -100,6 +101,7 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
+                schedule::at_once();
                 let ended = writer.run();
                 if let Err(failure) = &ended {
                     on_failure(failure);
