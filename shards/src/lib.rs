@@ -10,7 +10,9 @@
 //! | `routes` | between the shards and the writer of the route index |
 //! | `wheel` | the timers of a shard |
 //! | `slots` | values under small keys, in memory that never moves |
+//! | [`Alone`] | a shard without all that, for counting what its work costs |
 
+mod alone;
 mod engine;
 mod node;
 mod routes;
@@ -19,6 +21,7 @@ mod shard;
 mod slots;
 mod wheel;
 
+pub use alone::Alone;
 pub use node::{Running, StartError, Stopper, Storage, start};
 pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};
 pub use shard_store as store;

@@ -190,7 +190,8 @@ pub struct Mqtt {
     pub max_retained_messages: u32,
     /// Bytes of retained messages of the node. Default 1 GiB.
     pub max_retained_bytes: u64,
-    /// User properties in one packet. Default 64.
+    /// User properties in one packet. Default 1,000; EMQX and Mosquitto go by the size
+    /// of the packet only.
     pub max_user_properties: u16,
     /// Highest QoS that clients may publish with and are granted. Default 2.
     pub max_qos_allowed: u8,
@@ -365,7 +366,7 @@ impl Default for Mqtt {
             max_output_bytes: 8 << 20,
             max_retained_messages: 1_000_000,
             max_retained_bytes: 1 << 30,
-            max_user_properties: 64,
+            max_user_properties: 1000,
             max_qos_allowed: 2,
             upgrade_qos: false,
             retain_available: true,

@@ -1,6 +1,7 @@
 //! The operations that are counted.
 
 mod matching;
+mod messages;
 mod session;
 mod wire;
 
@@ -54,4 +55,7 @@ pub(super) const CASES: &[Case] = &[
     case("session_send_qos1", session::send_qos1),
     case("session_send_qos2", session::send_qos2),
     case("session_receive_qos2", session::receive_qos2),
+    case("message_qos0", || messages::message(0)),
+    case("message_qos1", || messages::message(1)),
+    case("message_qos2", || messages::message(2)),
 ];

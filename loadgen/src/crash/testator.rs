@@ -40,7 +40,8 @@ enum Stage {
     Connecting,
     /// The broker has the will.
     Armed { since: Instant, until: Instant },
-    /// DISCONNECT was sent; the end of the connection is awaited.
+    /// DISCONNECT was sent, perhaps to a broker that was killed since CONNACK; the end of the
+    /// connection is awaited.
     Leaving { since: Instant },
     /// The connection has ended after that: by the broker, or by a kill.
     Left { since: Instant, at: Instant },
@@ -107,7 +108,7 @@ impl Testator {
         let now = scene.now;
         match self.stage {
             Stage::Idle if scene.is_loaded => self.connect(scene),
-            Stage::Armed { until, .. } if now >= until => self.end(scene),
+            Stage::Armed { since, until } if now >= until => self.end(scene, since),
             Stage::Left { since, at } if now >= at + UNSURE => {
                 let is_sure = scene.killed_at.is_none_or(|killed| killed < since);
                 if is_sure && self.arrivals(scene) == 0 {
@@ -161,10 +162,10 @@ impl Testator {
         self.stage = Stage::Armed { since, until };
     }
 
-    fn end(&mut self, scene: &mut Scene) {
+    fn end(&mut self, scene: &mut Scene, since: Instant) {
         if self.ending == Ending::Leave {
             self.client.leave();
-            self.stage = Stage::Leaving { since: scene.now };
+            self.stage = Stage::Leaving { since };
         } else {
             self.client.cut();
             self.due(scene, scene.now);

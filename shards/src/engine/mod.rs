@@ -3,9 +3,10 @@
 //!
 //! A turn goes through these steps, then sleeps if nothing is left to do:
 //!
-//! 1. take completions, a bounded number: accepted connections, received bytes, sent
+//! 1. take what other shards have sent: first, since a client that was answered by another
+//!    shard may already have sent what follows from the answer;
+//! 2. take completions, a bounded number: accepted connections, received bytes, sent
 //!    bytes → [`Shard`];
-//! 2. take what other shards have sent;
 //! 3. fire timers;
 //! 4. yield to the tasks that are to be polled, if there are any;
 //! 5. flush: one send per connection with output, one batch per other shard;
@@ -223,8 +224,8 @@ impl Engine {
         if self.stop.load(Ordering::Relaxed) && !self.stopping {
             self.stop_serving();
         }
-        self.handle_completions();
         self.take_batches();
+        self.handle_completions();
         self.shard.tick();
     }
 

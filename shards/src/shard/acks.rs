@@ -8,7 +8,7 @@ use protocol::wire::encode;
 use protocol::wire::{Ack, Publish, QoS, ReasonCode, Version};
 use shard_store::Change;
 
-use super::connection::{AckKind, Connection, PendingAck, Phase};
+use super::connection::{AckKind, Answer, Connection, PendingAck, Phase};
 use super::events::{Event, reason_text};
 use super::input::Flow;
 use super::journal::Journal;
@@ -39,25 +39,60 @@ impl Shard {
         } else {
             ReasonCode::NO_MATCHING_SUBSCRIBERS
         };
+        let mut durable = false;
         if publish.qos == QoS::ExactlyOnce
             && !reason.is_error()
             && let Some(session) = self.sessions.get_mut(session)
         {
             session.inflow.hold(packet_id);
+            durable = session.durable;
         }
         let kind = ack_kind(publish.qos);
+        let answer = Answer {
+            packet_id,
+            kind,
+            reason,
+        };
+        if !durable && !routed.touched.is_stored() && routed.waits.is_empty() {
+            return self.answer_in_turn(key, answer, 0);
+        }
+        self.answer_later(key, session, answer, routed)
+    }
+
+    /// Answers a PUBLISH when the shards that get it have accepted it and stored it.
+    fn answer_later(&mut self, key: u32, session: u32, answer: Answer, routed: Routed) -> Flow {
         let mut ack = PendingAck {
             waits: routed.waits,
-            ..PendingAck::at_once(packet_id, kind, reason)
+            ..PendingAck::new(answer, 0)
         };
         if self.journal.is_some() {
             self.wait_for_store(key, session, &mut ack, routed.touched);
         }
-        let flow = self.queue_ack(key, ack);
+        let flow = if ack.waits.is_empty() && ack.later == 0 {
+            self.answer_in_turn(key, answer, ack.commit)
+        } else {
+            self.queue_ack(key, ack)
+        };
         if routed.touched.transaction != NONE {
             self.answered(routed.touched.transaction);
         }
         flow
+    }
+
+    /// Writes an acknowledgement that waits for a commit at most, behind those of earlier
+    /// packets [MQTT-4.6.0-2], [MQTT-4.6.0-3].
+    #[inline]
+    fn answer_in_turn(&mut self, key: u32, answer: Answer, commit: u64) -> Flow {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Flow::Stop;
+        };
+        if connection.pending_acks() > 0 {
+            return self.queue_ack(key, PendingAck::new(answer, commit));
+        }
+        self.outbox.mark(connection, key);
+        give_ack(connection, key, self.journal.as_deref_mut(), answer, commit);
+        self.stats.count_packet_sent(packet_type(answer.kind));
+        Flow::Continue
     }
 
     /// Makes an acknowledgement wait for what is stored of its message.
@@ -68,15 +103,15 @@ impl Shard {
             atomic,
         } = touched;
         if atomic {
-            if ack.reason.is_error() {
+            if ack.answer.reason.is_error() {
                 self.refuse_in(transaction);
             }
             ack.later += 1;
             return;
         }
-        let packet_id = ack.packet_id;
-        if ack.kind == AckKind::PubRec
-            && !ack.reason.is_error()
+        let packet_id = ack.answer.packet_id;
+        if ack.answer.kind == AckKind::PubRec
+            && !ack.answer.reason.is_error()
             && let Some((journal, session)) = self.durable(session)
         {
             journal.push(Change::HoldPacketId { session, packet_id });
@@ -84,7 +119,7 @@ impl Shard {
         }
         if transaction != NONE {
             ack.later += 1;
-            let waiting = self.waiting(key, ack);
+            let waiting = self.waiting(key, ack.answer);
             self.set_then(transaction, Then::Acknowledge(waiting));
         }
         if stored {
@@ -92,12 +127,12 @@ impl Shard {
         }
     }
 
-    fn waiting(&self, key: u32, ack: &PendingAck) -> Waiting {
+    fn waiting(&self, key: u32, answer: Answer) -> Waiting {
         Waiting {
             key,
             serial: self.connections.get(key).map_or(0, |found| found.serial),
-            packet_id: ack.packet_id,
-            kind: ack.kind,
+            packet_id: answer.packet_id,
+            kind: answer.kind,
         }
     }
 
@@ -135,8 +170,8 @@ impl Shard {
         let waiting = Waiting {
             key,
             serial,
-            packet_id: ack.packet_id,
-            kind: ack.kind,
+            packet_id: ack.answer.packet_id,
+            kind: ack.answer.kind,
         };
         peer.wait_later(publish, Later::Ack(waiting));
     }
@@ -153,9 +188,8 @@ impl Shard {
         let connection = connection.filter(|connection| connection.serial == serial);
         let pending = connection.and_then(|connection| connection.pending.as_mut());
         let mut acks = pending.into_iter().flat_map(|pending| pending.iter_mut());
-        if let Some(ack) =
-            acks.find(|ack| (ack.packet_id, ack.kind) == (packet_id, kind) && ack.later > 0)
-        {
+        let waits = |ack: &&mut PendingAck| ack.later > 0 && ack.answer.is(packet_id, kind);
+        if let Some(ack) = acks.find(waits) {
             ack.later -= 1;
             self.release_acks(key, serial);
         }
@@ -178,7 +212,12 @@ impl Shard {
             return Flow::Continue;
         };
         let kind = ack_kind(publish.qos);
-        self.queue_ack(key, PendingAck::at_once(packet_id, kind, reason))
+        let answer = Answer {
+            packet_id,
+            kind,
+            reason,
+        };
+        self.answer_in_turn(key, answer, 0)
     }
 
     /// The event of a message that is not taken.
@@ -205,7 +244,7 @@ impl Shard {
             connection.pending.iter().any(|pending| {
                 pending
                     .iter()
-                    .any(|ack| ack.packet_id == packet_id && ack.kind == AckKind::PubRec)
+                    .any(|ack| ack.answer.is(packet_id, AckKind::PubRec))
             })
         });
         if waiting {
@@ -214,7 +253,11 @@ impl Shard {
         }
         let reason = ReasonCode::SUCCESS;
         let kind = ack_kind(publish.qos);
-        let mut ack = PendingAck::at_once(packet_id, kind, reason);
+        let answer = Answer {
+            packet_id,
+            kind,
+            reason,
+        };
         if !self.atomics.is_empty() {
             // It may have come on an earlier connection and not be stored yet.
             let session = self
@@ -222,25 +265,23 @@ impl Shard {
                 .get(key)
                 .map_or(NONE, |found| found.session);
             let number = self.sessions.get(session).map_or(0, |found| found.number);
-            let waiting = self.waiting(key, &ack);
-            ack.later = u16::from(self.attach_to_atomic(waiting, number));
+            if self.attach_to_atomic(self.waiting(key, answer), number) {
+                let ack = PendingAck {
+                    later: 1,
+                    ..PendingAck::new(answer, 0)
+                };
+                return self.queue_ack(key, ack);
+            }
         }
-        self.queue_ack(key, ack)
+        self.answer_in_turn(key, answer, 0)
     }
 
     /// Acknowledgements go out in the order of the PUBLISH packets [MQTT-4.6.0-2],
     /// [MQTT-4.6.0-3]: one that waits for nothing still waits for those before it.
-    #[inline]
     fn queue_ack(&mut self, key: u32, ack: PendingAck) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
-        if ack.waits.is_empty() && ack.later == 0 && connection.pending_acks() == 0 {
-            self.outbox.mark(connection, key);
-            give_ack(connection, key, self.journal.as_deref_mut(), &ack);
-            self.stats.count_packet_sent(packet_type(ack.kind));
-            return Flow::Continue;
-        }
         let serial = connection.serial;
         for &(peer, sent) in &ack.waits {
             if let Some(peer) = self.peers.get_mut(usize::from(peer)) {
@@ -275,8 +316,9 @@ impl Shard {
                 break;
             }
             self.outbox.mark(connection, key);
-            give_ack(connection, key, self.journal.as_deref_mut(), ack);
-            self.stats.count_packet_sent(packet_type(ack.kind));
+            let journal = self.journal.as_deref_mut();
+            give_ack(connection, key, journal, ack.answer, ack.commit);
+            self.stats.count_packet_sent(packet_type(ack.answer.kind));
             pending.pop_front();
         }
         if !pending.is_empty() {
@@ -298,12 +340,12 @@ impl Shard {
             .iter_mut()
             .flat_map(|pending| pending.iter_mut());
         for ack in pending.filter(|ack| ack.waits.contains(&wait)) {
-            ack.reason = ReasonCode::QUOTA_EXCEEDED;
+            ack.answer.reason = ReasonCode::QUOTA_EXCEEDED;
             // The client is not going to release it.
-            if ack.kind == AckKind::PubRec
+            if ack.answer.kind == AckKind::PubRec
                 && let Some(session) = self.sessions.get_mut(connection.session)
             {
-                session.inflow.release(ack.packet_id);
+                session.inflow.release(ack.answer.packet_id);
             }
         }
         if full && connection.version != Version::V5 {
@@ -327,12 +369,17 @@ impl Shard {
             self.stats.missed[packet::PUBREL].add(1);
             ReasonCode::PACKET_IDENTIFIER_NOT_FOUND
         };
-        let (packet_id, kind) = (ack.packet_id, AckKind::PubComp);
-        let mut ack = PendingAck::at_once(packet_id, kind, reason);
+        let packet_id = ack.packet_id;
+        let answer = Answer {
+            packet_id,
+            kind: AckKind::PubComp,
+            reason,
+        };
+        let mut commit = 0;
         if held && self.journal.is_some() && self.record_release(session_key, packet_id) {
-            ack.commit = self.journal.as_ref().map_or(0, |journal| journal.last());
+            commit = self.journal.as_ref().map_or(0, |journal| journal.last());
         }
-        self.queue_ack(key, ack)
+        self.answer_in_turn(key, answer, commit)
     }
 
     #[inline]
@@ -452,13 +499,14 @@ fn give_ack(
     connection: &mut Connection,
     key: u32,
     journal: Option<&mut Journal>,
-    ack: &PendingAck,
+    answer: Answer,
+    commit: u64,
 ) {
     match journal {
-        Some(journal) if !journal.has_committed(ack.commit) || connection.holds_output() => {
-            connection.hold_output(journal, key, |connection| write_ack(connection, ack));
+        Some(journal) if !journal.has_committed(commit) || connection.holds_output() => {
+            connection.hold_output(journal, key, |connection| write_ack(connection, answer));
         }
-        _ => write_ack(connection, ack),
+        _ => write_ack(connection, answer),
     }
 }
 
@@ -471,27 +519,23 @@ fn packet_type(kind: AckKind) -> usize {
 }
 
 #[inline]
-fn write_ack(connection: &mut Connection, ack: &PendingAck) {
+fn write_ack(connection: &mut Connection, ack: Answer) {
     if ack.reason.is_error() && connection.explains && ack.kind != AckKind::PubComp {
         return write_refusal(connection, ack);
     }
-    let write = match ack.kind {
-        AckKind::PubAck => encode::puback,
-        AckKind::PubRec => encode::pubrec,
-        AckKind::PubComp => encode::pubcomp,
-    };
-    write(
-        &mut connection.output.bytes,
-        connection.version,
-        ack.packet_id,
-        ack.reason,
-    );
+    let (version, id) = (connection.version, ack.packet_id);
+    let output = &mut connection.output.bytes;
+    match ack.kind {
+        AckKind::PubAck => encode::puback(output, version, id, ack.reason),
+        AckKind::PubRec => encode::pubrec(output, version, id, ack.reason),
+        AckKind::PubComp => encode::pubcomp(output, version, id, ack.reason),
+    }
 }
 
 /// Says in words as well why a message is not taken, if the client takes so large a packet
 /// [MQTT-3.4.2-2], [MQTT-3.5.2-2].
 #[cold]
-fn write_refusal(connection: &mut Connection, ack: &PendingAck) {
+fn write_refusal(connection: &mut Connection, ack: Answer) {
     let write = match ack.kind {
         AckKind::PubAck => encode::puback_within,
         AckKind::PubRec | AckKind::PubComp => encode::pubrec_within,

@@ -61,6 +61,14 @@ impl Common {
         }
     }
 
+    /// What a shard alone on its node, with default settings, needs.
+    pub(crate) fn of_one(stats: Arc<Stats>) -> Self {
+        Self {
+            stats: vec![stats],
+            ..Self::default()
+        }
+    }
+
     /// The mechanism behind an Authentication Method.
     pub(super) fn mechanism(&self, method: &str) -> Option<&Arc<dyn Mechanism>> {
         let mut mechanisms = self.mechanisms.iter();

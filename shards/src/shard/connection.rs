@@ -261,7 +261,7 @@ impl Connection {
     pub(crate) fn pending_unheld(&self) -> usize {
         let pending = self.pending.iter().flat_map(|pending| pending.iter());
         pending
-            .filter(|ack| ack.kind != AckKind::PubRec || ack.reason.is_error())
+            .filter(|ack| ack.answer.kind != AckKind::PubRec || ack.answer.reason.is_error())
             .count()
     }
 }
@@ -332,13 +332,25 @@ pub(crate) enum AckKind {
     PubComp,
 }
 
+/// An acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) packet_id: PacketId,
+    pub(crate) kind: AckKind,
+    pub(crate) reason: ReasonCode,
+}
+
+impl Answer {
+    pub(crate) fn is(&self, packet_id: PacketId, kind: AckKind) -> bool {
+        (self.packet_id, self.kind) == (packet_id, kind)
+    }
+}
+
 /// An acknowledgement that waits for other shards to accept its message, or for one that
 /// does.
 #[derive(Debug)]
 pub(crate) struct PendingAck {
-    pub(crate) packet_id: PacketId,
-    pub(crate) kind: AckKind,
-    pub(crate) reason: ReasonCode,
+    pub(crate) answer: Answer,
     /// Shards that have to accept, and up to which message of this shard.
     pub(crate) waits: Vec<(u16, u64)>,
     /// Others that have to store it.
@@ -348,15 +360,13 @@ pub(crate) struct PendingAck {
 }
 
 impl PendingAck {
-    /// One that waits for no shard.
-    pub(crate) fn at_once(packet_id: PacketId, kind: AckKind, reason: ReasonCode) -> Self {
+    /// One that waits for a commit only, or for nothing with commit 0.
+    pub(crate) fn new(answer: Answer, commit: u64) -> Self {
         Self {
-            packet_id,
-            kind,
-            reason,
+            answer,
             waits: Vec::new(),
             later: 0,
-            commit: 0,
+            commit,
         }
     }
 }

@@ -53,7 +53,7 @@ impl Shard {
         if plan.targets.is_empty() && plan.groups.is_empty() {
             return;
         }
-        let mut frames = core::mem::take(&mut self.frames);
+        let mut frames = self.frames.take().unwrap_or_default();
         frames.clear();
         let many = plan.targets.len() + plan.groups.len() > 1;
         let mut outgoing = Outgoing::for_many(*message, many);
@@ -80,15 +80,15 @@ impl Shard {
             self.note_newer(plan, &mut outgoing);
         }
         outgoing.end(self.journal.as_deref_mut());
-        self.frames = frames;
+        self.frames = Some(frames);
     }
 
     /// Brings a kept message to one session of this shard.
     pub(super) fn deliver_kept(&mut self, message: &Arc<Message>, receiver: Receiver<'_>) {
-        let mut frames = core::mem::take(&mut self.frames);
+        let mut frames = self.frames.take().unwrap_or_default();
         frames.clear();
         self.deliver(&mut frames, &mut Outgoing::of(message), receiver);
-        self.frames = frames;
+        self.frames = Some(frames);
     }
 
     #[inline]
@@ -213,7 +213,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let mut frames = core::mem::take(&mut self.frames);
+        let mut frames = self.frames.take().unwrap_or_default();
         let (watched, mut events) = (self.common.interest.in_events(), Vec::new());
         let mut raise = |event, delivery: Delivery| {
             if watched {
@@ -265,7 +265,7 @@ impl Shard {
             );
             raise(None, delivery);
         }
-        self.frames = frames;
+        self.frames = Some(frames);
         self.wait_to_send(session_key);
         for (dropped, delivery) in events {
             self.raise_queued(session_key, &delivery, dropped);

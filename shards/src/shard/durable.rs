@@ -111,10 +111,10 @@ impl Shard {
             }
             return;
         }
-        let mut frames = core::mem::take(&mut self.frames);
+        let mut frames = self.frames.take().unwrap_or_default();
         frames.clear();
         self.give_durable(&mut frames, session_key, delivery, Stored::Before);
-        self.frames = frames;
+        self.frames = Some(frames);
     }
 
     fn give_durable(

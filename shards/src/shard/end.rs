@@ -9,6 +9,7 @@ use protocol::wire::{Disconnect, ReasonCode, Version, encode};
 use shard_store::Change;
 
 use super::connection::{End, Phase};
+use super::ending::keeps_session;
 use super::input::Flow;
 use super::outbox::Output;
 use super::session::Will;
@@ -236,6 +237,7 @@ impl Shard {
     /// Begins a transaction for what is stored together with the message that is routed next.
     fn begin_last(&mut self, last: Option<Change>) {
         if let Some(last) = last {
+            self.open_wills += usize::from(keeps_session(&last));
             self.begin_atomic(Then::Nothing, vec![last]);
         }
     }

@@ -104,6 +104,9 @@ impl Shard {
     /// The transaction of the will of a session that goes on, until it goes to the disk. It
     /// stores how the session is then, and nobody must do so before.
     pub(super) fn open_will(&self, session: u64) -> Option<u32> {
+        if self.open_wills == 0 {
+            return None;
+        }
         let is_its = |change: &Change| match change {
             Change::PutSession {
                 session: number, ..
@@ -152,6 +155,11 @@ impl Shard {
             journal.wait(Waiter::Output { key, serial });
         }
     }
+}
+
+/// Whether a change with a will says how its session, which goes on, is without it.
+pub(super) fn keeps_session(change: &Change) -> bool {
+    matches!(change, Change::PutSession { .. })
 }
 
 fn drop_session(session: &Session) -> Change {

@@ -1,6 +1,5 @@
 //! A PUBLISH encoded once for many receivers.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use protocol::aliases::Alias;
@@ -96,14 +95,21 @@ impl<'a> Outgoing<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     bytes: Vec<u8>,
-    made: [Option<Frame>; 16],
+    plain: Made,
     /// The same with a topic alias: see [`alias_slot`].
-    aliased: Option<Box<[Option<Frame>; 16]>>,
-    has_aliased: bool,
+    aliased: Made,
+}
+
+/// Which encodings there are, and where.
+#[derive(Debug, Default)]
+struct Made {
+    /// A bit for each of `frames` that holds for this message.
+    known: u16,
+    frames: [Frame; 16],
 }
 
 /// Where an encoding is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Frame {
     start: usize,
     end: usize,
@@ -130,14 +136,24 @@ impl Frames {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.made = [None; 16];
-        if self.has_aliased {
-            self.aliased = self.aliased.take().map(|mut made| {
-                *made = [None; 16];
-                made
-            });
-            self.has_aliased = false;
+        self.plain.known = 0;
+        self.aliased.known = 0;
+    }
+
+    /// The encoding for one receiver, made unless there is one.
+    #[inline]
+    fn frame(&mut self, message: &MessageRef<'_>, variant: Variant<'_>, now_ms: u64) -> Frame {
+        let (made, slot) = match variant.alias {
+            Alias::None => (&mut self.plain, slot(&variant)),
+            Alias::Set(_) | Alias::Known(_) => (&mut self.aliased, alias_slot(&variant)),
+        };
+        if made.known & 1 << slot != 0 {
+            return made.frames[slot];
         }
+        let frame = encode(&mut self.bytes, message, variant, now_ms);
+        made.known |= 1 << slot;
+        made.frames[slot] = frame;
+        frame
     }
 
     /// Appends the message to `output` for one receiver. False, and nothing appended, when
@@ -151,24 +167,31 @@ impl Frames {
         size_max: u32,
         now_ms: u64,
     ) -> bool {
-        let bytes = &mut self.bytes;
-        let made = match (
-            variant.identifiers.is_empty() && !variant.dup,
-            variant.alias,
-        ) {
-            (false, _) => None,
-            (true, Alias::None) => Some(&mut self.made[slot(&variant)]),
-            (true, Alias::Set(_) | Alias::Known(_)) => {
-                self.has_aliased = true;
-                let aliased = self.aliased.get_or_insert_default();
-                Some(&mut aliased[alias_slot(&variant)])
-            }
-        };
-        let frame = match made {
-            Some(Some(frame)) => *frame,
-            Some(made) => *made.insert(encode(bytes, &outgoing.message, variant, now_ms)),
-            None => encode(bytes, &outgoing.message, variant, now_ms),
-        };
+        let alone = !outgoing.many || variant.dup || !variant.identifiers.is_empty();
+        if alone && outgoing.message.payload.len() < SHARED_BYTES_MIN {
+            return append_alone(output, &outgoing.message, variant, size_max, now_ms);
+        }
+        if !alone {
+            let frame = self.frame(&outgoing.message, variant, now_ms);
+            return self.append_frame(output, outgoing, &variant, frame, size_max);
+        }
+        // Nobody else gets the same bytes: they are not kept.
+        let kept = self.bytes.len();
+        let frame = encode(&mut self.bytes, &outgoing.message, variant, now_ms);
+        let sent = self.append_frame(output, outgoing, &variant, frame, size_max);
+        self.bytes.truncate(kept);
+        sent
+    }
+
+    #[inline]
+    fn append_frame(
+        &self,
+        output: &mut Output,
+        outgoing: &mut Outgoing<'_>,
+        variant: &Variant<'_>,
+        frame: Frame,
+        size_max: u32,
+    ) -> bool {
         let size = frame.end - frame.start;
         if size == 0 || size > size_max as usize {
             return false;
@@ -194,6 +217,29 @@ impl Frames {
     }
 }
 
+/// Appends the message for its only receiver: encoded where it is to be.
+#[inline]
+fn append_alone(
+    output: &mut Output,
+    message: &MessageRef<'_>,
+    variant: Variant<'_>,
+    size_max: u32,
+    now_ms: u64,
+) -> bool {
+    let at = output.bytes.len();
+    encode_packet(
+        &mut output.bytes,
+        &wire(message, &variant, now_ms),
+        &variant,
+    );
+    let size = output.bytes.len() - at;
+    if size == 0 || size > size_max as usize {
+        output.bytes.truncate(at);
+        return false;
+    }
+    true
+}
+
 fn slot(variant: &Variant<'_>) -> usize {
     usize::from(variant.version == Version::V5)
         | usize::from(variant.retain) << 1
@@ -214,30 +260,41 @@ fn encode(
     now_ms: u64,
 ) -> Frame {
     let start = bytes.len();
-    let topic_alias: Option<NonZeroU16> = match variant.alias {
-        Alias::None => None,
-        Alias::Set(alias) | Alias::Known(alias) => Some(alias),
+    let wire = wire(message, &variant, now_ms);
+    let id_offset = encode_packet(bytes, &wire, &variant);
+    Frame {
+        start,
+        end: bytes.len(),
+        id_offset: id_offset.saturating_sub(start),
+        alias_offset: wire
+            .topic_alias
+            .map_or(0, |_| encode::topic_alias_offset(&wire)),
+    }
+}
+
+#[inline]
+fn encode_packet(bytes: &mut Vec<u8>, wire: &Message<'_>, variant: &Variant<'_>) -> usize {
+    encode::publish(bytes, variant.version, wire, variant.packet_id)
+}
+
+/// What one receiver gets.
+#[inline]
+fn wire<'a>(message: &MessageRef<'a>, variant: &Variant<'a>, now_ms: u64) -> Message<'a> {
+    let (topic, topic_alias) = match variant.alias {
+        Alias::None => (message.topic, None),
+        Alias::Set(alias) => (message.topic, Some(alias)),
+        Alias::Known(alias) => ("", Some(alias)),
     };
-    let wire = Message {
+    Message {
         qos: variant.qos,
         retain: variant.retain,
         dup: variant.dup,
-        topic: match variant.alias {
-            Alias::None | Alias::Set(_) => message.topic,
-            Alias::Known(_) => "",
-        },
+        topic,
         message_expiry: message.remaining_expiry_s(now_ms),
         properties: message.properties,
         subscription_ids: variant.identifiers,
         topic_alias,
         payload: message.payload,
-    };
-    let id_offset = encode::publish(bytes, variant.version, &wire, variant.packet_id);
-    Frame {
-        start,
-        end: bytes.len(),
-        id_offset: id_offset.saturating_sub(start),
-        alias_offset: topic_alias.map_or(0, |_| encode::topic_alias_offset(&wire)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From bytes to packets to what they ask for.
 
-use protocol::wire::{self, DecodeError, Packet, ProtocolError, ReasonCode, Split, Version};
+use protocol::wire::{self, Ack, DecodeError, Packet, ProtocolError, ReasonCode, Split, Version};
 
 use super::Shard;
 use super::connection::Phase;
@@ -15,6 +15,10 @@ const HELD_SUBACKS_MAX: u16 = 256;
 
 /// Packet types.
 const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
+const PUBREL: u8 = 6;
+const PUBCOMP: u8 = 7;
 const SUBSCRIBE: u8 = 8;
 
 /// Whether the next packet of a connection is to be handled.
@@ -205,12 +209,29 @@ impl Shard {
                 Err(error) => self.broke_rule(key, error),
             };
         }
+        if matches!(first >> 4, PUBACK..=PUBCOMP) {
+            return match wire::decode_ack(version, first, body) {
+                Ok(ack) => self.handle_ack(key, version, first, &ack),
+                Err(error) => self.broke_rule(key, error),
+            };
+        }
         match wire::decode(version, first, body) {
             Ok(packet) => {
                 self.stats.count_packet_received(first);
                 self.handle_decoded(key, version, packet)
             }
             Err(error) => self.broke_rule(key, error),
+        }
+    }
+
+    #[inline]
+    fn handle_ack(&mut self, key: u32, version: Version, first: u8, ack: &Ack<'_>) -> Flow {
+        self.stats.count_packet_received(first);
+        match first >> 4 {
+            PUBACK => self.handle_puback(key, ack),
+            PUBREC => self.handle_pubrec(key, version, ack),
+            PUBREL => self.handle_pubrel(key, ack),
+            _ => self.handle_pubcomp(key, ack),
         }
     }
 
@@ -230,10 +251,10 @@ impl Shard {
                 Flow::Continue
             }
             Packet::PubAck(ack) => self.handle_puback(key, &ack),
-            Packet::PubComp(ack) => self.handle_pubcomp(key, &ack),
-            Packet::Publish(publish) => self.handle_publish(key, version, &publish),
             Packet::PubRec(ack) => self.handle_pubrec(key, version, &ack),
             Packet::PubRel(ack) => self.handle_pubrel(key, &ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(key, &ack),
+            Packet::Publish(publish) => self.handle_publish(key, version, &publish),
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, version, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, version, &unsubscribe),
         }

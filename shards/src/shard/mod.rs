@@ -126,7 +126,7 @@ pub(crate) struct Shard {
     retained_quota: Arc<RetainedQuota>,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
-    frames: Frames,
+    frames: Option<Box<Frames>>,
 
     // Outputs.
     outbox: Outbox,
@@ -178,6 +178,8 @@ pub(crate) struct Shard {
     transactions: Slots<Transaction>,
     /// The atomic transactions of this shard, in order.
     atomics: VecDeque<u32>,
+    /// How many of those are wills of sessions that go on.
+    open_wills: usize,
     /// What this shard keeps for transactions of others.
     staged: HashMap<(u16, Token), u32>,
     /// Clients whose session has ended and goes from the disk with a transaction.
@@ -272,7 +274,7 @@ impl Shard {
             retained_quota: setup.retained_quota,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
-            frames: Frames::default(),
+            frames: None,
             outbox: Outbox::default(),
             handovers: Vec::new(),
             peers: (0..setup.count)
@@ -302,6 +304,7 @@ impl Shard {
             touched: Touched::default(),
             transactions: Slots::new(),
             atomics: VecDeque::new(),
+            open_wills: 0,
             staged: HashMap::new(),
             ending: HashMap::new(),
             is_restoring: false,

@@ -219,6 +219,7 @@ impl Shard {
     }
 
     /// A session of this shard, as publisher of a message.
+    #[inline]
     pub(super) fn publisher(&self, session: u32) -> u64 {
         let number = u64::from(self.id) << 32 | u64::from(session);
         if !self.hashes_publishers {

@@ -225,7 +225,10 @@ impl Shard {
     fn begin_replay(&mut self, session: u32, serial: u32, start: ReplayStart) -> u32 {
         let wildcard = Filter::parse(&start.filter, u16::MAX).is_ok_and(|f| f.has_wildcard());
         let sources = if wildcard {
-            (0..self.count).collect()
+            // This shard is looked through first, with SUBACK: what is published when others
+            // have answered reaches the subscriber as any message, not once more from here.
+            let others = (0..self.count).filter(|&shard| shard != self.id);
+            others.chain([self.id]).collect()
         } else {
             vec![self.shard_of(&start.filter)]
         };

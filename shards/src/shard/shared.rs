@@ -432,10 +432,10 @@ impl Shard {
     }
 
     fn give_kept(&mut self, group: GroupId, message: &Arc<Message>, bounces: u8) {
-        let mut frames = core::mem::take(&mut self.frames);
+        let mut frames = self.frames.take().unwrap_or_default();
         frames.clear();
         self.give(group, &mut frames, &mut Outgoing::of(message), bounces);
-        self.frames = frames;
+        self.frames = Some(frames);
     }
 
     /// Messages that a member has left behind, oldest first.

@@ -23,6 +23,7 @@ use shard_store::Change;
 
 use super::connection::AckKind;
 use super::durable::put_session;
+use super::ending::keeps_session;
 use super::items::Item;
 use super::journal::Waiter;
 use super::redistribute::LeftBehind;
@@ -110,6 +111,14 @@ impl Default for Touched {
             transaction: NONE,
             atomic: false,
         }
+    }
+}
+
+impl Touched {
+    /// Whether an acknowledgement has to wait for the store, on this shard or another.
+    #[inline]
+    pub(super) fn is_stored(self) -> bool {
+        self.stored || self.atomic || self.transaction != NONE
     }
 }
 
@@ -314,6 +323,8 @@ impl Shard {
             self.atomics.pop_front();
             let changes = core::mem::take(&mut open.changes);
             let last = core::mem::take(&mut open.last);
+            let wills = last.iter().filter(|change| keeps_session(change)).count();
+            self.open_wills = self.open_wills.saturating_sub(wills);
             let last = self.brought_up_to_date(last);
             if let Some(journal) = &mut self.journal {
                 journal.append(changes);

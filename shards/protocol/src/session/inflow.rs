@@ -6,11 +6,12 @@ use crate::wire::PacketId;
 
 /// The packet identifiers of QoS 2 messages between PUBLISH and PUBREL.
 ///
-/// Clients release in the order they sent, so the identifier asked for is nearly
-/// always the first. Two bytes an identifier; 65,535 of them at most, and for a 5.0
-/// client no more than the Receive Maximum it was given.
+/// Clients release in the order they sent and number in sequence, so the identifier to
+/// release is nearly always the first and a new one goes last. Two bytes an identifier;
+/// 65,535 of them at most, and for a 5.0 client no more than the Receive Maximum it was given.
 #[derive(Debug, Default)]
 pub struct Inflow {
+    /// In ascending order.
     held: VecDeque<u16>,
 }
 
@@ -19,11 +20,17 @@ impl Inflow {
     /// the packet is a re-delivery and must not be routed again [MQTT-4.3.3-10].
     pub fn hold(&mut self, id: PacketId) -> bool {
         let id = id.0.get();
-        if self.held.contains(&id) {
-            return false;
+        if self.held.back().is_none_or(|last| *last < id) {
+            self.held.push_back(id);
+            return true;
         }
-        self.held.push_back(id);
-        true
+        match self.held.binary_search(&id) {
+            Ok(_) => false,
+            Err(index) => {
+                self.held.insert(index, id);
+                true
+            }
+        }
     }
 
     /// Releases an identifier at PUBREL [MQTT-4.3.3-11]. False when it was not held.
@@ -33,10 +40,10 @@ impl Inflow {
             self.held.pop_front();
             return true;
         }
-        let Some(index) = self.held.iter().position(|held| *held == id) else {
-            return false;
-        };
-        self.held.remove(index).is_some()
+        match self.held.binary_search(&id) {
+            Ok(index) => self.held.remove(index).is_some(),
+            Err(_) => false,
+        }
     }
 
     /// Gives back memory that is not in use.
@@ -46,8 +53,11 @@ impl Inflow {
 
     /// Whether the identifier is held.
     #[must_use]
+    #[inline]
     pub fn holds(&self, id: PacketId) -> bool {
-        self.held.contains(&id.0.get())
+        let id = id.0.get();
+        let may_be = self.held.back().is_some_and(|last| *last >= id);
+        may_be && self.held.binary_search(&id).is_ok()
     }
 
     /// How many identifiers are held.
@@ -84,11 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_are_released_in_any_order() {
+    fn identifiers_are_held_and_released_in_any_order() {
         let mut inflow = Inflow::default();
-        for value in 1..=5 {
+        for value in [65_535, 4, 1, 5, 3, 2] {
+            assert!(!inflow.holds(id(value)));
             assert!(inflow.hold(id(value)));
+            assert!(!inflow.hold(id(value)));
         }
+        assert!(inflow.release(id(65_535)));
         for value in [3, 1, 5, 4, 2] {
             assert!(inflow.release(id(value)));
         }

@@ -538,15 +538,20 @@ impl Outflow {
     /// message and, unless PUBREC has come for it, the message.
     pub fn restore_in_flight(&mut self, mut sent: Vec<(PacketId, bool, Delivery)>) {
         sent.sort_by_key(|(id, ..)| id.0);
-        // Identifiers were given in a ring: the oldest comes after the largest gap.
-        let ids: Vec<u16> = sent.iter().map(|(id, ..)| id.0.get()).collect();
-        let before = |index: usize| ids.get((index + ids.len() - 1) % ids.len()).copied();
-        let gap = |index: usize| {
-            let (id, before) = (ids.get(index).copied(), before(index));
-            id.zip(before)
-                .map_or(0, |(id, before)| distance(before, id))
+        // Identifiers were given in a ring: the oldest message was stored before the one whose
+        // identifier comes before its own in the ring. That may be true of others as well, if
+        // messages have overtaken others: the oldest comes after the largest gap.
+        let known = |(id, _, delivery): &(PacketId, bool, Delivery)| {
+            let entry = delivery.stored.entry;
+            (id.0.get(), entry)
         };
-        let oldest = (0..ids.len()).max_by_key(|index| gap(*index)).unwrap_or(0);
+        let known: Vec<(u16, u64)> = sent.iter().map(known).collect();
+        let before = known.iter().cycle().skip(known.len().saturating_sub(1));
+        let gaps = known.iter().zip(before).enumerate();
+        let oldest = gaps
+            .filter(|(_, ((_, entry), (_, before)))| entry <= before)
+            .max_by_key(|(_, ((id, _), (before, _)))| distance(*before, *id))
+            .map_or(0, |(index, _)| index);
         sent.rotate_left(oldest);
         if let Some((id, ..)) = sent.first() {
             self.first = id.0;

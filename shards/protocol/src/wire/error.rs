@@ -82,6 +82,7 @@ faults! {
     PropertyTwice PROTOCOL_ERROR "a property twice that may stand once"
     ReasonCodeNotAllowed PROTOCOL_ERROR "a reason code that belongs to others"
     ReceiveMaximumZero PROTOCOL_ERROR "a Receive Maximum of 0"
+    ResponseTopicEmpty PROTOCOL_ERROR "an empty response topic [MQTT-4.7.3-1]"
     ResponseTopicWildcard PROTOCOL_ERROR "a wildcard in its response topic [MQTT-3.3.2-14]"
     RetainHandling3 PROTOCOL_ERROR "Retain Handling 3"
     SecondConnect PROTOCOL_ERROR "type CONNECT but is not the first [MQTT-3.1.0-2]"

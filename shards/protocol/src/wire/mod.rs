@@ -36,7 +36,9 @@ mod split;
 mod tests;
 mod text;
 
-pub use decode::{SubscribeFilters, UnsubscribeFilters, decode, decode_connect, decode_publish};
+pub use decode::{
+    SubscribeFilters, UnsubscribeFilters, decode, decode_ack, decode_connect, decode_publish,
+};
 pub use error::{ConnectError, DecodeError, Malformed, ProtocolError};
 pub use packet::*;
 pub use properties::{PublishProperties, UserProperties};

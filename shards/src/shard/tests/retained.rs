@@ -325,6 +325,29 @@ fn a_retained_message_that_is_on_its_way_between_shards_gives_way_to_a_newer_one
 }
 
 #[test]
+fn what_is_published_while_another_shard_is_asked_comes_once() {
+    for (home, other) in [(0, 1), (1, 0)] {
+        let mut node = Node::new(2);
+        let subscriber = node.client_on(home, "s");
+        let publisher = node.client_on(home, "p");
+        node.hold_ring(other, home, true);
+        assert!(subscribe(&mut node, subscriber, "t/+", 0).is_empty());
+        let own = node.shards[usize::from(home)].id;
+        let topic = (0..)
+            .map(|number| format!("t/{number}"))
+            .find(|topic| node.shards[0].shard_of(topic) == own)
+            .expect("a topic of each shard");
+        node.publish(publisher, &Publish::new(&topic, "new").retain());
+        node.settle();
+        node.hold_ring(other, home, false);
+        node.settle();
+        let came = node.take_messages(subscriber);
+        assert_eq!(came.len(), 1);
+        assert!(!came[0].retain);
+    }
+}
+
+#[test]
 fn retained_messages_beyond_the_limit_are_refused() {
     let mut node = Node::with(Setup {
         shards: 1,

@@ -325,6 +325,19 @@ fn what_was_in_flight_is_restored_with_its_identifiers_around_the_end_of_the_rin
 }
 
 #[test]
+fn what_was_in_flight_far_apart_is_restored_in_the_order_in_which_it_was_stored() {
+    let mut flow = Outflow::new(window(65_535), true);
+    let one = QoS::AtLeastOnce;
+    flow.restore_in_flight(vec![
+        (id(60_000), false, stored(one, 12)),
+        (id(1), false, stored(one, 10)),
+        (id(30_000), false, stored(one, 11)),
+    ]);
+    let again = ["1 AtLeastOnce", "30000 AtLeastOnce", "60000 AtLeastOnce"];
+    assert_eq!(resent(&mut flow), again);
+}
+
+#[test]
 fn a_single_identifier_and_none_are_restored() {
     let mut flow = Outflow::new(window(10), true);
     flow.restore_in_flight(Vec::new());

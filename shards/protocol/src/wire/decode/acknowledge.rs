@@ -5,15 +5,18 @@ use crate::wire::reader::Reader;
 use crate::wire::{Ack, DecodeError, ProtocolError, ReasonCode, UserProperties, Version};
 
 /// PUBACK or PUBREC.
+#[inline]
 pub(super) fn publish_answer(version: Version, body: &[u8]) -> Result<Ack<'_>, DecodeError> {
     allow(acknowledge(version, body)?, ReasonCode::is_for_publish)
 }
 
 /// PUBREL or PUBCOMP.
+#[inline]
 pub(super) fn release(version: Version, body: &[u8]) -> Result<Ack<'_>, DecodeError> {
     allow(acknowledge(version, body)?, ReasonCode::is_for_release)
 }
 
+#[inline]
 fn allow(ack: Ack<'_>, allowed: fn(ReasonCode) -> bool) -> Result<Ack<'_>, DecodeError> {
     if allowed(ack.reason) {
         Ok(ack)
@@ -24,6 +27,7 @@ fn allow(ack: Ack<'_>, allowed: fn(ReasonCode) -> bool) -> Result<Ack<'_>, Decod
 
 /// A packet identifier; in 5.0 also a reason code and properties, where the
 /// properties, or both, may be left off (section 3.4.2).
+#[inline]
 fn acknowledge(version: Version, body: &[u8]) -> Result<Ack<'_>, DecodeError> {
     let mut reader = Reader::new(body);
     let mut ack = Ack {
@@ -32,14 +36,25 @@ fn acknowledge(version: Version, body: &[u8]) -> Result<Ack<'_>, DecodeError> {
         reason_string: None,
         user_properties: UserProperties::default(),
     };
-    if version == Version::V5 && !reader.is_empty() {
+    if !reader.is_empty() {
+        read_rest(version, reader, &mut ack)?;
+    }
+    Ok(ack)
+}
+
+/// What follows the packet identifier in few packets.
+fn read_rest<'a>(
+    version: Version,
+    mut reader: Reader<'a>,
+    ack: &mut Ack<'a>,
+) -> Result<(), DecodeError> {
+    if version == Version::V5 {
         ack.reason = ReasonCode(reader.byte()?);
         if !reader.is_empty() {
-            read_properties(&mut reader, &mut ack)?;
+            read_properties(&mut reader, ack)?;
         }
     }
-    reader.finish()?;
-    Ok(ack)
+    Ok(reader.finish()?)
 }
 
 fn read_properties<'a>(reader: &mut Reader<'a>, ack: &mut Ack<'a>) -> Result<(), DecodeError> {

@@ -150,6 +150,9 @@ impl<'a> PublishProperties<'a> {
                 self.message_expiry = Some(seconds);
             }
             (id::PAYLOAD_FORMAT_INDICATOR, Value::Flag(utf8)) => self.payload_is_utf8 = utf8,
+            (id::RESPONSE_TOPIC, Value::Text("")) => {
+                return Err(ProtocolError::ResponseTopicEmpty.into());
+            }
             (id::RESPONSE_TOPIC, Value::Text(topic)) if text::has_wildcard(topic) => {
                 return Err(ProtocolError::ResponseTopicWildcard.into());
             }

@@ -214,13 +214,20 @@ fn a_response_topic_with_a_wildcard_is_a_protocol_error() {
     }
 }
 
+/// [MQTT-4.7.3-1]
+#[test]
+fn an_empty_response_topic_is_a_protocol_error() {
+    let error = error(Version::V5, 0x30, &with_properties(b"\x08\0\0"));
+    assert_eq!(error, ProtocolError::ResponseTopicEmpty.into());
+}
+
 #[test]
 fn a_property_twice_is_a_protocol_error_unless_it_is_a_user_property() {
     for once in [
         &b"\x01\x01"[..],
         b"\x02\0\0\0\x01",
         b"\x03\0\0",
-        b"\x08\0\0",
+        b"\x08\0\x01a",
         b"\x09\0\0",
         b"\x23\0\x01",
     ] {
