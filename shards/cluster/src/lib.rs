@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`wire`] | frames between two nodes, to and from bytes |
 //! | [`routes`] | the log of a node's routes, and the replicas of the other nodes' |
+//! | [`members`] | who is alive, and whether this node may go on |
 //! | [`link`] | messages to another node: numbered, acknowledged, sent again |
 #![forbid(unsafe_code)]
 
 pub mod link;
+pub mod members;
 pub mod routes;
 pub mod wire;

@@ -17,8 +17,8 @@ pub struct StreamPosition {
 /// The streams of one node. Outlives its connections.
 #[derive(Debug, Default)]
 pub struct Incoming {
-    /// The life of the node whose streams these are.
-    incarnation: u64,
+    /// The process of the node whose streams these are.
+    boot: u64,
     /// How many streams there may be.
     streams_max: u16,
     streams: BTreeMap<u16, Stream>,
@@ -44,10 +44,10 @@ impl Incoming {
         Self::default()
     }
 
-    /// What was stored about a node: the life of it that was heard, and how far its streams
+    /// What was stored about a node: the process of it that was heard, and how far its streams
     /// are accepted.
     #[must_use]
-    pub fn restore(incarnation: u64, stored: impl IntoIterator<Item = StreamPosition>) -> Self {
+    pub fn restore(boot: u64, stored: impl IntoIterator<Item = StreamPosition>) -> Self {
         let streams = stored.into_iter().map(|position| {
             let stream = Stream {
                 received: position.accepted,
@@ -57,24 +57,25 @@ impl Incoming {
             (position.stream, stream)
         });
         Self {
-            incarnation,
+            boot,
             streams_max: 0,
             streams: streams.collect(),
         }
     }
 
-    /// A connection with the node is there.
+    /// A connection with the node is there; `boot` and the number of streams are what its
+    /// hello says.
     ///
     /// # Errors
-    /// The node speaks with a life that is over.
-    pub fn hello(&mut self, incarnation: u64, streams_max: u16) -> Result<(), LinkError> {
-        if incarnation < self.incarnation {
+    /// The process that speaks is over.
+    pub fn hello(&mut self, boot: u64, streams_max: u16) -> Result<(), LinkError> {
+        if boot < self.boot {
             return Err(LinkError::Stale);
         }
-        if incarnation > self.incarnation {
+        if boot > self.boot {
             self.streams.clear();
         }
-        self.incarnation = incarnation;
+        self.boot = boot;
         self.streams_max = streams_max;
         self.streams
             .values_mut()
@@ -161,10 +162,10 @@ impl Incoming {
         }
     }
 
-    /// The life of the node whose streams these are; zero if it was never heard.
+    /// The process of the node whose streams these are; zero if none was heard.
     #[must_use]
-    pub const fn incarnation(&self) -> u64 {
-        self.incarnation
+    pub const fn boot(&self) -> u64 {
+        self.boot
     }
 
     /// How far each stream is accepted, to be stored with what was accepted.

@@ -12,9 +12,10 @@
 //!                └── Accepted ── Incoming ─> deliver, once and in order
 //! ```
 //!
-//! **Who is who.** A stream belongs to a node, an incarnation of it, and a shard. The numbers
-//! begin at 1 in each life of the sender. [`Incoming`] is told by
-//! [`hello`](Incoming::hello) which life it hears; one that is over is refused.
+//! **Who is who.** A stream belongs to a process of a node ([`Hello::boot`], the life with
+//! which it began) and a shard. The numbers begin at 1 in each process, and go on when the node
+//! takes a new life because it was given up. [`Incoming`] is told by
+//! [`hello`](Incoming::hello) which process it hears; one that is over is refused.
 //!
 //! **A receiver that lives again** (another incarnation) is sent everything that its former
 //! life has not acknowledged. It is not reported as lost: a session that outlives the restart
@@ -41,6 +42,8 @@ mod tests;
 pub use incoming::{Incoming, StreamPosition};
 pub use outgoing::{Limits, Outgoing, Pushed, Transmit};
 
+#[cfg(doc)]
+use crate::wire::Hello;
 use crate::wire::WireError;
 
 /// What the other node must not do. The connection is to be dropped.
@@ -59,7 +62,7 @@ pub enum LinkError {
     NotBegun,
     /// More streams than it has shards.
     UnknownStream(u16),
-    /// A life of the sender that is over.
+    /// A process of the sender that is over.
     Stale,
     /// It cannot be read.
     Wire(WireError),
@@ -80,7 +83,7 @@ impl core::fmt::Display for LinkError {
             Self::NotSent => out.write_str("a message is acknowledged that was not sent"),
             Self::NotBegun => out.write_str("messages of a stream that did not begin"),
             Self::UnknownStream(stream) => write!(out, "there is no stream {stream}"),
-            Self::Stale => out.write_str("a life of the node that is over"),
+            Self::Stale => out.write_str("a process of the node that is over"),
             Self::Wire(error) => error.fmt(out),
         }
     }

@@ -319,6 +319,50 @@ fn a_replicant_gets_all_logs_through_one_core_and_goes_on_through_another() {
 }
 
 #[test]
+fn changes_that_come_again_change_nothing_again() {
+    let mut replica = Replica::new("a", 1, SMALL);
+    let mut begin = Vec::new();
+    crate::wire::SnapshotBegin {
+        owner: "a",
+        incarnation: 1,
+        sequence: 0,
+        count: 0,
+    }
+    .put(&mut begin);
+    let (owner, digest) = ("a", 0);
+    let mut end = Vec::new();
+    crate::wire::SnapshotEnd { owner, digest }.put(&mut end);
+    let all = [Change::Add("x"), Change::Remove("x"), Change::Add("y")];
+    let changes = |first: usize| {
+        let mut out = Vec::new();
+        let head = ("a", 1, first as u64 + 1);
+        crate::wire::put_changes(&mut out, 1000, head, all[first..].iter().copied());
+        out
+    };
+    let mut heard = Vec::new();
+    for frame in [begin, end, changes(0), changes(1), changes(0)] {
+        let (kind, body, _) = split(&frame, FRAME_MAX).unwrap().unwrap();
+        let frame = decode(kind, body).unwrap();
+        let mut hear = |change: Change<'_>| heard.push(change.filter().to_owned());
+        assert_eq!(replica.handle(&frame, &mut hear), Ok(Step::Done));
+    }
+    assert_eq!(heard, ["x", "x", "y"]);
+    // And what is missing is asked for, once.
+    let late = {
+        let mut out = Vec::new();
+        let change = [Change::Add("z")];
+        crate::wire::put_changes(&mut out, 1000, ("a", 1, 9), change.into_iter());
+        out
+    };
+    let (kind, body, _) = split(&late, FRAME_MAX).unwrap().unwrap();
+    let frame = decode(kind, body).unwrap();
+    let position = replica.position();
+    assert_eq!(position.sequence, 3);
+    assert_eq!(replica.handle(&frame, &mut |_| {}), Ok(Step::Ask(position)));
+    assert_eq!(replica.handle(&frame, &mut |_| {}), Ok(Step::Done));
+}
+
+#[test]
 fn a_source_that_is_behind_says_nothing() {
     let mut a = Node::new("a", 1);
     let (mut ahead, mut behind) = (Node::new("ahead", 1), Node::new("behind", 1));

@@ -18,8 +18,12 @@ pub struct Hello<'a> {
     pub cluster: &'a str,
     /// Its name, such as `shardmq@10.0.0.1`.
     pub node: &'a str,
-    /// Grows with every start of the node, and when others have given it up. Never zero.
+    /// Its life: grows with every start of the node, and when others have given it up. Never
+    /// zero.
     pub incarnation: u64,
+    /// The life with which its process began: as long as the process runs, the numbers of its
+    /// streams of messages go on.
+    pub boot: u64,
     /// What it is in the cluster.
     pub role: Role,
     /// How many streams of messages it may open: one for each of its shards.
@@ -134,6 +138,7 @@ impl<'a> Hello<'a> {
             .short(self.cluster)
             .short(self.node)
             .u64(self.incarnation)
+            .u64(self.boot)
             .u8(self.role as u8)
             .u16(self.shards)
             .short(self.address);
@@ -151,6 +156,7 @@ impl<'a> Hello<'a> {
             cluster: from.name()?,
             node: from.name()?,
             incarnation: from.u64()?,
+            boot: from.u64()?,
             role: match from.u8()? {
                 0 => Role::Core,
                 1 => Role::Replicant,
@@ -159,7 +165,8 @@ impl<'a> Hello<'a> {
             shards: from.u16()?,
             address: from.short()?,
         };
-        let valid = hello.version_min <= hello.version_max && hello.incarnation > 0;
+        let lives = hello.boot > 0 && hello.boot <= hello.incarnation;
+        let valid = hello.version_min <= hello.version_max && lives;
         valid.then_some(hello).ok_or(WireError::Invalid)
     }
 }

@@ -10,6 +10,7 @@ const HELLO: Hello<'_> = Hello {
     cluster: "home",
     node: "shardmq@10.0.0.1",
     incarnation: 7,
+    boot: 6,
     role: Role::Replicant,
     shards: 4,
     address: "10.0.0.1:4370",
@@ -111,8 +112,8 @@ fn every_frame_is_read_as_it_was_written() {
 fn the_layout_of_a_hello_is_what_later_versions_rely_on() {
     let mut out = Vec::new();
     HELLO.put(&mut out);
-    let expected = b"\x38\0\0\0\x01SHMQ\x01\0\x03\0\x04home\x10shardmq@10.0.0.1\
-        \x07\0\0\0\0\0\0\0\x01\x04\0\x0d10.0.0.1:4370";
+    let expected = b"\x40\0\0\0\x01SHMQ\x01\0\x03\0\x04home\x10shardmq@10.0.0.1\
+        \x07\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x01\x04\0\x0d10.0.0.1:4370";
     assert_eq!(out, expected);
 }
 

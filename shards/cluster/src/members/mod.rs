@@ -1,0 +1,398 @@
+//! Who is alive, and whether this node may go on.
+//!
+//! ```text
+//!               hello              silent for the lease       a majority of the cores
+//!   Connecting ──────> Alive(life) ──────────────────> Suspect ──────────────────────> Gone
+//!                        ▲   ▲ └──── heard again ───────┘  will never answer this life   │
+//!                        │   └───────────────────────────────────────────────────────────┘
+//!                        └ hello of a later life                     hello of a later life
+//! ```
+//!
+//! Each life of a node has a number, its *incarnation*. Peers send each other heartbeats,
+//! in which each tells what it has last heard of the other (`echo_ms`, a time of the other's
+//! own clock: clocks are never compared).
+//!
+//! **Lease.** A core that echoes a heartbeat has seen its sender alive when that was sent.
+//! So a node holds a lease from each core until `echo + lease`, by its own clock. It may
+//! acknowledge while a majority of the configured cores, itself included, has given it a
+//! lease ([`Members::lease_until_ms`]). A node that others cannot hear runs out of leases,
+//! even if it hears all of them.
+//!
+//! **Giving up.** A core suspects who is silent for the lease and what clocks may drift. When a
+//! majority of the cores suspects a node, each of these *condemns* that life: it never answers
+//! it again, also after a restart ([`Event::Condemned`] is to be stored before the next
+//! heartbeat is sent). When a majority has condemned, the life is gone ([`Event::Down`]).
+//! Whoever learns that spreads it.
+//!
+//! **What this promises** (policy [`Fence`](Policy::Fence)): when any node says `Down` for a
+//! life, that life may not acknowledge any more and never will again. For any two majorities
+//! have a core in common: a life that held leases of a majority after a majority condemned it
+//! would hold one of a core that does not answer it. It assumes that a core does not forget
+//! what it condemned, and that clocks run alike within [`Config::drift_permille`]. A node that
+//! some can hear and others cannot is given up by nobody while a majority hears it. Without a
+//! majority nobody is given up.
+//!
+//! A life that is condemned or gone hears so ([`Event::Renew`], or the reason
+//! [`Stale`](Reason::Stale)) and takes a new incarnation: nothing restarts.
+//!
+//! **[`ServeLocal`](Policy::ServeLocal)** gives that up: every node acknowledges always, and
+//! gives up by itself whom it does not hear. In a partition both sides go on, and what one
+//! side acknowledges does not reach the other's sessions.
+//!
+//! **Time to detect**: the lease, drift, and three heartbeats: below 5 s with the defaults.
+//!
+//! This is for a static set of cores. With Raft its leader condemns, and the log keeps it: the
+//! events stay what they are.
+
+mod peer;
+#[cfg(test)]
+mod tests;
+mod votes;
+
+use std::collections::{BTreeMap, VecDeque};
+
+pub use peer::{PeerStatus, State};
+
+use self::peer::Peer;
+use crate::wire::{Health, Heartbeat, Hello, Reason, Role};
+
+/// What a partition does to a node that sees no majority of the cores.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Policy {
+    /// It acknowledges nothing of QoS 1 and 2 until it sees one.
+    #[default]
+    Fence,
+    /// It goes on with what it has.
+    ServeLocal,
+}
+
+/// What a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its cluster.
+    pub cluster: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its role.
+    pub role: Role,
+    /// Its life: higher than any before.
+    pub incarnation: u64,
+    /// All cores. If there are none, this node is alone and always may go on.
+    pub cores: Vec<Box<str>>,
+    /// Time between heartbeats; 500 by default.
+    pub heartbeat_ms: u64,
+    /// How long a heartbeat proves life; 3,000 by default.
+    pub lease_ms: u64,
+    /// How much faster or slower than right a clock may run; 20 by default.
+    pub drift_permille: u64,
+    /// A node that is gone for this long, and is no configured core, is forgotten; 24 hours by
+    /// default.
+    pub autoclean_ms: u64,
+    /// What a partition does.
+    pub policy: Policy,
+}
+
+/// What has happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A node lives.
+    Up {
+        /// The node.
+        node: Box<str>,
+        /// Its life.
+        incarnation: u64,
+        /// A life that had not been given up and is over by that.
+        former: Option<u64>,
+    },
+    /// A life of a node is over, and nothing follows it yet.
+    Down {
+        /// The node.
+        node: Box<str>,
+        /// The life.
+        incarnation: u64,
+    },
+    /// This core never answers that life again. To be stored before the next heartbeat is
+    /// sent, and given to [`Members::new`] after a restart.
+    Condemned {
+        /// The node.
+        node: Box<str>,
+        /// The life.
+        incarnation: u64,
+    },
+    /// This node was given up: it needs a new life ([`Members::renew`]), and to say hello to
+    /// everybody again.
+    Renew,
+    /// A node that was gone for long is forgotten.
+    Removed {
+        /// The node.
+        node: Box<str>,
+    },
+}
+
+/// What one node knows of all others.
+#[derive(Debug)]
+pub struct Members {
+    config: Config,
+    peers: BTreeMap<Box<str>, Peer>,
+    events: VecDeque<Event>,
+    heartbeat_due_ms: u64,
+    renewing: bool,
+}
+
+impl Config {
+    /// A node with the default times.
+    #[must_use]
+    pub fn new(cluster: &str, name: &str, role: Role, incarnation: u64, cores: &[&str]) -> Self {
+        Self {
+            cluster: cluster.into(),
+            name: name.into(),
+            role,
+            incarnation,
+            cores: cores.iter().map(|core| (*core).into()).collect(),
+            heartbeat_ms: 500,
+            lease_ms: 3000,
+            drift_permille: 20,
+            autoclean_ms: 24 * 60 * 60 * 1000,
+            policy: Policy::Fence,
+        }
+    }
+
+    /// How many cores are a majority.
+    fn majority(&self) -> usize {
+        self.cores.len() / 2 + 1
+    }
+
+    fn is_core(&self, name: &str) -> bool {
+        self.cores.iter().any(|core| **core == *name)
+    }
+
+    /// Whether this node votes.
+    fn votes(&self) -> bool {
+        self.role == Role::Core && self.is_core(&self.name)
+    }
+
+    /// How long a peer is silent before it is suspected: until its own clock, however slow,
+    /// has ended its lease by ours, however fast.
+    fn silence_ms(&self) -> u64 {
+        let (fast, slow) = (
+            1000 + self.drift_permille,
+            1000_u64.saturating_sub(self.drift_permille),
+        );
+        self.lease_ms.saturating_mul(fast).div_ceil(slow.max(1))
+    }
+}
+
+impl Members {
+    /// A node that has heard of nobody. `condemned` is what [`Event::Condemned`] said in
+    /// former lives.
+    #[must_use]
+    pub fn new(config: Config, condemned: impl IntoIterator<Item = (Box<str>, u64)>) -> Self {
+        let mut peers = BTreeMap::new();
+        for core in config.cores.iter().filter(|core| **core != config.name) {
+            peers.insert(core.clone(), Peer::default());
+        }
+        for (node, incarnation) in condemned {
+            peers.entry(node).or_default().condemn(incarnation);
+        }
+        Self {
+            config,
+            peers,
+            events: VecDeque::new(),
+            heartbeat_due_ms: 0,
+            renewing: false,
+        }
+    }
+
+    /// What this node was told, with its present life.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A peer has said hello, over a connection that either side made.
+    ///
+    /// # Errors
+    /// It is not to be spoken with: send the reason and close.
+    pub fn hello(&mut self, now_ms: u64, hello: &Hello<'_>) -> Result<(), Reason> {
+        if hello.version().is_none() {
+            return Err(Reason::Version);
+        }
+        if *hello.cluster != *self.config.cluster {
+            return Err(Reason::Cluster);
+        }
+        let is_configured = self.config.is_core(hello.node);
+        if *hello.node == *self.config.name || hello.role == Role::Core && !is_configured {
+            return Err(Reason::Member);
+        }
+        let peer = self.peers.entry(hello.node.into()).or_default();
+        if !peer.answers(hello.incarnation) || hello.incarnation < peer.incarnation {
+            return Err(Reason::Stale);
+        }
+        if let Some(up) = peer.hello(now_ms, hello) {
+            self.events.push_back(up);
+        }
+        Ok(())
+    }
+
+    /// A heartbeat has come from a life of a peer that has said hello.
+    ///
+    /// # Errors
+    /// That life is over: send the reason and close.
+    pub fn heartbeat(
+        &mut self,
+        now_ms: u64,
+        from: &str,
+        incarnation: u64,
+        heartbeat: &Heartbeat<'_>,
+    ) -> Result<(), Reason> {
+        let peer = self.peers.get_mut(from).ok_or(Reason::Stale)?;
+        if incarnation != peer.incarnation || !peer.answers(incarnation) {
+            return Err(Reason::Stale);
+        }
+        peer.heartbeat(now_ms, heartbeat, self.config.lease_ms);
+        self.hear_views(now_ms, from, heartbeat);
+        self.decide(now_ms);
+        Ok(())
+    }
+
+    /// A peer has refused this node for being stale, speaking as `incarnation`.
+    pub fn refused_as_stale(&mut self, incarnation: u64) {
+        if incarnation == self.config.incarnation && !self.renewing {
+            self.renewing = true;
+            self.events.push_back(Event::Renew);
+        }
+    }
+
+    /// This node takes a new life, higher than any before. All connections are to be closed.
+    pub fn renew(&mut self, incarnation: u64) {
+        self.config.incarnation = incarnation;
+        self.renewing = false;
+        self.peers.values_mut().for_each(Peer::end_lease);
+    }
+
+    /// Time goes on. True if heartbeats are to be sent to all who are connected, after the
+    /// events were handled. To be called at least every tenth of a heartbeat's time.
+    pub fn tick(&mut self, now_ms: u64) -> bool {
+        let silence_ms = self.config.silence_ms();
+        self.peers
+            .values_mut()
+            .for_each(|peer| peer.suspect(now_ms, silence_ms));
+        self.decide(now_ms);
+        self.clean(now_ms);
+        let due = now_ms >= self.heartbeat_due_ms;
+        if due {
+            self.heartbeat_due_ms = now_ms + self.config.heartbeat_ms;
+        }
+        due
+    }
+
+    /// Writes a heartbeat for a peer. Nothing if it is not to be answered any more.
+    pub fn put_heartbeat(&self, now_ms: u64, to: &str, out: &mut Vec<u8>) {
+        let Some(peer) = self.peers.get(to).filter(|peer| peer.is_heard()) else {
+            return;
+        };
+        let (echo_ms, held_ms) = peer.echo(now_ms);
+        Heartbeat::put(out, (now_ms, echo_ms, held_ms), self.views());
+    }
+
+    /// What has happened since, oldest first.
+    pub fn poll(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Until when, by this node's clock, it may acknowledge QoS 1 and 2: it sees a majority of
+    /// the cores. Grows with the heartbeats; `u64::MAX` if it never ends, zero if this life is
+    /// over.
+    #[must_use]
+    pub fn lease_until_ms(&self) -> u64 {
+        if self.renewing {
+            return 0;
+        }
+        let own = usize::from(self.config.votes());
+        let needed = self.config.majority().saturating_sub(own);
+        let is_free = self.config.policy == Policy::ServeLocal || self.config.cores.is_empty();
+        if is_free || needed == 0 {
+            return u64::MAX;
+        }
+        let cores = self
+            .peers
+            .iter()
+            .filter(|(name, _)| self.config.is_core(name));
+        let mut leases: Vec<u64> = cores.map(|(_, peer)| peer.lease_until_ms()).collect();
+        leases.sort_unstable_by(|a, b| b.cmp(a));
+        leases.get(needed - 1).copied().unwrap_or(0)
+    }
+
+    /// Whether this node may acknowledge QoS 1 and 2.
+    #[must_use]
+    pub fn may_acknowledge(&self, now_ms: u64) -> bool {
+        now_ms < self.lease_until_ms()
+    }
+
+    /// What is known of each peer, by name.
+    pub fn peers(&self) -> impl Iterator<Item = (&str, PeerStatus)> {
+        let peers = self.peers.iter();
+        peers.map(|(name, peer)| (&**name, peer.status()))
+    }
+
+    /// What is known of a peer.
+    #[must_use]
+    pub fn peer(&self, name: &str) -> Option<PeerStatus> {
+        self.peers.get(name).map(Peer::status)
+    }
+
+    /// Forgets who is gone for long.
+    fn clean(&mut self, now_ms: u64) {
+        let (config, events) = (&self.config, &mut self.events);
+        let before = self.peers.len();
+        self.peers.retain(|name, peer| {
+            let since = peer.gone_since_ms();
+            let is_old = since.is_some_and(|since| now_ms - since >= config.autoclean_ms);
+            let is_removed = is_old && !config.is_core(name);
+            if is_removed {
+                let node = name.clone();
+                events.push_back(Event::Removed { node });
+            }
+            !is_removed
+        });
+        if self.peers.len() < before {
+            let names: Vec<_> = self.peers.keys().cloned().collect();
+            let is_node = |node: &str| names.iter().any(|name| **name == *node);
+            self.peers
+                .values_mut()
+                .for_each(|peer| peer.keep_verdicts(is_node));
+        }
+    }
+
+    /// A life of a peer is gone.
+    fn give_up(&mut self, now_ms: u64, node: &str, incarnation: u64) {
+        if let Some(peer) = self.peers.get_mut(node)
+            && let Some(incarnation) = peer.give_up(now_ms, incarnation)
+        {
+            let node = node.into();
+            self.events.push_back(Event::Down { node, incarnation });
+        }
+    }
+
+    /// Takes in what a peer thinks of others, and of this node.
+    fn hear_views(&mut self, now_ms: u64, from: &str, heartbeat: &Heartbeat<'_>) {
+        let is_core = self.config.is_core(from);
+        if let Some(peer) = self.peers.get_mut(from)
+            && is_core
+        {
+            peer.set_views(heartbeat.views);
+        }
+        for view in heartbeat.views {
+            if *view.node == *self.config.name {
+                if view.health >= Health::Condemned && view.incarnation >= self.config.incarnation {
+                    self.refused_as_stale(self.config.incarnation);
+                }
+            } else if view.health == Health::Gone {
+                self.give_up(now_ms, view.node, view.incarnation);
+            } else if is_core {
+                let peer = self.peers.entry(view.node.into()).or_default();
+                peer.rumour(now_ms, view.incarnation);
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+use super::*;
+use crate::wire::{FRAME_MAX, Frame, VERSION_MAX, VERSION_MIN, decode, split};
+
+const CORES: [&str; 3] = ["a", "b", "c"];
+
+fn config(name: &str, incarnation: u64) -> Config {
+    Config::new("home", name, Role::Core, incarnation, &CORES)
+}
+
+/// Some nodes, and which of them cannot be heard by which.
+struct World {
+    nodes: Vec<Members>,
+    cut: Vec<(usize, usize)>,
+    now_ms: u64,
+    events: Vec<(usize, Event)>,
+}
+
+impl World {
+    fn new(configs: Vec<Config>) -> Self {
+        let members = |config| Members::new(config, []);
+        let nodes: Vec<_> = configs.into_iter().map(members).collect();
+        let mut world = Self {
+            nodes,
+            cut: Vec::new(),
+            now_ms: 1000,
+            events: Vec::new(),
+        };
+        world.greet();
+        world
+    }
+
+    fn cores() -> Self {
+        let mut world = Self::new(CORES.map(|name| config(name, 1)).to_vec());
+        world.run(2000);
+        world.events.clear();
+        world
+    }
+
+    fn hears(&self, to: usize, from: usize) -> bool {
+        to != from && !self.cut.contains(&(from, to))
+    }
+
+    /// Everybody says hello to everybody who hears.
+    fn greet(&mut self) {
+        for from in 0..self.nodes.len() {
+            let config = self.nodes[from].config().clone();
+            for to in 0..self.nodes.len() {
+                if self.hears(to, from) {
+                    let _ = self.nodes[to].hello(self.now_ms, &hello(&config));
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, for_ms: u64) {
+        let end_ms = self.now_ms + for_ms;
+        while self.now_ms < end_ms {
+            self.now_ms += 50;
+            for from in 0..self.nodes.len() {
+                let due = self.nodes[from].tick(self.now_ms);
+                self.collect();
+                if due {
+                    self.send_heartbeats(from);
+                }
+            }
+        }
+        self.collect();
+    }
+
+    fn send_heartbeats(&mut self, from: usize) {
+        let (name, incarnation) = {
+            let config = self.nodes[from].config();
+            (config.name.clone(), config.incarnation)
+        };
+        for to in 0..self.nodes.len() {
+            if !self.hears(to, from) {
+                continue;
+            }
+            let mut out = Vec::new();
+            let peer = self.nodes[to].config().name.clone();
+            self.nodes[from].put_heartbeat(self.now_ms, &peer, &mut out);
+            let Some((kind, body, _)) = split(&out, FRAME_MAX).unwrap() else {
+                continue;
+            };
+            let Ok(Frame::Heartbeat(heartbeat)) = decode(kind, body) else {
+                panic!("no heartbeat");
+            };
+            let to = &mut self.nodes[to];
+            let heard = to.heartbeat(self.now_ms, &name, incarnation, &heartbeat);
+            if heard == Err(Reason::Stale) {
+                self.nodes[from].refused_as_stale(incarnation);
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let events = core::iter::from_fn(|| node.poll());
+            self.events.extend(events.map(|event| (index, event)));
+        }
+    }
+
+    fn may_acknowledge(&self) -> Vec<bool> {
+        let nodes = self.nodes.iter();
+        nodes
+            .map(|node| node.may_acknowledge(self.now_ms))
+            .collect()
+    }
+
+    fn downs(&self) -> Vec<(usize, &str)> {
+        let downs = self.events.iter().filter_map(|(index, event)| match event {
+            Event::Down { node, .. } => Some((*index, &**node)),
+            _ => None,
+        });
+        downs.collect()
+    }
+
+    /// Cuts a node off in both directions.
+    fn isolate(&mut self, node: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            self.cut.extend([(node, other), (other, node)]);
+        }
+    }
+}
+
+fn hello(config: &Config) -> Hello<'_> {
+    Hello {
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        cluster: &config.cluster,
+        node: &config.name,
+        incarnation: config.incarnation,
+        boot: 1,
+        role: config.role,
+        shards: 1,
+        address: "",
+    }
+}
+
+#[test]
+fn nodes_that_hear_each_other_may_acknowledge() {
+    let world = World::cores();
+    assert_eq!(world.may_acknowledge(), [true; 3]);
+    let status = world.nodes[0].peer("b").unwrap();
+    assert_eq!((status.state, status.incarnation), (State::Alive, 1));
+    assert!(status.round_trip_ms <= 50, "{status:?}");
+}
+
+#[test]
+fn a_dead_node_is_down_within_five_seconds_and_the_others_go_on() {
+    let mut world = World::cores();
+    world.isolate(2);
+    world.run(4900);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c")]);
+    assert_eq!(world.may_acknowledge(), [true, true, false]);
+    let condemned = world.events.iter().filter(
+        |(_, event)| matches!(event, Event::Condemned { node, incarnation: 1 } if &**node == "c"),
+    );
+    assert_eq!(condemned.count(), 2);
+}
+
+#[test]
+fn a_node_that_cannot_be_heard_knows_it_though_it_hears_everybody() {
+    let mut world = World::cores();
+    world.cut = vec![(2, 0), (2, 1)];
+    world.run(3200);
+    assert_eq!(world.may_acknowledge(), [true, true, false]);
+    world.run(1700);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c")]);
+    // It is told once somebody hears it.
+    world.cut.clear();
+    world.run(600);
+    assert!(world.events.contains(&(2, Event::Renew)));
+}
+
+#[test]
+fn a_node_that_a_majority_hears_is_given_up_by_nobody() {
+    let mut world = World::cores();
+    world.cut = vec![(1, 0), (0, 1)];
+    world.run(60_000);
+    assert_eq!(world.downs(), []);
+    assert_eq!(world.may_acknowledge(), [true; 3]);
+    assert_eq!(world.nodes[0].peer("b").unwrap().state, State::Suspect);
+    world.cut.clear();
+    world.run(1000);
+    assert_eq!(world.nodes[0].peer("b").unwrap().state, State::Alive);
+}
+
+#[test]
+fn a_minority_gives_up_nobody_and_comes_back_with_a_new_life() {
+    let mut world = World::cores();
+    world.isolate(2);
+    world.run(10_000);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c")]);
+    world.cut.clear();
+    world.run(600);
+    assert!(world.events.contains(&(2, Event::Renew)));
+    assert_eq!(world.may_acknowledge(), [true, true, false]);
+    world.nodes[2].renew(2);
+    world.events.clear();
+    world.greet();
+    world.run(1500);
+    assert_eq!(world.may_acknowledge(), [true; 3]);
+    let up = Event::Up {
+        node: "c".into(),
+        incarnation: 2,
+        former: None,
+    };
+    assert!(world.events.contains(&(0, up)));
+    assert_eq!(world.downs(), []);
+}
+
+#[test]
+fn a_life_that_is_over_is_refused_also_after_a_restart_of_the_core() {
+    let mut world = World::cores();
+    world.isolate(2);
+    world.run(10_000);
+    assert_eq!(
+        world.nodes[0].hello(world.now_ms, &hello(&config("c", 1))),
+        Err(Reason::Stale)
+    );
+    let mut again = Members::new(config("a", 2), [("c".into(), 1)]);
+    assert_eq!(again.hello(0, &hello(&config("c", 1))), Err(Reason::Stale));
+    assert_eq!(again.hello(0, &hello(&config("c", 2))), Ok(()));
+}
+
+#[test]
+fn a_core_that_restarts_helps_to_give_up_who_died_before() {
+    let mut world = World::cores();
+    world.isolate(2);
+    world.nodes[1] = Members::new(config("b", 2), []);
+    world.greet();
+    world.run(9000);
+    assert_eq!(world.downs(), [(0, "c")]);
+}
+
+#[test]
+fn a_restart_within_the_lease_is_told_with_the_former_life() {
+    let mut world = World::cores();
+    world.nodes[2] = Members::new(config("c", 2), []);
+    world.greet();
+    world.run(1000);
+    let up = Event::Up {
+        node: "c".into(),
+        incarnation: 2,
+        former: Some(1),
+    };
+    assert!(world.events.contains(&(0, up)));
+    assert_eq!(world.downs(), []);
+}
+
+#[test]
+fn with_serve_local_both_sides_go_on_and_give_the_other_up() {
+    let mut configs = CORES.map(|name| config(name, 1)).to_vec();
+    configs
+        .iter_mut()
+        .for_each(|config| config.policy = Policy::ServeLocal);
+    let mut world = World::new(configs);
+    world.run(1000);
+    world.isolate(2);
+    world.run(5000);
+    assert_eq!(world.may_acknowledge(), [true; 3]);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c"), (2, "a"), (2, "b")]);
+}
+
+#[test]
+fn replicants_follow_the_cores_and_are_forgotten_after_a_time() {
+    let mut configs = CORES.map(|name| config(name, 1)).to_vec();
+    configs
+        .iter_mut()
+        .for_each(|config| config.autoclean_ms = 5000);
+    configs.push(Config {
+        role: Role::Replicant,
+        ..config("r", 1)
+    });
+    let mut world = World::new(configs);
+    world.run(2000);
+    assert_eq!(world.may_acknowledge(), [true; 4]);
+    world.isolate(2);
+    world.run(5000);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c"), (3, "c")]);
+    world.events.clear();
+    world.isolate(3);
+    world.run(12_000);
+    let removed = Event::Removed { node: "r".into() };
+    assert!(world.events.contains(&(0, removed)));
+    assert!(world.nodes[0].peer("r").is_none());
+    // A configured core stays.
+    assert!(world.nodes[0].peer("c").is_some());
+}
+
+#[test]
+fn strangers_are_refused() {
+    let mut node = Members::new(config("a", 1), []);
+    let stranger = config("x", 1);
+    let refused = |node: &mut Members, hello: &Hello<'_>| node.hello(0, hello).unwrap_err();
+    let base = hello(&stranger);
+    assert_eq!(refused(&mut node, &base), Reason::Member);
+    let own = Hello { node: "a", ..base };
+    assert_eq!(refused(&mut node, &own), Reason::Member);
+    let cluster = "other";
+    assert_eq!(
+        refused(&mut node, &Hello { cluster, ..base }),
+        Reason::Cluster
+    );
+    let (version_min, version_max) = (VERSION_MAX + 1, VERSION_MAX + 1);
+    let later = Hello {
+        version_min,
+        version_max,
+        ..base
+    };
+    assert_eq!(refused(&mut node, &later), Reason::Version);
+}
+
+#[test]
+fn a_node_without_cores_is_alone_and_goes_on() {
+    let node = Members::new(Config::new("home", "x", Role::Core, 1, &[]), []);
+    assert!(node.may_acknowledge(0));
+    let one = Members::new(Config::new("home", "x", Role::Core, 1, &["x"]), []);
+    assert!(one.may_acknowledge(0));
+}

@@ -1,0 +1,63 @@
+//! All messages, and what became of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A message.
+pub(crate) struct Published {
+    /// The nodes it was routed to, and with which process each ran.
+    pub(crate) to: Vec<(usize, u64)>,
+    pub(crate) acknowledged: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) messages: Vec<Published>,
+    /// Messages that were given up because a node was known dead.
+    pub(crate) lost_with: BTreeSet<(u64, usize)>,
+    /// Lives that somebody has given up.
+    pub(crate) down: BTreeSet<(usize, u64)>,
+}
+
+/// What the sessions of one node hold.
+#[derive(Clone, Default)]
+pub(crate) struct Sessions {
+    pub(crate) held: BTreeSet<u64>,
+    /// The last message of each process and shard of each node.
+    last: BTreeMap<(usize, u64, u16), u64>,
+}
+
+impl Sessions {
+    pub(crate) fn take(&mut self, stream: (usize, u64, u16), message: u64) {
+        let last = self.last.insert(stream, message);
+        assert!(
+            last < Some(message),
+            "{message} behind {last:?} of {stream:?}"
+        );
+        assert!(self.held.insert(message), "{message} came twice");
+    }
+}
+
+impl Ledger {
+    pub(crate) fn publish(&mut self, to: Vec<(usize, u64)>) -> u64 {
+        self.messages.push(Published {
+            to,
+            acknowledged: false,
+        });
+        self.messages.len() as u64 - 1
+    }
+
+    /// What was acknowledged is with a node that has lived since, or stores what it accepts.
+    pub(crate) fn check(&self, node: usize, process: u64, stores: bool, sessions: &Sessions) {
+        for (id, message) in self.messages.iter().enumerate() {
+            let id = id as u64;
+            let lives = |(to, boot): &(usize, u64)| *to == node && (stores || *boot == process);
+            let is_lost = self.lost_with.contains(&(id, node));
+            if message.acknowledged && !is_lost && message.to.iter().any(lives) {
+                assert!(
+                    sessions.held.contains(&id),
+                    "{id} was acknowledged and is not on node {node}"
+                );
+            }
+        }
+    }
+}

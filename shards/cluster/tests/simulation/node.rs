@@ -1,0 +1,507 @@
+//! One node: what the program around the package does with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::wire::QoS;
+use shard_cluster::link::{self, Incoming, LinkError, Outgoing, Pushed, StreamPosition, Transmit};
+use shard_cluster::members::{Config, Event, Members};
+use shard_cluster::routes::{Feed, Limits, Routes};
+use shard_cluster::wire::{
+    Change, FRAME_MAX, Forward, Frame, Hello, Reason, Role, VERSION_MAX, VERSION_MIN, WireError,
+    decode, split,
+};
+
+use crate::ledger::{Ledger, Sessions};
+
+pub(crate) const CONTROL: u16 = 0;
+const ROUTES: u16 = 1;
+const MESSAGES: u16 = 2;
+const ACCEPTED: u16 = 100;
+
+pub(crate) const SHARDS: u16 = 2;
+
+const LINK: link::Limits = link::Limits {
+    batch_bytes: 100,
+    full_bytes: 2000,
+    refuse_bytes: 4000,
+};
+
+/// A frame for a peer, on a channel.
+pub(crate) type Out = (usize, u16, Vec<u8>);
+
+/// What survives a crash.
+#[derive(Default)]
+pub(crate) struct Disk {
+    pub(crate) incarnation: u64,
+    condemned: BTreeMap<Box<str>, u64>,
+    /// Of a node that stores what it accepts.
+    streams: BTreeMap<usize, (u64, Vec<StreamPosition>)>,
+    pub(crate) sessions: Sessions,
+    filters: BTreeSet<String>,
+}
+
+/// One side of a connection.
+struct Side {
+    /// The life of the peer; zero until it has said hello.
+    incarnation: u64,
+    feed: Feed,
+}
+
+/// Somebody who waits for an acknowledgement.
+struct Wait {
+    message: u64,
+    shard: u16,
+    needs: Vec<(usize, u64)>,
+}
+
+/// What a peer is to this node.
+struct Peer {
+    side: Option<Side>,
+    out: Vec<Outgoing>,
+    incoming: Incoming,
+    index: BTreeSet<String>,
+    /// Messages that came and are not accepted yet: stream, number, message.
+    came: Vec<(u16, u64, u64)>,
+}
+
+pub(crate) struct Node {
+    name: String,
+    names: Vec<String>,
+    pub(crate) members: Members,
+    pub(crate) routes: Routes,
+    pub(crate) boot: u64,
+    peers: BTreeMap<usize, Peer>,
+    waits: Vec<Wait>,
+    pub(crate) sessions: Sessions,
+    pub(crate) filters: BTreeSet<String>,
+    /// Whether it stores what it accepts.
+    pub(crate) stores: bool,
+    /// The core that sends a replicant its routes.
+    source: Option<usize>,
+}
+
+impl Node {
+    pub(crate) fn start(config: Config, names: &[String], stores: bool, disk: &mut Disk) -> Self {
+        let small = Limits {
+            tail_bytes: 400,
+            routes: 1000,
+            owners: 10,
+        };
+        let name = config.name.to_string();
+        let boot = config.incarnation;
+        let mut routes = Routes::new(&name, boot, 7, small);
+        if !stores {
+            disk.sessions = Sessions::default();
+            disk.streams.clear();
+            disk.filters.clear();
+        }
+        let filters = disk.filters.clone();
+        filters.iter().for_each(|filter| {
+            routes.own_mut().add(filter);
+        });
+        let others = names
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| **other != name);
+        let peers = others.map(|(index, _)| {
+            let stored = disk.streams.remove(&index);
+            let incoming = stored.map(|(boot, stored)| Incoming::restore(boot, stored));
+            let peer = Peer {
+                side: None,
+                out: (0..SHARDS)
+                    .map(|shard| Outgoing::new(shard, LINK))
+                    .collect(),
+                incoming: incoming.unwrap_or_default(),
+                index: BTreeSet::new(),
+                came: Vec::new(),
+            };
+            (index, peer)
+        });
+        Self {
+            peers: peers.collect(),
+            members: Members::new(config, disk.condemned.clone()),
+            name,
+            names: names.to_vec(),
+            routes,
+            boot,
+            waits: Vec::new(),
+            sessions: disk.sessions.clone(),
+            filters,
+            stores,
+            source: None,
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.members.config().incarnation
+    }
+
+    pub(crate) fn has_greeted(&self, from: usize) -> bool {
+        let side = self.peers.get(&from).and_then(|peer| peer.side.as_ref());
+        side.is_some_and(|side| side.incarnation > 0)
+    }
+
+    fn is_core(&self) -> bool {
+        self.members.config().role == Role::Core
+    }
+
+    /// There is a connection. Says hello.
+    pub(crate) fn connected(&mut self, to: usize) -> Vec<u8> {
+        let config = self.members.config();
+        let mut out = Vec::new();
+        Hello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            cluster: &config.cluster,
+            node: &config.name,
+            incarnation: config.incarnation,
+            boot: self.boot,
+            role: config.role,
+            shards: SHARDS,
+            address: "",
+        }
+        .put(&mut out);
+        let feed = Feed::new(&self.names[to]);
+        let peer = self.peers.get_mut(&to).unwrap();
+        let incarnation = 0;
+        peer.side = Some(Side { incarnation, feed });
+        out
+    }
+
+    pub(crate) fn disconnected(&mut self, from: usize) {
+        let peer = self.peers.get_mut(&from).unwrap();
+        peer.side = None;
+        peer.out.iter_mut().for_each(Outgoing::disconnected);
+        if self.source == Some(from) {
+            self.source = None;
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, filter: &str, disk: &mut Disk) {
+        if self.filters.insert(filter.to_owned()) {
+            assert!(self.routes.own_mut().add(filter));
+        }
+        disk.filters.clone_from(&self.filters);
+    }
+
+    pub(crate) fn unsubscribe(&mut self, filter: &str, disk: &mut Disk) {
+        if self.filters.remove(filter) {
+            assert!(self.routes.own_mut().remove(filter));
+        }
+        disk.filters.clone_from(&self.filters);
+    }
+
+    /// Publishes to whom the index names, unless a link is full. `boots` are the processes of
+    /// all nodes.
+    pub(crate) fn publish(
+        &mut self,
+        now_ms: u64,
+        (shard, topic, qos): (u16, &str, QoS),
+        boots: &[u64],
+        ledger: &mut Ledger,
+    ) {
+        let to = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.index.contains(topic));
+        let to: Vec<usize> = to.map(|(index, _)| *index).collect();
+        let is_full = |index: &usize| self.peers[index].out[usize::from(shard)].is_full();
+        if qos != QoS::AtMostOnce && to.iter().any(is_full) {
+            return;
+        }
+        let id = ledger.publish(to.iter().map(|index| (*index, boots[*index])).collect());
+        let message = Forward {
+            topic,
+            properties: &[],
+            payload: &id.to_le_bytes(),
+            qos,
+            retain: false,
+            remaining_ms: u64::MAX,
+            publisher: u64::from(shard),
+            keep: None,
+        };
+        let mut needs = Vec::new();
+        for index in to {
+            let out = &mut self.peers.get_mut(&index).unwrap().out[usize::from(shard)];
+            if let Pushed::Queued(number) = out.push(now_ms, &message) {
+                needs.push((index, number));
+            }
+        }
+        if qos != QoS::AtMostOnce {
+            self.waits.push(Wait {
+                message: id,
+                shard,
+                needs,
+            });
+        }
+    }
+
+    /// Acknowledges what every destination has accepted, if it may.
+    pub(crate) fn acknowledge(&mut self, now_ms: u64, ledger: &mut Ledger) {
+        if !self.members.may_acknowledge(now_ms) {
+            return;
+        }
+        let peers = &self.peers;
+        self.waits.retain(|wait| {
+            let settled = |(peer, number): &(usize, u64)| {
+                peers[peer].out[usize::from(wait.shard)].settled() >= *number
+            };
+            let is_settled = wait.needs.iter().all(settled);
+            ledger.messages[wait.message as usize].acknowledged |= is_settled;
+            !is_settled
+        });
+    }
+
+    pub(crate) fn waits(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// Handles what the members say. True if all connections are to be closed.
+    pub(crate) fn events(&mut self, disk: &mut Disk, ledger: &mut Ledger) -> bool {
+        let mut renewed = false;
+        while let Some(event) = self.members.poll() {
+            match event {
+                Event::Up { .. } | Event::Removed { .. } => {}
+                Event::Condemned { node, incarnation } => {
+                    disk.condemned.insert(node, incarnation);
+                }
+                Event::Renew => {
+                    disk.incarnation += 1;
+                    self.members.renew(disk.incarnation);
+                    self.routes.own_mut().renew(disk.incarnation);
+                    renewed = true;
+                }
+                Event::Down { node, incarnation } => self.down(&node, incarnation, ledger),
+            }
+        }
+        renewed
+    }
+
+    fn down(&mut self, node: &str, incarnation: u64, ledger: &mut Ledger) {
+        let index = self.names.iter().position(|name| *name == *node).unwrap();
+        ledger.down.insert((index, incarnation));
+        let peer = self.peers.get_mut(&index).unwrap();
+        for wait in &self.waits {
+            let out = &peer.out[usize::from(wait.shard)];
+            let lost = |need: &(usize, u64)| need.0 == index && need.1 > out.settled();
+            if wait.needs.iter().any(lost) {
+                ledger.lost_with.insert((wait.message, index));
+            }
+        }
+        peer.out.iter_mut().for_each(|out| {
+            out.give_up();
+        });
+        self.routes.gone(node, incarnation, &mut |change| {
+            changed(&mut peer.index, change);
+        });
+    }
+
+    /// A frame has come.
+    pub(crate) fn handle(
+        &mut self,
+        now_ms: u64,
+        (from, channel): (usize, u16),
+        bytes: &[u8],
+    ) -> Result<Vec<Out>, Reason> {
+        let mut rest = bytes;
+        let mut out = Vec::new();
+        while let Some((kind, body, size)) = split(rest, FRAME_MAX).map_err(malformed)? {
+            let frame = decode(kind, body).map_err(malformed)?;
+            match channel {
+                CONTROL => self.control(now_ms, from, &frame, &mut out)?,
+                ROUTES => self.route(from, &frame, &mut out)?,
+                _ => self.message(from, &frame).map_err(|error| match error {
+                    LinkError::Gap { .. } => panic!("{error}"),
+                    other => panic!("{other}"),
+                })?,
+            }
+            rest = &rest[size..];
+        }
+        assert!(rest.is_empty());
+        Ok(out)
+    }
+
+    fn control(
+        &mut self,
+        now_ms: u64,
+        from: usize,
+        frame: &Frame<'_>,
+        out: &mut Vec<Out>,
+    ) -> Result<(), Reason> {
+        let peer = self.peers.get_mut(&from).unwrap();
+        let side = peer.side.as_mut().unwrap();
+        match frame {
+            Frame::Hello(hello) => {
+                self.members.hello(now_ms, hello)?;
+                side.incarnation = hello.incarnation;
+                let heard = peer.incoming.hello(hello.boot, hello.shards);
+                heard.map_err(|_| Reason::Stale)?;
+                peer.out.iter_mut().for_each(Outgoing::connected);
+                if self.is_core() {
+                    let mut asked = Vec::new();
+                    self.routes.ask(hello.node, false, &mut asked);
+                    out.push((from, ROUTES, asked));
+                }
+                Ok(())
+            }
+            Frame::Heartbeat(heartbeat) => {
+                let name = &self.names[from];
+                self.members
+                    .heartbeat(now_ms, name, side.incarnation, heartbeat)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn route(&mut self, from: usize, frame: &Frame<'_>, out: &mut Vec<Out>) -> Result<(), Reason> {
+        if let Frame::Resume(resume) = frame {
+            let side = self.peers.get_mut(&from).unwrap().side.as_mut().unwrap();
+            side.feed.resume(resume, &self.routes);
+            return Ok(());
+        }
+        let owner = match frame {
+            Frame::Changes(changes) => changes.owner,
+            Frame::SnapshotBegin(begin) => begin.owner,
+            Frame::SnapshotPart(part) => part.owner,
+            Frame::SnapshotEnd(end) => end.owner,
+            Frame::Digest(digest) => digest.owner,
+            other => panic!("{other:?}"),
+        };
+        let index = self.names.iter().position(|name| name == owner).unwrap();
+        let Some(peer) = self.peers.get_mut(&index) else {
+            return Ok(());
+        };
+        let step = self.routes.handle(frame, &mut |change| {
+            changed(&mut peer.index, change);
+        });
+        if let Some(resume) = step.map_err(malformed)?.resume(owner) {
+            let mut asked = Vec::new();
+            resume.put(&mut asked);
+            out.push((from, ROUTES, asked));
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, from: usize, frame: &Frame<'_>) -> Result<(), LinkError> {
+        let peer = self.peers.get_mut(&from).unwrap();
+        match frame {
+            Frame::Begin(begin) => peer.incoming.begin(*begin).map(|_| ()),
+            Frame::Messages(messages) => {
+                let boot = peer.incoming.boot();
+                let (came, sessions) = (&mut peer.came, &mut self.sessions);
+                peer.incoming.receive(messages, &mut |number, message| {
+                    let id = u64::from_le_bytes(message.payload.try_into().unwrap());
+                    sessions.take((from, boot, messages.stream), id);
+                    came.push((messages.stream, number, id));
+                })
+            }
+            Frame::Accepted(accepted) => {
+                peer.out[usize::from(accepted.stream)].accepted(*accepted)?;
+                Ok(())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Accepts the first messages that came from a peer; a node that stores does so with how
+    /// far it is.
+    pub(crate) fn accept(&mut self, from: usize, count: usize, disk: &mut Disk) {
+        let peer = self.peers.get_mut(&from).unwrap();
+        let count = count.min(peer.came.len());
+        let boot = peer.incoming.boot();
+        for (stream, number, id) in peer.came.drain(..count) {
+            peer.incoming.accept(stream, number);
+            disk.sessions.take((from, boot, stream), id);
+        }
+        disk.streams
+            .insert(from, (boot, peer.incoming.positions().collect()));
+    }
+
+    pub(crate) fn heartbeats(&mut self, now_ms: u64) -> Vec<Out> {
+        let greeted: Vec<usize> = self.peers.keys().copied().collect();
+        let greeted = greeted.into_iter().filter(|to| self.has_greeted(*to));
+        let beats = greeted.map(|to| {
+            let mut out = Vec::new();
+            self.members
+                .put_heartbeat(now_ms, &self.names[to], &mut out);
+            (to, CONTROL, out)
+        });
+        beats.collect()
+    }
+
+    /// Everything that there is to send.
+    pub(crate) fn pump(&mut self, now_ms: u64, digests: bool) -> Vec<Out> {
+        let mut all = Vec::new();
+        self.choose_source(&mut all);
+        for (to, peer) in &mut self.peers {
+            let Some(side) = peer.side.as_mut().filter(|side| side.incarnation > 0) else {
+                continue;
+            };
+            let mut out = Vec::new();
+            if !side.feed.fill(&self.routes, &mut out, 300) && digests {
+                side.feed.digests(&self.routes, &mut out);
+            }
+            all.push((*to, ROUTES, out));
+            for (shard, stream) in peer.out.iter_mut().enumerate() {
+                while let Some(transmit) = stream.transmit(now_ms) {
+                    all.push((*to, MESSAGES + shard as u16, bytes(&transmit)));
+                }
+            }
+            let mut out = Vec::new();
+            peer.incoming.acknowledge(&mut out);
+            all.push((*to, ACCEPTED, out));
+        }
+        all.retain(|(_, _, frame)| !frame.is_empty());
+        all
+    }
+
+    /// A replicant hangs on the first core that it is connected to.
+    fn choose_source(&mut self, out: &mut Vec<Out>) {
+        if self.is_core() || self.source.is_some() {
+            return;
+        }
+        let cores = self.members.config().cores.len();
+        self.source = (0..cores).find(|core| self.has_greeted(*core));
+        if let Some(source) = self.source {
+            let mut asked = Vec::new();
+            self.routes.ask(&self.names[source], true, &mut asked);
+            out.push((source, ROUTES, asked));
+        }
+    }
+
+    /// What the index says of a node.
+    pub(crate) fn index_of(&self, node: usize) -> &BTreeSet<String> {
+        &self.peers[&node].index
+    }
+
+    pub(crate) fn unsettled(&self) -> u64 {
+        let streams = self.peers.values().flat_map(|peer| &peer.out);
+        streams.map(Outgoing::unsettled).sum()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn changed(index: &mut BTreeSet<String>, change: Change<'_>) {
+    match change {
+        Change::Add(filter) => assert!(index.insert(filter.to_owned()), "added twice"),
+        Change::Remove(filter) => assert!(index.remove(filter), "removed twice"),
+    }
+}
+
+fn malformed(error: WireError) -> Reason {
+    panic!("{error}")
+}
+
+fn bytes(transmit: &Transmit) -> Vec<u8> {
+    match transmit {
+        Transmit::Begin(begin) => {
+            let mut out = Vec::new();
+            begin.put(&mut out);
+            out
+        }
+        Transmit::Messages { head, entries } => [&head[..], entries].concat(),
+    }
+}

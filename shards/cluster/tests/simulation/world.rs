@@ -1,0 +1,365 @@
+//! The nodes, the network, and what happens next.
+
+use std::collections::BTreeSet;
+
+use protocol::wire::QoS;
+use shard_cluster::members::{Config, State};
+use shard_cluster::wire::{Reason, Role};
+
+use crate::ledger::Ledger;
+use crate::net::{Arrival, Net};
+use crate::node::{CONTROL, Disk, Node, Out, SHARDS};
+use crate::random::Random;
+
+const STEP_MS: u64 = 20;
+const CORES: usize = 3;
+
+/// A place where a node runs, or not.
+struct Place {
+    node: Option<Node>,
+    disk: Disk,
+    stores: bool,
+    /// What its clock shows at the beginning, and how fast it runs, in thousandths.
+    clock: (u64, u64),
+}
+
+pub(crate) struct World {
+    now_ms: u64,
+    random: Random,
+    net: Net,
+    names: Vec<String>,
+    places: Vec<Place>,
+    ledger: Ledger,
+    /// One in so many steps, sessions of a node accept what came from another.
+    patience: u64,
+    /// One in so many steps, something fails.
+    trouble: u64,
+    /// How many of twenty faults mend a direction.
+    mending: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let count = CORES + random.index(3);
+        let names: Vec<_> = (0..count).map(|index| format!("shardmq@{index}")).collect();
+        let places = names.iter().map(|_| Place {
+            node: None,
+            disk: Disk::default(),
+            stores: random.one_in(2),
+            clock: (1 + random.below(100_000), 985 + random.below(31)),
+        });
+        let places = places.collect();
+        let mut world = Self {
+            now_ms: 0,
+            random,
+            net: Net::default(),
+            names,
+            places,
+            ledger: Ledger::default(),
+            patience: 1 + seed % 16,
+            trouble: 10 + seed % 7 * 10,
+            mending: 2 + seed % 5 * 2,
+        };
+        (0..count).for_each(|index| world.start(index));
+        world
+    }
+
+    fn clock(&self, place: usize) -> u64 {
+        let (offset, speed) = self.places[place].clock;
+        offset + self.now_ms * speed / 1000
+    }
+
+    fn start(&mut self, index: usize) {
+        let cores: Vec<&str> = self.names[..CORES].iter().map(String::as_str).collect();
+        let role = if index < CORES {
+            Role::Core
+        } else {
+            Role::Replicant
+        };
+        let place = &mut self.places[index];
+        place.disk.incarnation += 1;
+        let incarnation = place.disk.incarnation;
+        let config = Config::new("home", &self.names[index], role, incarnation, &cores);
+        let node = Node::start(config, &self.names, place.stores, &mut place.disk);
+        place.node = Some(node);
+    }
+
+    pub(crate) fn run(&mut self, for_ms: u64, faults: bool) {
+        let end_ms = self.now_ms + for_ms;
+        while self.now_ms < end_ms {
+            self.now_ms += STEP_MS;
+            if faults {
+                self.fault();
+            }
+            self.connect();
+            self.tick();
+            if faults || self.now_ms + 15_000 < end_ms {
+                (0..4).for_each(|_| self.clients());
+            }
+            self.accept();
+            self.pump();
+            self.deliver();
+            self.acknowledge();
+            self.check_given_up();
+        }
+    }
+
+    fn fault(&mut self) {
+        let (a, b) = (
+            self.random.index(self.places.len()),
+            self.random.index(self.places.len()),
+        );
+        if a == b || !self.random.one_in(self.trouble) {
+            return;
+        }
+        match self.random.below(12 + self.mending) {
+            0 => self.net.cut(a, b),
+            1 => {
+                self.net.cut(a, b);
+                self.net.cut(b, a);
+            }
+            2 => (0..self.places.len())
+                .filter(|other| *other != a)
+                .for_each(|other| {
+                    self.net.cut(a, other);
+                    self.net.cut(other, a);
+                }),
+            3 => self.net.mend_all(),
+            4..8 => self.disconnect(a, b),
+            8 => self.crash(a),
+            9..12 => {
+                if self.places[a].node.is_none() {
+                    self.start(a);
+                }
+            }
+            _ => {
+                self.net.mend(a, b);
+                self.net.mend(b, a);
+            }
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        self.close_all(index);
+        self.places[index].node = None;
+    }
+
+    pub(crate) fn end_faults(&mut self) {
+        self.net.mend_all();
+        for index in 0..self.places.len() {
+            if self.places[index].node.is_none() {
+                self.start(index);
+            }
+        }
+    }
+
+    fn close_all(&mut self, index: usize) {
+        for (a, b) in self.net.of(index) {
+            self.disconnect(a, b);
+        }
+    }
+
+    fn disconnect(&mut self, a: usize, b: usize) {
+        if self.net.disconnect(a, b) {
+            for (node, peer) in [(a, b), (b, a)] {
+                if let Some(node) = &mut self.places[node].node {
+                    node.disconnected(peer);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        for (a, b) in self.net.silent(self.now_ms) {
+            self.disconnect(a, b);
+        }
+        for a in 0..self.places.len() {
+            for b in a + 1..self.places.len() {
+                let both = self.places[a].node.is_some() && self.places[b].node.is_some();
+                if both
+                    && !self.net.is_connected(a, b)
+                    && self.random.one_in(10)
+                    && self.net.connect(self.now_ms, a, b)
+                {
+                    self.greet(a, b);
+                    self.greet(b, a);
+                }
+            }
+        }
+    }
+
+    fn greet(&mut self, from: usize, to: usize) {
+        if let Some(node) = &mut self.places[from].node {
+            let hello = node.connected(to);
+            self.send(from, vec![(to, CONTROL, hello)]);
+        }
+    }
+
+    fn send(&mut self, from: usize, out: Vec<Out>) {
+        for (to, channel, frame) in out {
+            let way = (from, to, channel);
+            self.net.send(way, frame, self.now_ms, &mut self.random);
+        }
+    }
+
+    fn tick(&mut self) {
+        for index in 0..self.places.len() {
+            let now_ms = self.clock(index);
+            let place = &mut self.places[index];
+            let Some(node) = &mut place.node else {
+                continue;
+            };
+            let due = node.members.tick(now_ms);
+            let renewed = node.events(&mut place.disk, &mut self.ledger);
+            let beats = if due {
+                node.heartbeats(now_ms)
+            } else {
+                Vec::new()
+            };
+            if renewed {
+                self.close_all(index);
+            } else {
+                self.send(index, beats);
+            }
+        }
+    }
+
+    /// Clients subscribe, unsubscribe and publish.
+    fn clients(&mut self) {
+        let index = self.random.index(self.places.len());
+        let boots = self.places.iter().map(|place| place.node.as_ref());
+        let boots: Vec<u64> = boots.map(|node| node.map_or(0, |node| node.boot)).collect();
+        let topic = format!("t/{}", self.random.below(12));
+        let now_ms = self.clock(index);
+        let place = &mut self.places[index];
+        let Some(node) = &mut place.node else {
+            return;
+        };
+        match self.random.below(10) {
+            0 => node.subscribe(&topic, &mut place.disk),
+            1 => node.unsubscribe(&topic, &mut place.disk),
+            _ => {
+                let qos = if self.random.one_in(4) {
+                    QoS::AtMostOnce
+                } else {
+                    QoS::AtLeastOnce
+                };
+                let shard = self.random.below(u64::from(SHARDS)) as u16;
+                node.publish(now_ms, (shard, &topic, qos), &boots, &mut self.ledger);
+            }
+        }
+    }
+
+    /// Sessions accept what came, some time later.
+    fn accept(&mut self) {
+        for index in 0..self.places.len() {
+            for from in (0..self.places.len()).filter(|from| *from != index) {
+                if !self.random.one_in(self.patience) {
+                    continue;
+                }
+                let count = self.random.index(12);
+                let place = &mut self.places[index];
+                if let Some(node) = &mut place.node {
+                    node.accept(from, count, &mut place.disk);
+                }
+            }
+        }
+    }
+
+    fn pump(&mut self) {
+        let digests = self.now_ms.is_multiple_of(1000);
+        for index in 0..self.places.len() {
+            let now_ms = self.clock(index);
+            if let Some(node) = &mut self.places[index].node {
+                let out = node.pump(now_ms, digests);
+                self.send(index, out);
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let places = &self.places;
+        let ready = |from: usize, to: usize, channel: u16| {
+            let node = places[to].node.as_ref();
+            channel == CONTROL || node.is_some_and(|node| node.has_greeted(from))
+        };
+        for arrival in self.net.arrivals(self.now_ms, ready) {
+            let Arrival { from, to, .. } = arrival;
+            if self.net.number(from, to) == Some(arrival.connection) {
+                self.handle(&arrival);
+            }
+        }
+    }
+
+    fn handle(&mut self, arrival: &Arrival) {
+        let &Arrival {
+            from, to, channel, ..
+        } = arrival;
+        let now_ms = self.clock(to);
+        let Some(node) = &mut self.places[to].node else {
+            return;
+        };
+        match node.handle(now_ms, (from, channel), &arrival.frame) {
+            Ok(out) => self.send(to, out),
+            Err(reason) => {
+                assert_eq!(reason, Reason::Stale);
+                self.disconnect(from, to);
+                // It is told, unless that is lost.
+                if let Some(node) = &mut self.places[from].node
+                    && !self.random.one_in(4)
+                {
+                    node.members.refused_as_stale(node.incarnation());
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        for index in 0..self.places.len() {
+            let now_ms = self.clock(index);
+            if let Some(node) = &mut self.places[index].node {
+                node.acknowledge(now_ms, &mut self.ledger);
+            }
+        }
+    }
+
+    /// Who was given up does not acknowledge.
+    fn check_given_up(&self) {
+        for (index, place) in self.places.iter().enumerate() {
+            let Some(node) = &place.node else {
+                continue;
+            };
+            let is_down = self.ledger.down.contains(&(index, node.incarnation()));
+            assert!(
+                !is_down || !node.members.may_acknowledge(self.clock(index)),
+                "{} was given up and acknowledges at {}",
+                node.name(),
+                self.now_ms
+            );
+        }
+    }
+
+    pub(crate) fn check(&self) {
+        let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
+        let nodes: Vec<&Node> = nodes.collect();
+        assert_eq!(nodes.len(), self.places.len());
+        for (index, node) in nodes.iter().enumerate() {
+            assert!(node.members.may_acknowledge(self.clock(index)));
+            for (name, status) in node.members.peers() {
+                assert_eq!(status.state, State::Alive, "{name} at {}", node.name());
+            }
+            assert_eq!((node.unsettled(), node.waits()), (0, 0), "{}", node.name());
+            for (other, owner) in nodes
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+            {
+                let routes: &BTreeSet<String> = &owner.filters;
+                assert_eq!(node.index_of(other), routes, "{other} at {index}");
+            }
+            self.ledger
+                .check(index, node.boot, node.stores, &node.sessions);
+        }
+    }
+}
