@@ -7,6 +7,7 @@
 //! | `node` | starting and stopping the shards |
 //! | `engine` | a shard's sockets: one ring, one task, bounded turns |
 //! | `shard` | a shard's logic: bytes in, bytes out, no socket and no clock |
+//! | [`Nodes`] | between the shards and the links to other nodes |
 //! | `routes` | between the shards and the writer of the route index |
 //! | `wheel` | the timers of a shard |
 //! | `slots` | values under small keys, in memory that never moves |
@@ -15,6 +16,7 @@
 mod alone;
 mod engine;
 mod node;
+mod nodes;
 mod routes;
 pub mod settings;
 mod shard;
@@ -23,5 +25,6 @@ mod wheel;
 
 pub use alone::Alone;
 pub use node::{Running, StartError, Stopper, Storage, start};
+pub use nodes::Nodes;
 pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};
 pub use shard_store as store;

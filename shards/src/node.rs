@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::engine::neighbours::Neighbours;
 use crate::engine::together::Together;
 use crate::engine::{Acceptor, Engine, EngineSetup, Gate, Lateness};
+use crate::nodes::Nodes;
 use crate::routes;
 use crate::settings::{Listener, Settings};
 use crate::shard::{Common, Journal, RetainedQuota, Shard, ShardSetup, Stats, part};
@@ -110,6 +111,7 @@ pub struct Running {
     stopper: Stopper,
     stats: Vec<Arc<Stats>>,
     store: Option<StoreHandle>,
+    nodes: Option<Nodes>,
 }
 
 /// Stops the shards; may be used from any thread.
@@ -134,6 +136,12 @@ impl Running {
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// What the thread with the links to other nodes needs, once. `None` without
+    /// [`Settings::cluster`].
+    pub fn take_nodes(&mut self) -> Option<Nodes> {
+        self.nodes.take()
     }
 
     /// The counters of each shard.
@@ -229,9 +237,21 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let limits = Arc::new(settings.mqtt.clone());
     let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
-    let mut links = routes::start(count, settings.hash_seed, &doorbells)
-        .map_err(|source| shard_error(0, source))?;
+    let nodes_bell = settings.cluster.then(Doorbell::new).transpose();
+    let nodes_bell = nodes_bell.map_err(|source| shard_error(0, source))?;
+    let nodes_bell = nodes_bell.map(Arc::new);
+    let (mut links, node_routes) =
+        routes::start(count, settings.hash_seed, &doorbells, nodes_bell.as_ref())
+            .map_err(|source| shard_error(0, source))?;
     let common = Arc::new(Common::new(settings));
+    let connected = nodes_bell.zip(node_routes);
+    let nodes = connected.map(|(own, routes)| {
+        let (nodes, ends) = Nodes::connect(own, &doorbells, routes, Arc::clone(&common), started);
+        for (shard, end) in neighbours.iter_mut().zip(ends) {
+            shard.nodes = Some(end);
+        }
+        nodes
+    });
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -272,6 +292,7 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let running = Running {
         threads,
         stopper,
+        nodes,
         stats: common.stats.clone(),
         store,
     };
@@ -347,7 +368,12 @@ fn run_shard(
     };
     let ready = ready.clone();
     executor.run(async move {
-        let mut engine = match Engine::new(engine, Shard::new(shard)) {
+        let bytes_max = shard.peer_bytes_max;
+        let mut shard = Shard::new(shard);
+        if engine.is_clustered() {
+            shard.join_cluster(bytes_max);
+        }
+        let mut engine = match Engine::new(engine, shard) {
             Ok(engine) => engine,
             Err(error) => {
                 let _ = ready.send((cpu, Err(error)));

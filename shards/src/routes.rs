@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shard_sync::routes::{Destination, RouteReader, RouteWriter, route_index};
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
-use crate::shard::RouteChange;
+use crate::shard::{NODES_MAX, RouteChange};
 
 /// A shard's way to the route writer and back. Owned by the shard's engine.
 pub(crate) struct RouteLink {
@@ -66,16 +66,40 @@ const CHANGES_UNDER_WAY: usize = 4096;
 /// Changes applied for one shard before the next one's turn.
 const CHANGES_AT_ONCE: usize = 256;
 
-/// Makes the route index of a node and starts its writer. Gives each shard, in order, a
-/// reader and a link to the writer; nothing when there is one shard, which needs no routes
-/// to itself.
+/// The way of the thread with the links to the route writer and back.
+pub(crate) struct NodeRoutes {
+    /// Routes of other nodes.
+    pub(crate) changes: Producer<(u16, RouteChange)>,
+    /// Those of this node's shards, as they are applied.
+    pub(crate) own: Consumer<RouteChange>,
+    pub(crate) writer: Arc<Doorbell>,
+}
+
+/// Routes of other nodes, as the writer sees them.
+struct Nodes {
+    changes: Consumer<(u16, RouteChange)>,
+    own: Producer<RouteChange>,
+    /// Changes that found no room in `own`.
+    backlog: VecDeque<RouteChange>,
+    /// Of the thread with the links.
+    doorbell: Arc<Doorbell>,
+}
+
+/// What [`start`] gives: for each shard, in order, a reader and a link to the writer, and what
+/// the thread with the links gets.
+pub(crate) type Links = (Vec<(RouteReader, RouteLink)>, Option<NodeRoutes>);
+
+/// Makes the route index of a node and starts its writer. `nodes`: the doorbell of the thread
+/// with the links to other nodes. Without it, one shard gets nothing: it needs no routes to
+/// itself.
 pub(crate) fn start(
     shards: usize,
     seed: u64,
     doorbells: &[Arc<Doorbell>],
-) -> io::Result<Vec<(RouteReader, RouteLink)>> {
-    if shards < 2 {
-        return Ok(Vec::new());
+    nodes: Option<&Arc<Doorbell>>,
+) -> io::Result<Links> {
+    if shards < 2 && nodes.is_none() {
+        return Ok((Vec::new(), None));
     }
     let (index, reader) = route_index(seed);
     let own = Arc::new(Doorbell::new()?);
@@ -99,15 +123,34 @@ pub(crate) fn start(
             doorbell: Arc::clone(doorbell),
         });
     }
+    let (node_routes, nodes) = nodes.map(|bell| connect_nodes(&own, bell)).unzip();
     let writer = Writer {
         index,
         own,
         sources,
+        nodes,
     };
     std::thread::Builder::new()
         .name("routes".to_owned())
         .spawn(move || writer.run())?;
-    Ok(links)
+    Ok((links, node_routes))
+}
+
+fn connect_nodes(writer: &Arc<Doorbell>, doorbell: &Arc<Doorbell>) -> (NodeRoutes, Nodes) {
+    let (changes, from_nodes) = ring(CHANGES_UNDER_WAY);
+    let (to_nodes, own) = ring(CHANGES_UNDER_WAY);
+    let theirs = NodeRoutes {
+        changes,
+        own,
+        writer: Arc::clone(writer),
+    };
+    let ours = Nodes {
+        changes: from_nodes,
+        own: to_nodes,
+        backlog: VecDeque::new(),
+        doorbell: Arc::clone(doorbell),
+    };
+    (theirs, ours)
 }
 
 /// One shard, as the writer sees it.
@@ -124,6 +167,8 @@ struct Writer {
     index: RouteWriter,
     own: Arc<Doorbell>,
     sources: Vec<Source>,
+    /// `None` where there is no cluster.
+    nodes: Option<Nodes>,
 }
 
 impl Writer {
@@ -131,7 +176,10 @@ impl Writer {
         loop {
             let mut idle = true;
             for source in &mut self.sources {
-                idle &= !source.apply(&mut self.index);
+                idle &= !source.apply(&mut self.index, self.nodes.as_mut());
+            }
+            if let Some(nodes) = &mut self.nodes {
+                idle &= !nodes.apply(&mut self.index);
             }
             if idle {
                 self.sleep();
@@ -140,18 +188,24 @@ impl Writer {
     }
 
     fn sleep(&self) {
-        let sources = &self.sources;
-        if self
-            .own
-            .park(|| sources.iter().all(|source| source.changes.is_empty()))
-        {
+        let (sources, nodes) = (&self.sources, &self.nodes);
+        let is_empty = || {
+            sources.iter().all(|source| source.changes.is_empty())
+                && nodes.as_ref().is_none_or(|nodes| nodes.changes.is_empty())
+        };
+        // What finds no room at the thread with the links is offered again: it does not ring.
+        let backlog = nodes
+            .as_ref()
+            .is_some_and(|nodes| !nodes.backlog.is_empty());
+        let timeout_ms = if backlog { 1 } else { -1 };
+        if self.own.park(is_empty) {
             let mut poll = libc::pollfd {
                 fd: self.own.fd(),
                 events: libc::POLLIN,
                 revents: 0,
             };
             // SAFETY: one entry, which lives through the call.
-            unsafe { libc::poll(&raw mut poll, 1, -1) };
+            unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
             self.own.drain();
         }
         self.own.unpark();
@@ -160,20 +214,14 @@ impl Writer {
 
 impl Source {
     /// Applies changes of this shard; false when there were none.
-    fn apply(&mut self, index: &mut RouteWriter) -> bool {
+    fn apply(&mut self, index: &mut RouteWriter, mut nodes: Option<&mut Nodes>) -> bool {
         let mut count = 0;
         while count < CHANGES_AT_ONCE
             && let Some(change) = self.changes.pop()
         {
-            match change {
-                // The index is full only beyond two thousand million filters, more than
-                // fit into the memory of any machine that this runs on.
-                RouteChange::Add(filter) => {
-                    let _ = index.add(&filter, self.destination);
-                }
-                RouteChange::Remove(filter) => {
-                    index.remove(&filter, self.destination);
-                }
+            apply(index, &change, self.destination);
+            if let Some(nodes) = &mut nodes {
+                nodes.backlog.push_back(change);
             }
             count += 1;
         }
@@ -182,5 +230,45 @@ impl Source {
             self.doorbell.ring();
         }
         count > 0
+    }
+}
+
+impl Nodes {
+    /// Applies changes of other nodes' routes and passes those of this one's on; false when
+    /// there were none.
+    fn apply(&mut self, index: &mut RouteWriter) -> bool {
+        let mut count = 0;
+        while count < CHANGES_AT_ONCE
+            && let Some((node, change)) = self.changes.pop()
+        {
+            debug_assert!(node < NODES_MAX);
+            apply(index, &change, Destination::Node(u32::from(node)));
+            count += 1;
+        }
+        let waiting = self.backlog.len();
+        while let Some(change) = self.backlog.pop_front() {
+            if let Err(change) = self.own.push(change) {
+                self.backlog.push_front(change);
+                break;
+            }
+        }
+        let passed = waiting - self.backlog.len();
+        if count > 0 || passed > 0 {
+            self.doorbell.ring();
+        }
+        count > 0 || passed > 0
+    }
+}
+
+fn apply(index: &mut RouteWriter, change: &RouteChange, destination: Destination) {
+    match change {
+        // The index is full only beyond two thousand million filters, more than fit into the
+        // memory of any machine that this runs on.
+        RouteChange::Add(filter) => {
+            let _ = index.add(filter, destination);
+        }
+        RouteChange::Remove(filter) => {
+            index.remove(filter, destination);
+        }
     }
 }

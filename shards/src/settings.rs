@@ -26,6 +26,9 @@ pub struct Settings {
     pub mqtt: Mqtt,
     /// The node's name, as in `shardmq@127.0.0.1`.
     pub node_name: String,
+    /// There may be other nodes: [`Running::take_nodes`](crate::Running::take_nodes) gives what
+    /// their links need. Costs a route index with one shard too.
+    pub cluster: bool,
     /// `$SYS` topics.
     pub sys_topics: SysTopics,
     /// Which `$SYS` topics say what clients do.

@@ -81,6 +81,7 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         engine: config.engine.clone(),
         mqtt: config.mqtt.clone(),
         node_name: config.node_name.clone(),
+        cluster: false,
         sys_topics: config.sys_topics.clone(),
         sys_event_messages: config.sys_event_messages.clone(),
         events: config.events.clone(),

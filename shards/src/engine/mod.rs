@@ -91,6 +91,13 @@ pub(crate) struct EngineSetup {
     pub(crate) together: Arc<Together>,
 }
 
+impl EngineSetup {
+    /// Whether there may be other nodes.
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.neighbours.nodes.is_some()
+    }
+}
+
 /// The engine of one shard. Made, used and dropped on the shard's thread.
 pub(crate) struct Engine {
     // The ring comes first: dropped first, it ends all operations before the memory that
@@ -303,6 +310,7 @@ impl Engine {
         // The other side of a full ring does not say when there is room again.
         let backlog = self.shard.waits_for_rings()
             || (0..self.neighbours.to.len()).any(|peer| self.shard.has_batch(peer as u16))
+            || self.shard.has_node_batch()
             || self.routes.as_ref().is_some_and(RouteLink::has_backlog)
             || self.store.as_ref().is_some_and(StoreLink::has_backlog);
         if backlog {

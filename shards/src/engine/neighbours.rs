@@ -1,6 +1,7 @@
 //! The rings between the shards of a node.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
@@ -12,6 +13,32 @@ pub(crate) struct Neighbours {
     pub(super) own: Arc<Doorbell>,
     pub(super) to: Vec<Option<Outward>>,
     pub(super) from: Vec<Option<Consumer<Box<Batch>>>>,
+    /// The thread with the links to other nodes. `None` where there is no cluster.
+    pub(crate) nodes: Option<NodesEnd>,
+}
+
+/// A shard's end of what leads to the other nodes and comes from them.
+pub(crate) struct NodesEnd {
+    /// What comes, with the number of its node.
+    pub(crate) from: Consumer<(u16, Box<Batch>)>,
+    /// By node.
+    pub(crate) to: Vec<ToNode>,
+    /// Only nodes below have ever been there.
+    pub(crate) known: usize,
+    /// Of the thread with the links.
+    pub(crate) doorbell: Arc<Doorbell>,
+}
+
+/// A shard's end of what leads to one node.
+pub(crate) struct ToNode {
+    pub(crate) ring: Producer<Box<Batch>>,
+    /// Of this shard's messages, those that the node has accepted. Written by the thread with
+    /// the links.
+    pub(crate) taken: Arc<AtomicU64>,
+    /// As last read.
+    pub(crate) taken_seen: u64,
+    /// Of the node's messages, those that this shard has accepted. Written by the shard.
+    pub(crate) accepted: Arc<AtomicU64>,
 }
 
 /// The way to one other shard.
@@ -30,6 +57,7 @@ impl Neighbours {
                 own: Arc::clone(own),
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
+                nodes: None,
             })
             .collect();
         for from in 0..count {
@@ -48,6 +76,25 @@ impl Neighbours {
 
     /// Whether nothing has arrived from any shard.
     pub(super) fn is_empty(&self) -> bool {
-        self.from.iter().flatten().all(Consumer::is_empty)
+        let nodes = self.nodes.as_ref();
+        self.from.iter().flatten().all(Consumer::is_empty) && nodes.is_none_or(NodesEnd::is_empty)
     }
+}
+
+impl NodesEnd {
+    /// Whether nothing has come from any node, and none has taken more.
+    pub(super) fn is_empty(&self) -> bool {
+        let mut known = self.to.iter().take(self.known);
+        let quiet = |to: &ToNode| to.taken.load(Ordering::Acquire) == to.taken_seen;
+        self.from.is_empty() && known.all(quiet)
+    }
+}
+
+/// The positions of the bits that are set.
+pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        let bit = word.trailing_zeros() as u16;
+        word &= word.wrapping_sub(1);
+        (bit < 64).then_some(bit)
+    })
 }

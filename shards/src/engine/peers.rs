@@ -1,6 +1,9 @@
 //! What goes to the other shards and comes from them.
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
+use super::neighbours::bits;
 
 /// Bytes of messages on their way to the store from which on publishers with QoS 1 and 2 wait.
 const STORE_BYTES_MAX: u64 = 64 << 20;
@@ -24,6 +27,7 @@ impl Engine {
                 self.adopt(connection.fd, connection.listener, &connection.input);
             }
         }
+        self.take_from_nodes();
         if let Some(routes) = &mut self.routes {
             let applied = routes.applied();
             self.shard.routes_applied(applied);
@@ -35,6 +39,51 @@ impl Engine {
             if store.is_stuck() {
                 self.shard.end_waits();
             }
+        }
+    }
+
+    /// Handles what other nodes have sent, one batch, and hears what they have accepted.
+    fn take_from_nodes(&mut self) {
+        let Some(nodes) = &mut self.neighbours.nodes else {
+            return;
+        };
+        for node in bits(self.shard.nodes_known()) {
+            nodes.known = nodes.known.max(usize::from(node) + 1);
+            let to = &mut nodes.to[usize::from(node)];
+            to.taken_seen = to.taken.load(Ordering::Acquire);
+            self.shard.node_accepted(node, to.taken_seen);
+        }
+        if let Some((node, batch)) = nodes.from.pop() {
+            self.shard.handle_node_batch(node, batch);
+        }
+    }
+
+    /// Puts what there is for each node into its ring, and says what was accepted.
+    fn send_to_nodes(&mut self) {
+        let Some(nodes) = &mut self.neighbours.nodes else {
+            return;
+        };
+        let mut news = false;
+        for node in bits(self.shard.nodes_known()) {
+            let to = &mut nodes.to[usize::from(node)];
+            let peer = self.shard.node_peer(node);
+            let held = to.ring.len();
+            self.shard.ring_holds(peer, held);
+            if held < to.ring.capacity()
+                && let Some(batch) = self.shard.take_batch(peer)
+            {
+                // There was room, and only this shard fills the ring.
+                let pushed = to.ring.push(batch);
+                debug_assert!(pushed.is_ok());
+                news = true;
+            }
+            if let Some(accepted) = self.shard.take_accepted(node) {
+                to.accepted.store(accepted, Ordering::Release);
+                news = true;
+            }
+        }
+        if news {
+            nodes.doorbell.ring();
         }
     }
 
@@ -67,6 +116,7 @@ impl Engine {
                 outward.doorbell.ring();
             }
         }
+        self.send_to_nodes();
         if let Some(routes) = &mut self.routes {
             for change in self.shard.take_route_changes() {
                 routes.send(change);

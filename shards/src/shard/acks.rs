@@ -60,7 +60,13 @@ impl Shard {
     }
 
     /// Answers a PUBLISH when the shards that get it have accepted it and stored it.
-    fn answer_later(&mut self, key: u32, session: u32, answer: Answer, routed: Routed) -> Flow {
+    pub(super) fn answer_later(
+        &mut self,
+        key: u32,
+        session: u32,
+        answer: Answer,
+        routed: Routed,
+    ) -> Flow {
         let mut ack = PendingAck {
             waits: routed.waits,
             ..PendingAck::new(answer, 0)
@@ -82,7 +88,7 @@ impl Shard {
     /// Writes an acknowledgement that waits for a commit at most, behind those of earlier
     /// packets [MQTT-4.6.0-2], [MQTT-4.6.0-3].
     #[inline]
-    fn answer_in_turn(&mut self, key: u32, answer: Answer, commit: u64) -> Flow {
+    pub(super) fn answer_in_turn(&mut self, key: u32, answer: Answer, commit: u64) -> Flow {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };

@@ -1,7 +1,7 @@
 //! What all shards of a node know.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use protocol::auth::Mechanism;
 
@@ -39,6 +39,10 @@ pub(crate) struct Common {
     /// What the clients of a listener may send.
     pub(super) listeners: ListenerLimits,
     pub(crate) interest: Interest,
+    /// The nodes of the cluster that are up, a bit each. Written by the thread with the links.
+    pub(crate) nodes_up: AtomicU64,
+    /// Those that there have been.
+    pub(crate) nodes_known: AtomicU64,
     /// The counters of every shard.
     pub(crate) stats: Vec<Arc<Stats>>,
 }
@@ -57,6 +61,8 @@ impl Common {
             mechanisms: Vec::new(),
             listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),
+            nodes_up: AtomicU64::default(),
+            nodes_known: AtomicU64::default(),
             stats: stats.collect(),
         }
     }

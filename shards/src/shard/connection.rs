@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     pub(crate) ended: bool,
     /// Its session's queue is full: the connection ends with this turn.
     pub(crate) overflowed: bool,
+    /// It has published more to a node, this plus 1, than that takes; else 0.
+    pub(crate) awaits_node: u16,
     /// SUBSCRIBE packets whose SUBACK waits for routes or other shards.
     pub(crate) held_subacks: u16,
     /// Reason strings are welcome: a 5.0 client with Request Problem Information
@@ -169,6 +171,7 @@ impl Connection {
             too_fast: false,
             ended: false,
             overflowed: false,
+            awaits_node: 0,
             held_subacks: 0,
             explains: false,
             maximum_packet_size: u32::MAX,
@@ -248,6 +251,7 @@ impl Connection {
     pub(crate) fn waits(&self, limits: &Mqtt) -> bool {
         self.too_fast
             || self.held_subacks > 0
+            || self.awaits_node > 0
             || self.output.len() >= limits.max_output_bytes as usize
     }
 

@@ -14,7 +14,6 @@ use shard_store::{Change, StoredDelayed};
 
 use super::Shard;
 use super::input::Flow;
-use super::peers::Peer;
 use super::publish::Routed;
 use super::transaction::Touched;
 use crate::settings::Delayed as Settings;
@@ -256,7 +255,7 @@ impl Shard {
     /// When the next delayed message can be published.
     pub(super) fn next_delayed_ms(&self) -> Option<u64> {
         let next = self.delayed.next_due_ms()?;
-        let full = next <= self.now_ms && self.peers.iter().any(Peer::is_full);
+        let full = next <= self.now_ms && self.is_ring_full();
         let waits = full || self.delayed.held;
         (!waits).then_some(next)
     }
@@ -264,7 +263,7 @@ impl Shard {
     /// Whether a delayed message is due and waits for room on the way to other shards.
     pub(super) fn delayed_waits_for_rings(&self) -> bool {
         let next = self.delayed.next_due_ms();
-        next.is_some_and(|due_ms| due_ms <= self.now_ms) && self.peers.iter().any(Peer::is_full)
+        next.is_some_and(|due_ms| due_ms <= self.now_ms) && self.is_ring_full()
     }
 
     fn count_delayed(&self) {

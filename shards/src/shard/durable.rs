@@ -50,7 +50,8 @@ impl Shard {
                     || connection.pending_acks() > 0
                     || connection.held_until > 0)
         };
-        let keys = self.connections.keys();
+        // What another node has sent waits until there is room.
+        let keys = self.connections.keys().filter(|key| !self.is_node(*key));
         let waiting = keys.filter(|key| self.connections.get(*key).is_some_and(waits));
         for key in waiting.collect::<Vec<_>>() {
             self.disconnect(key, ReasonCode::QUOTA_EXCEEDED);

@@ -287,7 +287,8 @@ impl Shard {
     /// Ends all connections because the broker stops: 5.0 clients get 0x8B, or 0x9C and where
     /// to go.
     pub(crate) fn shut_down(&mut self) {
-        let keys: Vec<u32> = self.connections.keys().collect();
+        let keys = self.connections.keys().filter(|key| !self.is_node(*key));
+        let keys: Vec<u32> = keys.collect();
         let limits = Arc::clone(&self.limits);
         for key in keys {
             if limits.server_reference.is_empty() {

@@ -162,7 +162,8 @@ impl Shard {
             1
         };
         let unsubscribed = connection.held_subacks >= held_subacks_max;
-        let waits = (unread || unsubscribed || full) && !connection.ended;
+        let elsewhere = connection.awaits_node > 0;
+        let waits = (unread || unsubscribed || full || elsewhere) && !connection.ended;
         if waits {
             connection.paused = true;
             self.paused.push(key);

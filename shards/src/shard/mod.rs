@@ -39,6 +39,7 @@ mod input;
 mod items;
 mod journal;
 mod json;
+mod nodes;
 mod outbox;
 mod peers;
 mod plan;
@@ -80,9 +81,10 @@ pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;
-pub(crate) use items::Batch;
 use items::SessionRef;
+pub(crate) use items::{Batch, Item};
 pub(crate) use journal::Journal;
+pub(crate) use nodes::{FOREIGN_PUBLISHER, NODES_MAX};
 use outbox::Outbox;
 pub(crate) use outbox::Output;
 use peers::Peer;
@@ -131,7 +133,12 @@ pub(crate) struct Shard {
     // Outputs.
     outbox: Outbox,
     handovers: Vec<Handover>,
+    /// The other shards, then the other nodes.
     peers: Vec<Peer>,
+    /// Empty where there is no cluster.
+    from_nodes: Vec<nodes::FromNode>,
+    /// The node, plus 1, that the message that is being routed has found full, or 0.
+    slow_node: u16,
     #[expect(
         clippy::vec_box,
         reason = "a batch travels through the rings in its box"
@@ -280,6 +287,8 @@ impl Shard {
             peers: (0..setup.count)
                 .map(|_| Peer::new(setup.peer_bytes_max))
                 .collect(),
+            from_nodes: Vec::new(),
+            slow_node: 0,
             spare_batches: Vec::new(),
             routes: setup.routes,
             destinations: DestinationSet::new(),

@@ -222,12 +222,17 @@ impl Shard {
         }
         batch.items = items;
         batch.clear();
-        if self.spare_batches.len() < SPARE_MAX {
-            self.spare_batches.push(batch);
-        }
+        self.keep_batch(batch);
         if wants_answer && let Some(peer) = self.peers.get_mut(usize::from(from)) {
             let publishes = peer.arrived;
             peer.push(Item::Accepted { publishes });
+        }
+    }
+
+    /// Keeps an emptied batch to be filled again.
+    pub(super) fn keep_batch(&mut self, batch: Box<Batch>) {
+        if self.spare_batches.len() < SPARE_MAX {
+            self.spare_batches.push(batch);
         }
     }
 
@@ -370,7 +375,7 @@ impl Shard {
         }
     }
 
-    fn accepted_by(&mut self, from: u16, publishes: u64) {
+    pub(super) fn accepted_by(&mut self, from: u16, publishes: u64) {
         let Some(peer) = self.peers.get_mut(usize::from(from)) else {
             return;
         };
@@ -391,7 +396,14 @@ impl Shard {
     /// Whether publishers have to wait: too much is under way to another shard or the store.
     #[inline]
     pub(super) fn is_congested(&self) -> bool {
-        self.peers.iter().any(Peer::is_full) || self.store_is_behind()
+        self.is_ring_full() || self.store_is_behind()
+    }
+
+    /// Whether too much is under way to another shard.
+    #[inline]
+    pub(super) fn is_ring_full(&self) -> bool {
+        let shards = self.peers.iter().take(usize::from(self.count));
+        shards.into_iter().any(Peer::is_full)
     }
 
     /// Goes on with paused connections when there is room again.
@@ -401,9 +413,14 @@ impl Shard {
         }
         let full = self.is_congested();
         for key in core::mem::take(&mut self.paused) {
+            let awaited = self.connections.get(key).map_or(0, |c| c.awaits_node);
+            let node_is_full = awaited != 0 && self.is_node_full(awaited);
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
+            if !node_is_full {
+                connection.awaits_node = 0;
+            }
             if full || connection.waits(&self.limits) {
                 self.paused.push(key);
             } else if connection.paused {
@@ -423,7 +440,11 @@ impl Shard {
     pub(super) fn may_resume(&self) -> bool {
         let waits = |key: &u32| {
             let connection = self.connections.get(*key);
-            connection.is_some_and(|connection| connection.waits(&self.limits))
+            connection.is_some_and(|connection| {
+                let awaited = connection.awaits_node;
+                let has_room = awaited != 0 && !self.is_node_full(awaited);
+                connection.waits(&self.limits) && !has_room
+            })
         };
         !self.paused.is_empty() && !self.is_congested() && !self.paused.iter().all(waits)
     }

@@ -32,6 +32,14 @@ pub(super) struct Routed {
     pub(super) touched: Touched,
 }
 
+/// How far a message goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reach {
+    Everywhere,
+    /// It came from another node.
+    ThisNode,
+}
+
 impl Shard {
     pub(super) fn handle_publish(
         &mut self,
@@ -113,9 +121,12 @@ impl Shard {
         if publish.qos == QoS::ExactlyOnce {
             self.begin_exactly_once(key, session, publish, (plan, message.topic));
         }
-        let routed = self.follow(plan, message);
+        let routed = self.follow(plan, message, Reach::Everywhere);
         if !routed.matched {
             self.matched_nobody(key, message);
+        }
+        if self.slow_node != 0 {
+            self.wait_for_node(key);
         }
         self.acknowledge(key, session, publish, routed)
     }
@@ -165,7 +176,7 @@ impl Shard {
 
     /// The plan for a topic of a client; `None` if it is not a topic that is taken.
     #[inline]
-    fn plan_for(&mut self, topic: &str) -> Option<Rc<Plan>> {
+    pub(super) fn plan_for(&mut self, topic: &str) -> Option<Rc<Plan>> {
         if let Some(plan) = self.known_plan(topic) {
             return Some(plan);
         }
@@ -238,7 +249,7 @@ impl Shard {
     /// Brings a message that is not a client's PUBLISH, a will, to all who get it.
     pub(super) fn route(&mut self, topic: TopicName<'_>, message: &MessageRef<'_>) {
         let plan = self.plan(topic);
-        let Routed { touched, .. } = self.follow(&plan, message);
+        let Routed { touched, .. } = self.follow(&plan, message, Reach::Everywhere);
         if touched.transaction != NONE {
             self.answered(touched.transaction);
         }
@@ -259,7 +270,7 @@ impl Shard {
 
     /// Retains a message if it asks for that, and brings it to all sessions that subscribe
     /// to its topic, on this and on other shards.
-    fn follow(&mut self, plan: &Plan, message: &MessageRef<'_>) -> Routed {
+    pub(super) fn follow(&mut self, plan: &Plan, message: &MessageRef<'_>, reach: Reach) -> Routed {
         let mut routed = Routed {
             matched: !plan.is_empty(),
             ..Routed::default()
@@ -268,7 +279,12 @@ impl Shard {
             self.retain(message, &mut routed);
         }
         for &peer in &plan.peers {
-            self.send_publish(peer, message, &mut routed.waits);
+            if peer < self.count {
+                self.send_publish(peer, message, &mut routed.waits);
+            }
+        }
+        if self.is_clustered() && reach == Reach::Everywhere {
+            self.send_to_nodes(plan, message, &mut routed.waits);
         }
         self.deliver_plan(plan, message);
         routed.touched = core::mem::take(&mut self.touched);
@@ -315,7 +331,7 @@ impl Shard {
 
     fn make_plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
         let tables = self.generations();
-        let (own, destinations) = (self.id, &mut self.destinations);
+        let (own, count, destinations) = (self.id, self.count, &mut self.destinations);
         let routes = self.routes.as_mut();
         self.plans
             .make(topic, &self.subscriptions, tables, |peers| {
@@ -323,6 +339,8 @@ impl Shard {
                 routes.matches(topic.as_str(), destinations);
                 let shards = destinations.shards().map(u16::from);
                 peers.extend(shards.filter(|shard| *shard != own));
+                let nodes = destinations.nodes().iter();
+                peers.extend(nodes.map(|node| count + *node as u16));
             })
     }
 

@@ -12,6 +12,9 @@ const IDLE_MS: u64 = 3000;
 /// Both nodes of a connection, the lower one first.
 type Pair = (usize, usize);
 
+/// Frames on their way, and when they arrive.
+type Queue = VecDeque<(u64, Vec<u8>)>;
+
 /// What has arrived: from, to, on which channel, what, and over which connection.
 pub(crate) struct Arrival {
     pub(crate) from: usize,
@@ -24,7 +27,7 @@ pub(crate) struct Arrival {
 struct Connection {
     number: u64,
     /// By sender and channel.
-    under_way: BTreeMap<(usize, u16), VecDeque<(u64, Vec<u8>)>>,
+    under_way: BTreeMap<(usize, u16), Queue>,
     /// When something last came from each node.
     heard_ms: BTreeMap<usize, u64>,
 }

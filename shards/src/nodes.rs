@@ -1,0 +1,373 @@
+//! Between the shards and the links to other nodes.
+//!
+//! ```text
+//!   shard ── batches, a ring for each node ──►  thread with the links  ──► QUIC
+//!   shard ◄─ batches, with their node ────────  thread with the links  ◄── QUIC
+//!         ◄─ how many the node has taken ─────
+//!         ── how many are accepted here ─────►
+//! ```
+//!
+//! The two counts are numbers that one side writes and the other reads, so they never wait
+//! behind messages: two nodes that are full cannot keep each other waiting.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use protocol::message::MessageRef;
+use shard_sync::{Consumer, Doorbell, Producer, ring};
+
+use crate::engine::neighbours::{NodesEnd, ToNode, bits};
+use crate::routes::NodeRoutes;
+use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange};
+
+/// Batches in a ring between a shard and the thread with the links.
+const RING_BATCHES: usize = 64;
+
+/// Bytes of messages in one batch, and batches kept back, for one shard.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The stream of a message whose node is gone.
+const NO_STREAM: u16 = u16::MAX;
+
+/// Other nodes as the thread with the links sees the shards. Owned by that thread.
+///
+/// A node is a number below 64, given by that thread for the life of the process.
+pub struct Nodes {
+    own: Arc<Doorbell>,
+    started: Instant,
+    common: Arc<Common>,
+    shards: Vec<ShardEnd>,
+    routes: NodeRoutes,
+    /// Changes of routes that found no room.
+    backlog: VecDeque<(u16, RouteChange)>,
+}
+
+/// The ends of what connects one shard.
+struct ShardEnd {
+    doorbell: Arc<Doorbell>,
+    to: Producer<(u16, Box<Batch>)>,
+    /// What is to go, the last one still being filled.
+    waiting: VecDeque<(u16, Box<Batch>)>,
+    nodes: Vec<NodeEnd>,
+}
+
+/// What connects one shard with one node.
+struct NodeEnd {
+    from: Consumer<Box<Batch>>,
+    current: Option<Current>,
+    taken: Arc<AtomicU64>,
+    accepted: Arc<AtomicU64>,
+    /// As last read.
+    accepted_seen: u64,
+    /// The streams of the messages that were given to the shard and are not accepted: stream
+    /// and number of messages, oldest first.
+    order: VecDeque<(u16, u64)>,
+}
+
+/// A batch that is being taken.
+struct Current {
+    batch: Box<Batch>,
+    /// Items of it that are taken.
+    taken: usize,
+}
+
+impl Nodes {
+    /// Connects the thread with the links, which `own` wakes, with each shard.
+    pub(crate) fn connect(
+        own: Arc<Doorbell>,
+        shards: &[Arc<Doorbell>],
+        routes: NodeRoutes,
+        common: Arc<Common>,
+        started: Instant,
+    ) -> (Self, Vec<NodesEnd>) {
+        let (shards, ends) = shards.iter().map(|bell| connect(bell, &own)).unzip();
+        let nodes = Self {
+            own,
+            started,
+            common,
+            shards,
+            routes,
+            backlog: VecDeque::new(),
+        };
+        (nodes, ends)
+    }
+
+    /// Shards of this node.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards.len() as u16
+    }
+
+    /// The shards' clock, in milliseconds.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Becomes readable when a shard or the route writer has something.
+    #[must_use]
+    pub fn news_fd(&self) -> RawFd {
+        self.own.fd()
+    }
+
+    /// Makes [`Nodes::news_fd`] unreadable. Everything has to be taken afterwards.
+    pub fn clear_news(&mut self) {
+        self.own.drain();
+        // Parked from now on, so that whatever comes from now on rings.
+        self.own.park(|| true);
+    }
+
+    /// A node is there: retained messages go to it, and others where it has routes.
+    pub fn up(&mut self, node: u16) {
+        let bit = 1 << (node % NODES_MAX);
+        self.common.nodes_known.fetch_or(bit, Ordering::Relaxed);
+        self.common.nodes_up.fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// A node is gone. The caller removes its routes, and counts what it had taken for it and
+    /// the node has not accepted as accepted: nobody waits for the dead. What shards still have
+    /// for it is counted here, at each [`Nodes::flush`].
+    pub fn down(&mut self, node: u16) {
+        let bit = 1 << (node % NODES_MAX);
+        self.common.nodes_up.fetch_and(!bit, Ordering::Relaxed);
+        let ends = self.shards.iter_mut();
+        for end in ends.filter_map(|shard| shard.nodes.get_mut(usize::from(node))) {
+            // Its next life has other streams.
+            for (stream, _) in &mut end.order {
+                *stream = NO_STREAM;
+            }
+        }
+    }
+
+    /// Drops what shards have for nodes that are gone.
+    fn drop_for_the_dead(&mut self) {
+        let known = self.common.nodes_known.load(Ordering::Relaxed);
+        for node in bits(known & !self.common.nodes_up.load(Ordering::Relaxed)) {
+            let mut counts = vec![0_u64; self.shards.len()];
+            self.forwards(node, &mut |shard, _| {
+                counts[usize::from(shard)] += 1;
+                true
+            });
+            for (shard, count) in counts.into_iter().enumerate().filter(|(_, n)| *n > 0) {
+                self.node_accepted(node, shard as u16, count);
+            }
+        }
+    }
+
+    /// Takes the messages for a node, in the order of each shard, as long as `take` does: what
+    /// it leaves comes again.
+    pub fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            let Some(end) = shard.nodes.get_mut(usize::from(node)) else {
+                return;
+            };
+            let held = end.from.len();
+            while let Some(current) = end.next() {
+                if !current.take(&mut |message| take(number as u16, message)) {
+                    break;
+                }
+                end.current = None;
+            }
+            if end.from.len() < held {
+                // It may wait for room in the ring.
+                shard.doorbell.ring();
+            }
+        }
+    }
+
+    /// A node has accepted so many more of a shard's messages, in their order.
+    pub fn node_accepted(&mut self, node: u16, shard: u16, count: u64) {
+        if let Some(shard) = self.shards.get_mut(usize::from(shard))
+            && let Some(end) = shard.nodes.get(usize::from(node))
+        {
+            end.taken.fetch_add(count, Ordering::Release);
+            shard.doorbell.ring();
+        }
+    }
+
+    /// A message that came from a node by one of its streams, and which shard gets it. False
+    /// if that has too much already: then it is to be given again later.
+    pub fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool {
+        let shards = self.shards.len().max(1);
+        let Some(shard) = self.shards.get_mut(usize::from(stream) % shards) else {
+            return false;
+        };
+        let Some(end) = shard.nodes.get_mut(usize::from(node)) else {
+            return false;
+        };
+        if shard.waiting.len() > RING_BATCHES {
+            return false;
+        }
+        match end.order.back_mut() {
+            Some((last, count)) if *last == stream => *count += 1,
+            _ => end.order.push_back((stream, 1)),
+        }
+        let batch = match shard.waiting.back_mut() {
+            Some((last, batch)) if *last == node && batch.size() < BATCH_BYTES => batch,
+            _ => {
+                shard.waiting.push_back((node, Box::default()));
+                match shard.waiting.back_mut() {
+                    Some((_, batch)) => batch,
+                    None => return false,
+                }
+            }
+        };
+        let message = MessageRef {
+            publisher: message.publisher | FOREIGN_PUBLISHER,
+            ..*message
+        };
+        batch.publish(&message, false, 0);
+        true
+    }
+
+    /// Hands what has arrived, and what was said of routes, to the shards.
+    pub fn flush(&mut self) {
+        self.drop_for_the_dead();
+        for shard in &mut self.shards {
+            let mut news = false;
+            while let Some(batch) = shard.waiting.pop_front() {
+                if let Err(batch) = shard.to.push(batch) {
+                    shard.waiting.push_front(batch);
+                    break;
+                }
+                news = true;
+            }
+            if news {
+                shard.doorbell.ring();
+            }
+        }
+        let mut news = false;
+        while let Some(change) = self.backlog.pop_front() {
+            if let Err(change) = self.routes.changes.push(change) {
+                self.backlog.push_front(change);
+                break;
+            }
+            news = true;
+        }
+        if news {
+            self.routes.writer.ring();
+        }
+    }
+
+    /// Whether something found no room: [`Nodes::flush`] is to be called again soon.
+    #[must_use]
+    pub fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty() || self.shards.iter().any(|shard| !shard.waiting.is_empty())
+    }
+
+    /// How many messages of each stream were accepted since this was last asked: by node,
+    /// stream and number.
+    pub fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64)) {
+        for shard in &mut self.shards {
+            for (node, end) in shard.nodes.iter_mut().enumerate() {
+                end.accepted(&mut |stream, count| each(node as u16, stream, count));
+            }
+        }
+    }
+
+    /// A route of another node was added or removed.
+    pub fn route(&mut self, node: u16, filter: &str, add: bool) {
+        let change = match add {
+            true => RouteChange::Add(filter.into()),
+            false => RouteChange::Remove(filter.into()),
+        };
+        self.backlog.push_back((node, change));
+    }
+
+    /// Changes of this node's routes: the first and the last subscription to a filter on a
+    /// shard. Several shards may have the same filter.
+    pub fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
+        while let Some(change) = self.routes.own.pop() {
+            match change {
+                RouteChange::Add(filter) => each(&filter, true),
+                RouteChange::Remove(filter) => each(&filter, false),
+            }
+        }
+    }
+}
+
+impl NodeEnd {
+    fn next(&mut self) -> Option<&mut Current> {
+        if self.current.is_none() {
+            let batch = self.from.pop()?;
+            self.current = Some(Current { batch, taken: 0 });
+        }
+        self.current.as_mut()
+    }
+
+    fn accepted(&mut self, each: &mut dyn FnMut(u16, u64)) {
+        let accepted = self.accepted.load(Ordering::Acquire);
+        let mut more = accepted - self.accepted_seen;
+        self.accepted_seen = accepted;
+        while more > 0
+            && let Some((stream, count)) = self.order.front_mut()
+        {
+            let part = more.min(*count);
+            if *stream != NO_STREAM {
+                each(*stream, part);
+            }
+            more -= part;
+            *count -= part;
+            if *count == 0 {
+                self.order.pop_front();
+            }
+        }
+    }
+}
+
+impl Current {
+    /// Whether all of it is taken.
+    fn take(&mut self, take: &mut dyn FnMut(&MessageRef<'_>) -> bool) -> bool {
+        while let Some(item) = self.batch.items.get(self.taken) {
+            if let Item::Publish(packed) = item
+                && let Some(message) = packed.message(&self.batch.bytes)
+                && !take(&message)
+            {
+                return false;
+            }
+            self.taken += 1;
+        }
+        true
+    }
+}
+
+fn connect(doorbell: &Arc<Doorbell>, own: &Arc<Doorbell>) -> (ShardEnd, NodesEnd) {
+    let (to, from) = ring(RING_BATCHES);
+    let (nodes, ends) = (0..NODES_MAX).map(|_| connect_node()).unzip();
+    let theirs = NodesEnd {
+        from,
+        to: ends,
+        known: 0,
+        doorbell: Arc::clone(own),
+    };
+    let ours = ShardEnd {
+        doorbell: Arc::clone(doorbell),
+        to,
+        waiting: VecDeque::new(),
+        nodes,
+    };
+    (ours, theirs)
+}
+
+fn connect_node() -> (NodeEnd, ToNode) {
+    let (producer, consumer) = ring(RING_BATCHES);
+    let (taken, accepted) = (Arc::default(), Arc::default());
+    let theirs = ToNode {
+        ring: producer,
+        taken: Arc::clone(&taken),
+        taken_seen: 0,
+        accepted: Arc::clone(&accepted),
+    };
+    let ours = NodeEnd {
+        from: consumer,
+        current: None,
+        taken,
+        accepted,
+        accepted_seen: 0,
+        order: VecDeque::new(),
+    };
+    (ours, theirs)
+}

@@ -1,0 +1,223 @@
+//! Other nodes of the cluster, as a shard sees them.
+//!
+//! Another node is a peer like another shard: messages for it go into a batch of its own,
+//! through a ring to the thread that has the links. It says how many of them the node has
+//! accepted, and acknowledgements wait for that.
+//!
+//! What comes from another node is published by a connection without a socket: its PUBACKs
+//! wait for the same shards and the same commits as a client's, and their number is what the
+//! node is told. A message from a node goes to no other node: the node where it was published
+//! has sent it to all that have subscribers.
+
+use std::sync::atomic::Ordering;
+
+use protocol::message::MessageRef;
+use protocol::wire::{PacketId, QoS, ReasonCode, Version};
+
+use super::connection::{AckKind, Answer, Connection, Phase, Remote};
+use super::items::{Batch, Item};
+use super::peers::Peer;
+use super::plan::Plan;
+use super::publish::Reach;
+use super::{NONE, Shard};
+
+/// Nodes of a cluster that one node can know.
+pub(crate) const NODES_MAX: u16 = 64;
+
+/// Bytes of a PUBACK with Success.
+const PUBACK_BYTES: usize = 4;
+
+/// The publisher of a message that was published on another node: no session of this one.
+/// What lies above these bits is the hash of the client identifier.
+pub(crate) const FOREIGN_PUBLISHER: u64 = (1 << 48) - 1;
+
+/// What comes from one other node.
+#[derive(Debug)]
+pub(super) struct FromNode {
+    /// The connection that stands for it.
+    key: u32,
+    /// Messages that came from it and are with the sessions that get them, and stored where
+    /// they have to be.
+    accepted: u64,
+}
+
+impl Shard {
+    /// Makes room for the nodes of a cluster.
+    pub(crate) fn join_cluster(&mut self, bytes_max: usize) {
+        for _ in 0..NODES_MAX {
+            self.peers.push(Peer::new(bytes_max));
+            let serial = self.next_serial();
+            let remote = Remote::new(([0, 0, 0, 0], 0).into(), 0, 0);
+            let mut connection = Connection::new(serial, self.now_ms, remote);
+            connection.phase = Phase::Live;
+            connection.version = Version::V311;
+            let key = self.connections.insert(connection);
+            self.from_nodes.push(FromNode { key, accepted: 0 });
+        }
+    }
+
+    /// The peer that a node is.
+    #[inline]
+    pub(crate) fn node_peer(&self, node: u16) -> u16 {
+        self.count + node
+    }
+
+    /// The nodes that there have been, a bit each.
+    #[inline]
+    pub(crate) fn nodes_known(&self) -> u64 {
+        self.common.nodes_known.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is something for a node, whose ring was full.
+    pub(crate) fn has_node_batch(&self) -> bool {
+        let known = 64 - self.nodes_known().leading_zeros() as u16;
+        (0..known).any(|node| self.has_batch(self.node_peer(node)))
+    }
+
+    /// The nodes that are up, a bit each.
+    #[inline]
+    pub(super) fn nodes_up(&self) -> u64 {
+        self.common.nodes_up.load(Ordering::Relaxed)
+    }
+
+    /// Whether this node may have others.
+    #[inline]
+    pub(super) fn is_clustered(&self) -> bool {
+        !self.from_nodes.is_empty()
+    }
+
+    /// Sends a message to the nodes that have subscribers, or that retain it: all that are up.
+    pub(super) fn send_to_nodes(
+        &mut self,
+        plan: &Plan,
+        message: &MessageRef<'_>,
+        waits: &mut Vec<(u16, u64)>,
+    ) {
+        if message.retain {
+            let mut nodes = self.nodes_up();
+            while nodes != 0 {
+                let node = nodes.trailing_zeros() as u16;
+                nodes &= nodes - 1;
+                self.send_to_node(self.node_peer(node), message, waits);
+            }
+            return;
+        }
+        for &peer in &plan.peers {
+            if peer >= self.count {
+                self.send_to_node(peer, message, waits);
+            }
+        }
+    }
+
+    /// A node that takes too little loses QoS 0 messages, and publishers of others wait.
+    fn send_to_node(&mut self, peer: u16, message: &MessageRef<'_>, waits: &mut Vec<(u16, u64)>) {
+        let Some(target) = self.peers.get_mut(usize::from(peer)) else {
+            return;
+        };
+        if target.is_full() {
+            if message.qos == QoS::AtMostOnce {
+                self.stats.dropped.add(1);
+                return;
+            }
+            self.slow_node = peer - self.count + 1;
+        }
+        let sent = target.publish(message, false, 0);
+        if message.qos != QoS::AtMostOnce {
+            waits.push((peer, sent));
+        }
+    }
+
+    /// The client has published to a node that takes too little: it is not read until there is
+    /// room. It alone waits, not those who publish to others.
+    #[cold]
+    pub(super) fn wait_for_node(&mut self, key: u32) {
+        let node = core::mem::take(&mut self.slow_node);
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.awaits_node == 0
+        {
+            connection.awaits_node = node;
+            connection.paused = true;
+            self.paused.push(key);
+        }
+    }
+
+    /// Whether the node that a connection waits for has no room yet.
+    pub(super) fn is_node_full(&self, awaited: u16) -> bool {
+        let peer = self.peers.get(usize::from(self.count + awaited - 1));
+        peer.is_some_and(Peer::is_full)
+    }
+
+    /// Whether a connection stands for another node.
+    pub(super) fn is_node(&self, key: u32) -> bool {
+        let first = self.from_nodes.first().map_or(NONE, |node| node.key);
+        (first..first.saturating_add(u32::from(NODES_MAX))).contains(&key)
+            && self.from_nodes.iter().any(|node| node.key == key)
+    }
+
+    /// Handles messages from another node. Only [`Item::Publish`] comes.
+    pub(crate) fn handle_node_batch(&mut self, node: u16, mut batch: Box<Batch>) {
+        let items = core::mem::take(&mut batch.items);
+        for item in &items {
+            if let Item::Publish(packed) = item
+                && let Some(message) = packed.message(&batch.bytes)
+            {
+                self.publish_from_node(node, &message);
+            }
+        }
+        batch.items = items;
+        batch.clear();
+        self.keep_batch(batch);
+    }
+
+    fn publish_from_node(&mut self, node: u16, message: &MessageRef<'_>) {
+        let Some(from) = self.from_nodes.get(usize::from(node)) else {
+            return;
+        };
+        let key = from.key;
+        let answer = Answer {
+            packet_id: PacketId(core::num::NonZeroU16::MIN),
+            kind: AckKind::PubAck,
+            reason: ReasonCode::SUCCESS,
+        };
+        let Some(plan) = self.plan_for(message.topic) else {
+            // It cannot be delivered: it was a topic where it came from and is none here.
+            self.stats.dropped.add(1);
+            self.answer_node(key, answer);
+            return;
+        };
+        let routed = self.follow(&plan, message, Reach::ThisNode);
+        if routed.waits.is_empty() && !routed.touched.is_stored() {
+            self.answer_node(key, answer);
+        } else {
+            self.answer_later(key, NONE, answer, routed);
+        }
+    }
+
+    /// Accepts a message that waits for nothing, behind those that do.
+    fn answer_node(&mut self, key: u32, answer: Answer) {
+        self.answer_in_turn(key, answer, 0);
+    }
+
+    /// How many messages of a node are accepted now, if there are more than when last asked.
+    pub(crate) fn take_accepted(&mut self, node: u16) -> Option<u64> {
+        let from = self.from_nodes.get_mut(usize::from(node))?;
+        let connection = self.connections.get_mut(from.key)?;
+        let answers = connection.output.bytes.len() / PUBACK_BYTES;
+        if answers == 0 {
+            return None;
+        }
+        connection.output.bytes.clear();
+        connection.dirty = false;
+        from.accepted += answers as u64;
+        Some(from.accepted)
+    }
+
+    /// A node has accepted so many of this shard's messages, or is known to be dead.
+    pub(crate) fn node_accepted(&mut self, node: u16, publishes: u64) {
+        let peer = self.node_peer(node);
+        let known = self.peers.get(usize::from(peer)).map_or(0, Peer::accepted);
+        if publishes > known {
+            self.accepted_by(peer, publishes);
+        }
+    }
+}
