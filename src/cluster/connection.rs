@@ -206,6 +206,7 @@ async fn control_in(shared: Rc<Shared>, id: LinkId, mut frames: Frames) -> Resul
             shared.hub.borrow_mut().control(id, &frame)?;
             frames.handled(size);
         }
+        shared.hub.borrow_mut().flush();
         frames.read().await?;
     }
 }

@@ -217,6 +217,7 @@ impl Hub {
         let now_ms = self.plane.now_ms();
         let due = self.members.tick(now_ms);
         self.events();
+        self.plane.flush();
         if !due {
             return;
         }
@@ -347,9 +348,14 @@ impl Hub {
         }
     }
 
-    /// Everything that was read is with the shards.
+    /// Everything that was read, to the shards.
     pub(super) fn flush(&mut self) {
         self.plane.flush();
+    }
+
+    /// Whether it did not fit: to be tried again soon.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.plane.has_backlog()
     }
 
     /// The shards have something.
@@ -475,7 +481,12 @@ impl Hub {
             return;
         };
         let peer = &mut self.peers[usize::from(slot)];
-        let lost: u64 = peer.outgoing.iter_mut().map(Outgoing::give_up).sum();
+        let mut lost = 0;
+        for (shard, outgoing) in (0..).zip(&mut peer.outgoing) {
+            let count = outgoing.give_up();
+            lost += count;
+            self.plane.node_accepted(slot, shard, count);
+        }
         peer.is_up = false;
         peer.is_held = false;
         let lease_ms = self.members.config().lease_ms;

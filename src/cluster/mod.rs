@@ -59,7 +59,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
 use hub::{Begin, Hub};
@@ -72,6 +72,9 @@ pub(crate) use status::NodeStatus;
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Between two attempts to hand over what the shards have no room for.
+const BACKLOG: Duration = Duration::from_millis(1);
 
 /// The status is made anew at every so many-th tick.
 const TICKS_A_STATUS: u32 = 10;
@@ -89,8 +92,6 @@ pub(crate) struct Settings {
     pub(crate) cluster: String,
     /// This node, `name@host`.
     pub(crate) name: String,
-    /// Where others reach it.
-    pub(crate) bind: SocketAddr,
     /// The secret that all nodes share.
     pub(crate) cookie: String,
     /// All other nodes.
@@ -122,15 +123,10 @@ pub(crate) struct Running {
     thread: Option<JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     board: Arc<Board>,
-    local: SocketAddr,
 }
 
 impl Running {
-    /// Where the links are.
-    pub(crate) const fn local(&self) -> SocketAddr {
-        self.local
-    }
-
+    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     /// What is known of the other nodes, half a second old at most.
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
         let status = self.board.status.lock();
@@ -150,14 +146,17 @@ impl Running {
     }
 }
 
-/// Starts the links, on a thread of their own. When this returns others can connect.
-pub(crate) fn start(settings: Settings, plane: Box<dyn Plane>) -> Result<Running, Failure> {
+/// Starts the links on a socket that is bound, on a thread of their own. When this returns others can connect.
+pub(crate) fn start(
+    settings: Settings,
+    socket: UdpSocket,
+    plane: Box<dyn Plane>,
+) -> Result<Running, Failure> {
     let failure = |error: &dyn core::fmt::Display| {
         Failure::new(format!(
             "the links to other nodes cannot be started: {error}"
         ))
     };
-    let socket = bind(settings.bind).map_err(|error| explain(settings.bind, &error))?;
     let local = socket.local_addr().map_err(|error| failure(&error))?;
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -185,12 +184,15 @@ pub(crate) fn start(settings: Settings, plane: Box<dyn Plane>) -> Result<Running
         thread: Some(thread),
         stop: Some(stop),
         board,
-        local,
     })
 }
 
 /// Binds the address of the links.
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn bind(address: SocketAddr) -> Result<UdpSocket, Failure> {
+    open(address).map_err(|error| explain(address, &error))
+}
+
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
     // The kernel may give less.
     _ = socket.set_recv_buffer_size(SOCKET_BYTES);
@@ -289,8 +291,12 @@ async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &B
     let mut clock = interval(TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
+    // From now on they ring.
+    shared.hub.borrow_mut().news();
     loop {
+        let has_backlog = shared.hub.borrow().has_backlog();
         tokio::select! {
+            () = sleep(BACKLOG), if has_backlog => shared.hub.borrow_mut().flush(),
             came = news.come() => match came {
                 Ok(()) => shared.hub.borrow_mut().news(),
                 Err(error) => return error!("the links to other nodes have failed: {error}"),

@@ -12,8 +12,10 @@ pub(crate) const PORT: u16 = 4370;
 pub(crate) struct Seed {
     /// Its name, `name@host`.
     pub(crate) name: String,
-    host: String,
-    port: u16,
+    /// A name or an address.
+    pub(crate) host: String,
+    /// The port of its links.
+    pub(crate) port: u16,
 }
 
 impl Seed {
@@ -40,13 +42,21 @@ impl Seed {
         })
     }
 
+    /// Its addresses. Blocks while the resolver works.
+    ///
+    /// # Errors
+    /// It does not resolve.
+    pub(crate) fn addresses(&self) -> io::Result<impl Iterator<Item = SocketAddr>> {
+        (self.host.as_str(), self.port).to_socket_addrs()
+    }
+
     /// Its addresses of the family of `like`, in the order in which they are to be tried.
     /// Blocks while the resolver works.
     ///
     /// # Errors
     /// It does not resolve, or to addresses of the other family only.
     pub(crate) fn resolve(&self, like: SocketAddr) -> io::Result<Vec<SocketAddr>> {
-        let all = (self.host.as_str(), self.port).to_socket_addrs()?;
+        let all = self.addresses()?;
         let (same, others): (Vec<_>, Vec<_>) = all.partition(|it| it.is_ipv4() == like.is_ipv4());
         match (same.is_empty(), others.first()) {
             (false, _) => Ok(same),

@@ -17,11 +17,18 @@ struct Node {
     plane: FakePlane,
 }
 
-fn settings(name: &str, port: u16, others: &[String]) -> Settings {
+/// What a node under test is started with.
+#[derive(Clone)]
+struct Start {
+    settings: Settings,
+    bind: SocketAddr,
+}
+
+fn settings(name: &str, port: u16, others: &[String]) -> Start {
     let own = Seed::parse(name).unwrap();
-    Settings {
+    let bind = SocketAddr::new(name.split_once('@').unwrap().1.parse().unwrap(), port);
+    let settings = Settings {
         cluster: "test".to_owned(),
-        bind: SocketAddr::new(name.split_once('@').unwrap().1.parse().unwrap(), port),
         name: own.name,
         cookie: "a cookie of the tests".to_owned(),
         seeds: others
@@ -30,13 +37,15 @@ fn settings(name: &str, port: u16, others: &[String]) -> Settings {
             .collect(),
         data_dir: None,
         hash_seed: 7,
-    }
+    };
+    Start { settings, bind }
 }
 
 impl Node {
-    fn start(settings: Settings) -> Self {
+    fn start(with: Start) -> Self {
         let plane = FakePlane::new(2);
-        let running = start(settings, Box::new(plane.clone())).unwrap();
+        let socket = bind(with.bind).unwrap();
+        let running = start(with.settings, socket, Box::new(plane.clone())).unwrap();
         Self { running, plane }
     }
 
@@ -65,7 +74,7 @@ fn cluster(count: u8) -> Vec<Node> {
     all_settings(count).into_iter().map(Node::start).collect()
 }
 
-fn all_settings(count: u8) -> Vec<Settings> {
+fn all_settings(count: u8) -> Vec<Start> {
     let names: Vec<(String, u16)> = (0..count)
         .map(|n| {
             (
@@ -197,9 +206,9 @@ fn shards_without_room_keep_the_other_node_waiting_and_nothing_is_lost() {
 fn who_has_another_cookie_or_cluster_is_refused() {
     let settings = all_settings(3);
     let mut wrong_cookie = settings[1].clone();
-    wrong_cookie.cookie = "another cookie of theirs".to_owned();
+    wrong_cookie.settings.cookie = "another cookie of theirs".to_owned();
     let mut wrong_cluster = settings[2].clone();
-    wrong_cluster.cluster = "other".to_owned();
+    wrong_cluster.settings.cluster = "other".to_owned();
     let nodes = [settings[0].clone(), wrong_cookie, wrong_cluster].map(Node::start);
     nodes[0].plane.subscribe("secret", true);
     thread::sleep(Duration::from_secs(2));
@@ -217,14 +226,10 @@ fn who_has_another_cookie_or_cluster_is_refused() {
 
 #[test]
 fn an_address_that_is_taken_or_not_here_is_said() {
-    let settings = all_settings(1).remove(0);
-    let _node = Node::start(settings.clone());
-    let error = start(settings.clone(), Box::new(FakePlane::new(1))).unwrap_err();
+    let taken = all_settings(1).remove(0);
+    let _node = Node::start(taken.clone());
+    let error = bind(taken.bind).unwrap_err();
     assert!(error.what.contains("is taken"), "{error}");
-    let elsewhere = Settings {
-        bind: "192.0.2.1:4370".parse().unwrap(),
-        ..settings
-    };
-    let error = start(elsewhere, Box::new(FakePlane::new(1))).unwrap_err();
+    let error = bind("192.0.2.1:4370".parse().unwrap()).unwrap_err();
     assert!(error.what.contains("does not have 192.0.2.1"), "{error}");
 }

@@ -174,6 +174,10 @@ impl Plane for FakePlane {
 
     fn flush(&mut self) {}
 
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
     fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64)) {
         let mut inner = self.inner();
         let (from, to) = (inner.told, inner.accepted);

@@ -61,11 +61,12 @@ fn receive(
     let (kind, body, _) = split(frame, FRAME_MAX).unwrap().unwrap();
     match decode(kind, body).unwrap() {
         Frame::Begin(begin) => incoming.begin(begin).map(|_| ()),
-        Frame::Messages(messages) => incoming.receive(&messages, &mut |number, message| {
-            got.push((number, message.payload.to_vec()));
-            true
-        })
-        .map(|_| ()),
+        Frame::Messages(messages) => incoming
+            .receive(&messages, &mut |number, message| {
+                got.push((number, message.payload.to_vec()));
+                true
+            })
+            .map(|_| ()),
         other => panic!("{other:?}"),
     }
 }
