@@ -25,9 +25,14 @@ fn node(disk: Option<Disk>) -> Node {
     for shard in &mut node.shards {
         shard.join_cluster(4096);
         shard.common.nodes_known.store(1 << NODE, Ordering::Relaxed);
-        shard.common.nodes_up.store(1 << NODE, Ordering::Relaxed);
     }
     node
+}
+
+/// The other node is there: it hears of clients and gets retained messages.
+fn up(node: &Node) {
+    let common = &node.shards[0].common;
+    common.nodes_up.store(1 << NODE, Ordering::Relaxed);
 }
 
 /// The other node subscribes.
@@ -149,6 +154,7 @@ fn a_message_of_a_node_is_accepted_when_it_is_stored() {
 fn a_retained_message_goes_to_every_node_and_is_kept_there() {
     let mut node = node(None);
     let publisher = node.client_on(1, "publisher");
+    up(&node);
     node.publish(publisher, &Publish::new("kept", "mine").retain());
     node.settle();
     assert_eq!(forwarded(&mut node, 1), ["mine"]);
@@ -208,4 +214,38 @@ fn the_links_to_other_nodes_stay_when_the_clients_are_sent_away() {
     node.turn_all();
     arrives(&mut node, 0, "nobody", "x", QoS::AtLeastOnce, false);
     assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+}
+
+#[test]
+fn a_client_that_connects_to_another_node_loses_its_connection_here() {
+    let mut node = node(None);
+    for (home, clean) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let name = node.name_at(home, &format!("client-{clean}"));
+        let client = node.connect(&Connect::new(&name).resume().expiry(100));
+        forwarded(&mut node, home.into());
+        let said = format!("{}{name}", char::from(clean));
+        arrives(
+            &mut node,
+            0,
+            "$cluster/connected",
+            &said,
+            QoS::AtLeastOnce,
+            false,
+        );
+        node.turn_all();
+        assert_eq!(node.shards[0].take_accepted(NODE).map(|_| ()), Some(()));
+        assert!(node.is_closed(client), "{home} {clean}");
+        assert_eq!(node.take(client), [Received::Disconnect { reason: 0x8E }]);
+        let (_, present) = node.connect_at(0, &Connect::new(&name).resume().expiry(100));
+        assert_eq!(present, clean == 0);
+    }
+}
+
+#[test]
+fn a_client_that_connects_is_told_to_all_nodes() {
+    let mut node = node(None);
+    up(&node);
+    let name = node.name_at(1, "client");
+    node.connect(&Connect::new(&name));
+    assert_eq!(forwarded(&mut node, 1), [format!("\u{1}{name}")]);
 }
