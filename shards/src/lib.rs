@@ -10,10 +10,12 @@
 //! | [`Nodes`] | between the shards and the links to other nodes |
 //! | `routes` | between the shards and the writer of the route index |
 //! | `wheel` | the timers of a shard |
+//! | `bits` | sets of small numbers in one word |
 //! | `slots` | values under small keys, in memory that never moves |
 //! | [`Alone`] | a shard without all that, for counting what its work costs |
 
 mod alone;
+mod bits;
 mod engine;
 mod node;
 mod nodes;

@@ -13,13 +13,14 @@ use glommio::{LocalExecutorBuilder, Placement};
 use protocol::hash::Seed;
 use shard_store::{OnFailure, Store, StoreHandle, StoreLink, Stored};
 use shard_sync::Doorbell;
+use shard_sync::routes::RouteReader;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::engine::neighbours::Neighbours;
 use crate::engine::together::Together;
 use crate::engine::{Acceptor, Engine, EngineSetup, Gate, Lateness};
 use crate::nodes::Nodes;
-use crate::routes;
+use crate::routes::{self, RouteLink};
 use crate::settings::{Listener, Settings};
 use crate::shard::{Common, Journal, RetainedQuota, Shard, ShardSetup, Stats, part};
 
@@ -237,21 +238,9 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let limits = Arc::new(settings.mqtt.clone());
     let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
-    let nodes_bell = settings.cluster.then(Doorbell::new).transpose();
-    let nodes_bell = nodes_bell.map_err(|source| shard_error(0, source))?;
-    let nodes_bell = nodes_bell.map(Arc::new);
-    let (mut links, node_routes) =
-        routes::start(count, settings.hash_seed, &doorbells, nodes_bell.as_ref())
-            .map_err(|source| shard_error(0, source))?;
     let common = Arc::new(Common::new(settings));
-    let connected = nodes_bell.zip(node_routes);
-    let nodes = connected.map(|(own, routes)| {
-        let (nodes, ends) = Nodes::connect(own, &doorbells, routes, Arc::clone(&common), started);
-        for (shard, end) in neighbours.iter_mut().zip(ends) {
-            shard.nodes = Some(end);
-        }
-        nodes
-    });
+    let (mut links, nodes) = connect(settings, &doorbells, &mut neighbours, &common, started)
+        .map_err(|source| shard_error(0, source))?;
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -300,6 +289,32 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let ready = await_ready(&readiness, &settings.cpus, patience);
     ready.inspect_err(|_| running.stopper.stop())?;
     Ok(running)
+}
+
+/// What each shard has of the routes.
+type RouteEnds = Vec<(RouteReader, RouteLink)>;
+
+/// Starts the route writer, and connects the shards with the thread that will have the links
+/// to other nodes, if there may be some.
+fn connect(
+    settings: &Settings,
+    doorbells: &[Arc<Doorbell>],
+    neighbours: &mut [Neighbours],
+    common: &Arc<Common>,
+    started: Instant,
+) -> io::Result<(RouteEnds, Option<Nodes>)> {
+    let bell = settings.cluster.then(Doorbell::new).transpose()?;
+    let bell = bell.map(Arc::new);
+    let seed = settings.hash_seed;
+    let (links, routes) = routes::start(doorbells.len(), seed, doorbells, bell.as_ref())?;
+    let nodes = bell.zip(routes).map(|(own, routes)| {
+        let (nodes, ends) = Nodes::connect(own, doorbells, routes, Arc::clone(common), started);
+        for (shard, end) in neighbours.iter_mut().zip(ends) {
+            shard.nodes = Some(end);
+        }
+        nodes
+    });
+    Ok((links, nodes))
 }
 
 /// How long the shards may take to become ready.

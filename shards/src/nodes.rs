@@ -19,7 +19,8 @@ use std::time::Instant;
 use protocol::message::MessageRef;
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
-use crate::engine::neighbours::{NodesEnd, ToNode, bits};
+use crate::bits::bits;
+use crate::engine::neighbours::{NodesEnd, ToNode};
 use crate::routes::NodeRoutes;
 use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange};
 

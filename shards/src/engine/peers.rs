@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Engine;
-use super::neighbours::bits;
+use crate::bits::bits;
 
 /// Bytes of messages on their way to the store from which on publishers with QoS 1 and 2 wait.
 const STORE_BYTES_MAX: u64 = 64 << 20;

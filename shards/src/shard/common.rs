@@ -15,11 +15,16 @@ use super::stats::Stats;
 /// Topics that only the broker publishes to.
 pub(crate) const SYS_PREFIX: &str = "$SYS/";
 const EVENTS_PREFIX: &str = "$events/";
+/// What nodes say to each other. It goes to no subscriber.
+pub(crate) const CLUSTER_PREFIX: &str = "$cluster/";
 
 /// Whether only the broker publishes to this topic.
 #[inline]
 pub(crate) fn is_brokers_own(topic: &str) -> bool {
-    topic.starts_with('$') && (topic.starts_with(SYS_PREFIX) || topic.starts_with(EVENTS_PREFIX))
+    topic.starts_with('$')
+        && [SYS_PREFIX, EVENTS_PREFIX, CLUSTER_PREFIX]
+            .iter()
+            .any(|prefix| topic.starts_with(prefix))
 }
 
 /// What all shards of a node share. Nobody writes to it while messages flow.

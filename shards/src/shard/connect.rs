@@ -379,6 +379,9 @@ impl Shard {
                 self.wheel.cancel(timer);
             }
         }
+        if self.is_clustered() {
+            self.announce(client_id, connect.clean_start);
+        }
         let ended_stored = old_is_stored && resumed.is_none();
         self.record_connected(session_key, key, ended_stored);
         (session_key, resumed.is_some())
@@ -386,7 +389,7 @@ impl Shard {
 
     /// Ends the connection that a session has [MQTT-3.1.4-3], and, for a clean start, the
     /// session itself [MQTT-3.1.2-4].
-    fn take_over(&mut self, session_key: u32, clean_start: bool) {
+    pub(super) fn take_over(&mut self, session_key: u32, clean_start: bool) {
         let connection = self
             .sessions
             .get(session_key)

@@ -268,6 +268,10 @@ impl Shard {
             } => {
                 self.replay_found(to, replay, found, next);
             }
+            Item::Elsewhere {
+                client_id,
+                clean_start,
+            } => self.connected_elsewhere(&client_id, clean_start),
             about_subscriptions => self.handle_subscription_item(from, about_subscriptions),
         }
     }

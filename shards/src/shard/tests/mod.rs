@@ -22,6 +22,7 @@ mod events;
 mod exclusive;
 mod full_rings;
 mod node;
+mod nodes;
 mod packet;
 mod queues;
 mod random;

@@ -1,0 +1,251 @@
+//! Messages to other nodes and from them.
+
+use std::sync::atomic::Ordering;
+
+use protocol::message::MessageRef;
+use protocol::wire::QoS;
+use shard_sync::routes::Destination;
+
+use super::super::{Batch, FOREIGN_PUBLISHER, Item};
+use super::disk::Disk;
+use super::node::{Client, Node, Setup};
+use super::packet::{Connect, Publish};
+use super::received::Received;
+
+/// The number of the other node.
+const NODE: u16 = 3;
+
+/// Two shards that know one other node.
+fn node(disk: Option<Disk>) -> Node {
+    let mut node = Node::with(Setup {
+        shards: 2,
+        disk,
+        ..Setup::default()
+    });
+    for shard in &mut node.shards {
+        shard.join_cluster(4096);
+        shard.common.nodes_known.store(1 << NODE, Ordering::Relaxed);
+    }
+    node
+}
+
+/// The other node is there: it hears of clients and gets retained messages.
+fn up(node: &Node) {
+    let common = &node.shards[0].common;
+    common.nodes_up.store(1 << NODE, Ordering::Relaxed);
+}
+
+/// The other node subscribes.
+fn route(node: &mut Node, filter: &str) {
+    let index = node.routes.index.as_mut().unwrap();
+    index.add(filter, Destination::Node(NODE.into())).unwrap();
+}
+
+/// A message comes from the other node.
+fn arrives(node: &mut Node, shard: usize, topic: &str, text: &str, qos: QoS, retain: bool) {
+    let mut batch = Box::<Batch>::default();
+    let message = MessageRef {
+        topic,
+        properties: &[],
+        payload: text.as_bytes(),
+        qos,
+        retain,
+        expires_ms: u64::MAX,
+        publisher: FOREIGN_PUBLISHER,
+    };
+    batch.publish(&message, false, 0);
+    node.shards[shard].handle_node_batch(NODE, batch);
+}
+
+/// What a shard has for the other node, as texts.
+fn forwarded(node: &mut Node, shard: usize) -> Vec<String> {
+    let shard = &mut node.shards[shard];
+    let Some(batch) = shard.take_batch(shard.node_peer(NODE)) else {
+        return Vec::new();
+    };
+    let texts = batch.items.iter().map(|item| match item {
+        Item::Publish(packed) => {
+            let message = packed.message(&batch.bytes).unwrap();
+            String::from_utf8(message.payload.to_vec()).unwrap()
+        }
+        other => panic!("{other:?} for another node"),
+    });
+    texts.collect()
+}
+
+fn acknowledged(node: &mut Node, client: Client) -> Vec<u16> {
+    let packets = node.take(client).into_iter();
+    let ids = packets.map(|packet| match packet {
+        Received::PubAck { id, .. } => id,
+        other => panic!("{other:?} instead of PUBACK"),
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_message_goes_to_a_node_that_has_subscribers_and_is_acknowledged_when_it_has_accepted_it() {
+    let mut node = node(None);
+    route(&mut node, "there/+");
+    let publisher = node.client_on(0, "publisher");
+    for (topic, qos, id) in [("there/a", 1, 1), ("here", 1, 2), ("there/b", 0, 0)] {
+        node.publish(publisher, &Publish::new(topic, topic).qos(qos, id));
+    }
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [0_u16; 0]);
+    assert_eq!(forwarded(&mut node, 0), ["there/a", "there/b"]);
+    node.shards[0].node_accepted(NODE, 1);
+    node.settle();
+    // PUBACKs keep the order of the packets.
+    assert_eq!(acknowledged(&mut node, publisher), [1, 2]);
+}
+
+#[test]
+fn a_message_of_a_node_reaches_all_shards_and_no_node() {
+    let mut node = node(None);
+    route(&mut node, "a");
+    let subscribers = [node.client_on(0, "zero"), node.client_on(1, "one")];
+    for subscriber in subscribers {
+        node.subscribe(subscriber, "a", 1);
+    }
+    arrives(&mut node, 0, "a", "x", QoS::AtLeastOnce, false);
+    assert_eq!(node.shards[0].take_accepted(NODE), None);
+    node.turn_all();
+    for subscriber in subscribers {
+        assert_eq!(node.take_texts(subscriber), ["x"]);
+    }
+    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+    assert!(forwarded(&mut node, 0).is_empty() && forwarded(&mut node, 1).is_empty());
+}
+
+#[test]
+fn messages_of_a_node_are_accepted_in_their_order() {
+    let mut node = node(None);
+    let subscriber = node.client_on(1, "one");
+    node.subscribe(subscriber, "elsewhere", 1);
+    arrives(&mut node, 0, "elsewhere", "1", QoS::AtLeastOnce, false);
+    arrives(&mut node, 0, "nobody", "2", QoS::AtMostOnce, false);
+    arrives(&mut node, 0, "wrong/+", "3", QoS::AtMostOnce, false);
+    assert_eq!(node.shards[0].take_accepted(NODE), None);
+    node.turn_all();
+    assert_eq!(node.shards[0].take_accepted(NODE), Some(3));
+}
+
+#[test]
+fn a_message_of_a_node_is_accepted_when_it_is_stored() {
+    let mut node = node(Some(Disk::new(2)));
+    let name = node.name_at(1, "subscriber");
+    let connect = Connect::new(&name).resume().expiry(100);
+    let (subscriber, _) = node.connect_at(1, &connect);
+    node.subscribe(subscriber, "stored", 1);
+    node.cut(subscriber);
+    node.settle();
+    arrives(&mut node, 0, "stored", "x", QoS::AtLeastOnce, false);
+    assert_eq!(node.shards[0].take_accepted(NODE), None);
+    node.turn_all();
+    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+    let mut node = node.crash(2);
+    let (subscriber, present) = node.connect_at(0, &connect);
+    node.settle();
+    assert!(present);
+    assert_eq!(node.take_texts(subscriber), ["x"]);
+}
+
+#[test]
+fn a_retained_message_goes_to_every_node_and_is_kept_there() {
+    let mut node = node(None);
+    let publisher = node.client_on(1, "publisher");
+    up(&node);
+    node.publish(publisher, &Publish::new("kept", "mine").retain());
+    node.settle();
+    assert_eq!(forwarded(&mut node, 1), ["mine"]);
+    arrives(&mut node, 1, "kept", "theirs", QoS::AtMostOnce, true);
+    node.turn_all();
+    node.subscribe(publisher, "other", 0);
+    let late = node.client_on(0, "late");
+    node.send(
+        late,
+        &super::packet::subscribe(protocol::wire::Version::V5, 1, 0, &[("kept", 0)]),
+    );
+    node.settle();
+    let packets = node.take(late);
+    let text = packets.iter().find_map(|packet| match packet {
+        Received::Publish(delivery) => Some(delivery.text().to_owned()),
+        _ => None,
+    });
+    assert_eq!(text.as_deref(), Some("theirs"));
+}
+
+#[test]
+fn a_node_that_takes_nothing_slows_only_those_who_publish_to_it() {
+    let mut node = node(None);
+    route(&mut node, "slow");
+    let (slow, fast) = (node.client_on(0, "slow"), node.client_on(0, "fast"));
+    let large = "x".repeat(1500);
+    for id in 1..=20 {
+        node.publish(slow, &Publish::new("slow", &large).qos(1, id));
+        node.publish(fast, &Publish::new("nobody", &large).qos(1, id));
+    }
+    node.settle();
+    assert_eq!(acknowledged(&mut node, fast).len(), 20);
+    let first = forwarded(&mut node, 0).len();
+    assert!((1..20).contains(&first), "{first} messages");
+    // QoS 0 would grow without bound.
+    let other = node.client_on(0, "other");
+    for _ in 0..20 {
+        node.publish(other, &Publish::new("slow", &large));
+    }
+    node.settle();
+    let mut taken = first;
+    for _ in 0..20 {
+        let peer = node.shards[0].node_peer(NODE);
+        node.shards[0].ring_holds(peer, 0);
+        node.shards[0].node_accepted(NODE, taken as u64);
+        node.turn_all();
+        taken += forwarded(&mut node, 0).len();
+    }
+    assert!((20..40).contains(&taken), "{taken} messages");
+    assert_eq!(acknowledged(&mut node, slow).len(), 20);
+}
+
+#[test]
+fn the_links_to_other_nodes_stay_when_the_clients_are_sent_away() {
+    let mut node = node(None);
+    node.shards[0].shut_down();
+    node.turn_all();
+    arrives(&mut node, 0, "nobody", "x", QoS::AtLeastOnce, false);
+    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+}
+
+#[test]
+fn a_client_that_connects_to_another_node_loses_its_connection_here() {
+    let mut node = node(None);
+    for (home, clean) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let name = node.name_at(home, &format!("client-{clean}"));
+        let client = node.connect(&Connect::new(&name).resume().expiry(100));
+        forwarded(&mut node, home.into());
+        let said = format!("{}{name}", char::from(clean));
+        arrives(
+            &mut node,
+            0,
+            "$cluster/connected",
+            &said,
+            QoS::AtLeastOnce,
+            false,
+        );
+        node.turn_all();
+        assert_eq!(node.shards[0].take_accepted(NODE).map(|_| ()), Some(()));
+        assert!(node.is_closed(client), "{home} {clean}");
+        assert_eq!(node.take(client), [Received::Disconnect { reason: 0x8E }]);
+        let (_, present) = node.connect_at(0, &Connect::new(&name).resume().expiry(100));
+        assert_eq!(present, clean == 0);
+    }
+}
+
+#[test]
+fn a_client_that_connects_is_told_to_all_nodes() {
+    let mut node = node(None);
+    up(&node);
+    let name = node.name_at(1, "client");
+    node.connect(&Connect::new(&name));
+    assert_eq!(forwarded(&mut node, 1), [format!("\u{1}{name}")]);
+}
