@@ -31,6 +31,10 @@ const IDLE: Duration = Duration::from_secs(3);
 /// Something is sent at least so often.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
+/// The time there and back that is assumed until it is known: what is lost meanwhile, as when a
+/// node is dialed that is just starting, is sent again after three times as long.
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+
 /// Bytes of a stream that may be under way: so much for each shard of the other node.
 const STREAM_WINDOW: u32 = 4 << 20;
 
@@ -80,6 +84,7 @@ fn transport() -> Result<TransportConfig, Box<dyn core::error::Error>> {
     transport
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE)?))
         .keep_alive_interval(Some(KEEP_ALIVE))
+        .initial_rtt(ROUND_TRIP)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(u64::from(WINDOW))
