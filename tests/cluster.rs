@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::packet::PUBACK;
-use common::{Broker, Client, Publish, Setup, Version, scenarios};
+use common::{Broker, Client, Publish, Setup, scenarios};
 
 scenarios! {
     mqtt311_and_5: [
@@ -30,7 +30,10 @@ scenarios! {
     ],
     mqtt5: [
         what_was_under_way_when_a_node_was_stopped_for_a_moment_comes_once_and_in_order,
+        more_than_the_links_hold_slows_the_publisher_down_and_nothing_is_lost,
+        a_kept_session_gets_what_was_published_while_its_node_restarted,
         a_node_with_another_cookie_is_refused,
+        nodes_that_do_not_belong_together_say_why,
     ],
 }
 
@@ -200,4 +203,83 @@ fn a_node_with_another_cookie_is_refused(setup: Setup) {
         wait_for_output(broker, "its node.cookie is another one");
         assert!(!broker.output().contains("is up"), "{}", broker.output());
     }
+}
+
+fn more_than_the_links_hold_slows_the_publisher_down_and_nothing_is_lost(setup: Setup) {
+    let brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    signal(&brokers[1], "-STOP");
+    let goes_on = format!("sleep 1.5; kill -CONT {}", brokers[1].pid());
+    let mut goes_on = Command::new("sh").args(["-c", &goes_on]).spawn().unwrap();
+    // 60 MB, of which the links take 8 MiB.
+    let payload = "x".repeat(100_000);
+    let reader = thread::spawn(move || {
+        for number in 0..600 {
+            let message = subscriber.expect_publish();
+            let expected = format!("{number} ");
+            assert!(message.payload.starts_with(expected.as_bytes()), "{number}");
+            subscriber.complete(&message);
+        }
+        subscriber.expect_silence_until_pong();
+    });
+    let ids: Vec<u16> = (0..600).map(|_| publisher.next_id()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let payload = format!("{number} {payload}");
+        publisher.send_publish(&Publish::new("t", payload).qos(1, *id));
+    }
+    for id in ids {
+        publisher.expect_success(PUBACK, id);
+    }
+    reader.join().unwrap();
+    goes_on.wait().unwrap();
+}
+
+fn a_kept_session_gets_what_was_published_while_its_node_restarted(setup: Setup) {
+    let mut brokers = cluster(setup, 2);
+    let (mut subscriber, _) = brokers[1].connect("subscriber").persistent().open();
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    subscriber.disconnect();
+    brokers[1].kill();
+    let ids: Vec<u16> = (0..10).map(|_| publisher.next_id()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        publisher.send_publish(&Publish::new("t", number.to_string()).qos(1, *id));
+    }
+    brokers[1].start_again();
+    for id in ids {
+        publisher.expect_success(PUBACK, id);
+    }
+    let (mut subscriber, _) = brokers[1].connect("subscriber").persistent().open();
+    let mut next = 0;
+    while next < 10 {
+        let message = subscriber.expect_publish();
+        subscriber.complete(&message);
+        // Its acknowledgement may not have been stored.
+        if message.payload != b"probe" {
+            assert_eq!(message.payload, next.to_string().as_bytes());
+            next += 1;
+        }
+    }
+    let lost = brokers[0].output().contains("is down");
+    assert!(!lost, "{}", brokers[0].output());
+    subscriber.expect_silence_until_pong();
+}
+
+fn nodes_that_do_not_belong_together_say_why(setup: Setup) {
+    let names = names(3);
+    let other = node(setup, &names[0], &names, &[("cluster.name", "other")]);
+    let one = node(setup, &names[1], &names, &[]);
+    wait_for_output(&one, "belongs to the cluster other");
+    wait_for_output(&other, "belongs to the cluster other");
+    // It is not named by the others.
+    let stranger = node(setup, &names[2], &names[1..], &[]);
+    drop(other);
+    let alone = node(setup, &names[0], &names[..1], &[]);
+    wait_for_output(&one, "is not in cluster.static.seeds");
+    assert!(!alone.output().contains("is up"), "{}", alone.output());
+    wait_for_output(&stranger, "is up");
 }

@@ -251,10 +251,7 @@ async fn streams_in(shared: Rc<Shared>, id: LinkId, connection: Connection) -> R
 /// and so the other node sends no more.
 async fn messages_in(shared: Rc<Shared>, id: LinkId, mut frames: Frames) -> Result<(), Ended> {
     loop {
-        loop {
-            let Some((frame, size)) = frames.next()? else {
-                break;
-            };
+        while let Some((frame, size)) = frames.next()? {
             let taken = shared.hub.borrow_mut().messages(id, &frame)?;
             if taken {
                 frames.handled(size);

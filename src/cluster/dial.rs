@@ -1,5 +1,6 @@
 //! Connections with others: the one of two nodes that has the smaller name dials, and dials
-//! again when the connection is lost.
+//! again when the connection is lost. The other one dials, too, when it was not dialed for long:
+//! perhaps it was not named there, or can be reached in one direction only.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -19,6 +20,9 @@ use super::seed::Seed;
 /// The time between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long the node with the larger name waits to be dialed.
+const NOT_DIALED: Duration = Duration::from_secs(5);
+
 /// Connections that have not shown yet that they know the cookie.
 const STRANGERS_MAX: usize = 64;
 
@@ -29,7 +33,14 @@ const STRANGERS_LOG: Duration = Duration::from_secs(5);
 pub(super) async fn dial(shared: Rc<Shared>, endpoint: Endpoint, local: SocketAddr, seed: Seed) {
     let mut backoff = BACKOFF.0;
     let mut said = String::new();
+    let is_first = shared.hub.borrow().name() < seed.name.as_str();
     loop {
+        if !is_first {
+            sleep(NOT_DIALED).await;
+            if shared.hub.borrow().is_connected(&seed.name) {
+                continue;
+            }
+        }
         let error = match attempt(&shared, &endpoint, local, &seed).await {
             // The hub has said what there is to say.
             Ok(()) => {

@@ -63,8 +63,9 @@ impl Ended {
             Self::Cookie => (COOKIE, "the cookies differ"),
             Self::ByPeer(..) | Self::Lost(_) => return,
         };
-        let end = text.floor_char_boundary(TEXT_MAX);
-        let text = text.get(..end).unwrap_or_default();
+        let ends = (0..=TEXT_MAX.min(text.len())).rev();
+        let text = ends.filter_map(|end| text.get(..end)).next();
+        let text = text.unwrap_or_default();
         let mut frame = Vec::new();
         Refused { reason, text }.put(&mut frame);
         connection.close(CODE, &frame);

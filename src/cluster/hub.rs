@@ -136,6 +136,8 @@ impl Hub {
         peer.outgoing.iter_mut().for_each(Outgoing::connected);
         if let Some(former) = peer.link.replace(link) {
             Ended::replaced().close(&former.connection);
+        } else if peer.is_up {
+            info!("node {} is connected again", peer.name);
         }
         self.events();
         self.heartbeat(slot);
@@ -179,6 +181,12 @@ impl Hub {
         self.slots.insert(name.into(), slot);
         self.peers.push(Peer::new(name, self.plane.shards()));
         Ok(slot)
+    }
+
+    /// Whether there is a connection with a node.
+    pub(super) fn is_connected(&self, name: &str) -> bool {
+        let slot = self.slots.get(name).map(|slot| usize::from(*slot));
+        slot.is_some_and(|slot| self.peers[slot].link.is_some())
     }
 
     /// Cuts all connections, to test what follows.

@@ -1,7 +1,8 @@
 //! The numbers of this node's lives: each higher than all before, also across restarts.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -54,9 +55,11 @@ fn last(file: &Path) -> u64 {
     }
 }
 
-fn write(file: &Path, incarnation: u64) -> std::io::Result<()> {
+fn write(file: &Path, incarnation: u64) -> io::Result<()> {
     let new = file.with_extension("new");
-    fs::write(&new, format!("{incarnation}\n"))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    writeln!(options.open(&new)?, "{incarnation}")?;
     fs::rename(new, file)
 }
 

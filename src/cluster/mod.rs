@@ -55,6 +55,7 @@ use std::time::Duration;
 
 use log::{error, info};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use ring::hmac;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -126,8 +127,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     /// What is known of the other nodes, half a second old at most.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
         let status = self.board.status.lock();
         status.unwrap_or_else(PoisonError::into_inner).clone()
@@ -146,7 +147,8 @@ impl Running {
     }
 }
 
-/// Starts the links on a socket that is bound, on a thread of their own. When this returns others can connect.
+/// Starts the links on a socket that is bound, on a thread of their own. When this returns others
+/// can connect.
 pub(crate) fn start(
     settings: Settings,
     socket: UdpSocket,
@@ -162,7 +164,8 @@ pub(crate) fn start(
         .enable_all()
         .build()
         .map_err(|error| failure(&error))?;
-    let endpoint = endpoint(&runtime, socket).map_err(|error| failure(&error))?;
+    let reset = Cookie::new(&settings.cookie).reset_key(&settings.name);
+    let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
     let thread = {
@@ -220,9 +223,13 @@ fn explain(address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 /// Both ends of QUIC on a socket.
-fn endpoint(runtime: &Runtime, socket: UdpSocket) -> Result<Endpoint, Box<dyn core::error::Error>> {
+fn endpoint(
+    runtime: &Runtime,
+    socket: UdpSocket,
+    reset: hmac::Key,
+) -> Result<Endpoint, Box<dyn core::error::Error>> {
     let protection = tls::protection()?;
-    let config = EndpointConfig::default();
+    let config = EndpointConfig::new(Arc::new(reset));
     let _context = runtime.enter();
     let server = Some(protection.server);
     let mut endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
@@ -266,7 +273,7 @@ fn run(
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
         spawn_local(dial::accept(Rc::clone(&shared), endpoint.clone()));
-        for seed in seeds.into_iter().filter(|seed| name < seed.name) {
+        for seed in seeds {
             spawn_local(dial::dial(
                 Rc::clone(&shared),
                 endpoint.clone(),

@@ -33,6 +33,13 @@ impl Cookie {
         Self(hmac::Key::new(hmac::HMAC_SHA256, cookie.as_bytes()))
     }
 
+    /// The key with which a node tells others that it knows nothing of a connection: the same
+    /// in each life of the node, so that they learn at once that a former one is over.
+    pub(super) fn reset_key(&self, name: &str) -> hmac::Key {
+        let key = hmac::sign(&self.0, &[b"reset ", name.as_bytes()].concat());
+        hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
+    }
+
     /// What `side` sends.
     pub(super) fn prove(&self, channel: &[u8; CHANNEL_BYTES], side: Side) -> [u8; PROOF_BYTES] {
         let tag = hmac::sign(&self.0, &message(channel, side));

@@ -28,12 +28,18 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
     if text(entries, "cluster.discovery_strategy") != "static" {
         return None;
     }
+    let (seeds, own) = (
+        seeds(entries),
+        Seed::parse(text(entries, "node.name")).ok()?,
+    );
+    // Others connect to the port that is among the seeds.
+    let named = seeds.iter().find(|seed| seed.name == own.name);
     Some(Cluster {
         name: text(entries, "cluster.name").to_owned(),
         cookie: text(entries, "node.cookie").to_owned(),
-        own: Seed::parse(text(entries, "node.name")).ok()?,
+        own: named.unwrap_or(&own).clone(),
         bind: bind(entries),
-        seeds: seeds(entries),
+        seeds,
     })
 }
 
@@ -59,6 +65,15 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
             key,
             format!("{key} = static needs cluster.static.seeds: all nodes by name"),
         );
+    }
+    let mut names: Vec<String> = seeds(entries).into_iter().map(|seed| seed.name).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let text = format!(
+            "cluster.static.seeds has {} twice: each node has its own",
+            twice[0]
+        );
+        complain("cluster.static.seeds", text);
     }
     let name = text(entries, "node.name");
     let Ok(own) = Seed::parse(name) else {
@@ -153,6 +168,8 @@ mod tests {
             ("shardmq", "a@10.0.0.1")
         );
         assert_eq!(cluster.seeds[1], Seed::parse("b@10.0.0.2:5000").unwrap());
+        let own = load(&[STATIC, SEEDS, COOKIE, "node.name=b@10.0.0.2"]);
+        assert_eq!(own.unwrap().unwrap().own.port, 5000);
         let listed = "cluster.static.seeds=a@10.0.0.1, b@10.0.0.2:5000";
         let listed = load(&[STATIC, listed, COOKIE]).unwrap().unwrap();
         assert_eq!(listed.seeds, cluster.seeds);
@@ -194,5 +211,8 @@ mod tests {
         assert!(complaint.contains("cores only"), "{complaint}");
         let complaint = load(&["cluster.static.seeds=10.0.0.1"]).unwrap_err();
         assert!(complaint.contains("is not name@host"), "{complaint}");
+        let twice = "cluster.static.seeds=a@127.0.0.1:1,a@127.0.0.1:2";
+        let complaint = load(&[STATIC, twice]).unwrap_err();
+        assert!(complaint.contains("has a@127.0.0.1 twice"), "{complaint}");
     }
 }
