@@ -51,6 +51,7 @@ impl Ended {
         }
         Self::Lost(match error {
             ConnectionError::TimedOut => "nothing comes from it".to_owned(),
+            ConnectionError::Reset => "it knows nothing of it: it has restarted".to_owned(),
             error => error.to_string(),
         })
     }

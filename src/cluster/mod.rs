@@ -18,7 +18,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`seed`] | the nodes that the configuration names |
-//! | [`tls`], [`proof`] | how connections are protected, and who may connect |
+//! | [`tls`], [`ids`], [`proof`] | how connections are protected, and who may connect |
 //! | [`dial`] | making and taking connections |
 //! | [`connection`], [`frames`] | the tasks of one |
 //! | [`ended`] | why one ends |
@@ -33,6 +33,7 @@ mod dial;
 mod ended;
 mod frames;
 mod hub;
+mod ids;
 mod incarnation;
 mod news;
 mod peer;
@@ -64,6 +65,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
 use hub::{Begin, Hub};
+use ids::RandomIds;
 use incarnation::Incarnations;
 use news::News;
 use plane::Plane;
@@ -229,7 +231,8 @@ fn endpoint(
     reset: hmac::Key,
 ) -> Result<Endpoint, Box<dyn core::error::Error>> {
     let protection = tls::protection()?;
-    let config = EndpointConfig::new(Arc::new(reset));
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(|| Box::new(RandomIds::new()));
     let _context = runtime.enter();
     let server = Some(protection.server);
     let mut endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
