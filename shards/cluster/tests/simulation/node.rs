@@ -60,8 +60,8 @@ struct Peer {
     out: Vec<Outgoing>,
     incoming: Incoming,
     index: BTreeSet<String>,
-    /// Messages that came and are not accepted yet: stream, number, message.
-    came: Vec<(u16, u64, u64)>,
+    /// Messages that came and are not accepted yet: process, stream, number, message.
+    came: Vec<(u64, u16, u64, u64)>,
 }
 
 pub(crate) struct Node {
@@ -104,7 +104,7 @@ impl Node {
             .enumerate()
             .filter(|(_, other)| **other != name);
         let peers = others.map(|(index, _)| {
-            let stored = disk.streams.remove(&index);
+            let stored = disk.streams.get(&index).cloned();
             let incoming = stored.map(|(boot, stored)| Incoming::restore(boot, stored));
             let peer = Peer {
                 side: None,
@@ -392,7 +392,7 @@ impl Node {
                 peer.incoming.receive(messages, &mut |number, message| {
                     let id = u64::from_le_bytes(message.payload.try_into().unwrap());
                     sessions.take((from, boot, messages.stream), id);
-                    came.push((messages.stream, number, id));
+                    came.push((boot, messages.stream, number, id));
                 })
             }
             Frame::Accepted(accepted) => {
@@ -408,13 +408,12 @@ impl Node {
     pub(crate) fn accept(&mut self, from: usize, count: usize, disk: &mut Disk) {
         let peer = self.peers.get_mut(&from).unwrap();
         let count = count.min(peer.came.len());
-        let boot = peer.incoming.boot();
-        for (stream, number, id) in peer.came.drain(..count) {
-            peer.incoming.accept(stream, number);
+        for (boot, stream, number, id) in peer.came.drain(..count) {
+            peer.incoming.accept(boot, stream, number);
             disk.sessions.take((from, boot, stream), id);
         }
-        disk.streams
-            .insert(from, (boot, peer.incoming.positions().collect()));
+        let positions = peer.incoming.positions().collect();
+        disk.streams.insert(from, (peer.incoming.boot(), positions));
     }
 
     pub(crate) fn heartbeats(&mut self, now_ms: u64) -> Vec<Out> {
