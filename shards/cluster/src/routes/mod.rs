@@ -33,7 +33,6 @@ mod log;
 mod own;
 mod replica;
 mod set;
-mod siphash;
 #[cfg(test)]
 mod tests;
 
