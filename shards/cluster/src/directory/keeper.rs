@@ -10,6 +10,8 @@ pub(super) struct Entry {
     node: Box<str>,
     incarnation: u64,
     epoch: u64,
+    /// The number of the claim that was granted, or zero.
+    ticket: u64,
     /// Who gets it next; its owner was asked to give it up.
     waiter: Option<Waiter>,
     /// The owner has given it up, and keeps the state for the next.
@@ -75,6 +77,17 @@ impl Directory {
             return self.grant(client, &waiter, "");
         };
         let is_owner = entry.node == waiter.node;
+        if is_owner && entry.ticket == waiter.ticket && !entry.is_free {
+            // Asked again after a disconnect: the answer is the same.
+            let (ticket, epoch, former) = (waiter.ticket, entry.epoch, "");
+            let said = Said::Granted {
+                client,
+                ticket,
+                epoch,
+                former,
+            };
+            return self.say(&waiter.node, &said);
+        }
         let is_alive = self.nodes.get(&entry.node) == Some(&entry.incarnation);
         if is_owner || !is_alive {
             return self.grant(client, &waiter, "");
@@ -87,8 +100,10 @@ impl Directory {
             return self.grant(client, &waiter, &former);
         }
         let (owner, epoch) = (entry.node.clone(), entry.epoch);
+        let node = waiter.node.clone();
         let former = entry.waiter.replace(waiter);
-        if let Some(former) = former {
+        // One that asks again, after a disconnect, is not its own rival.
+        if let Some(former) = former.filter(|former| former.node != node) {
             self.deny(client, &former);
         }
         self.say(&owner, &Said::Revoke { client, epoch });
@@ -101,13 +116,14 @@ impl Directory {
             node: waiter.node.clone(),
             incarnation: waiter.incarnation,
             epoch,
+            ticket: waiter.ticket,
             waiter: None,
             is_free: false,
         };
         let before = self.entries.insert(client.into(), entry);
         // Whoever waited for the owner that asks again.
         if let Some(waiting) = before.and_then(|entry| entry.waiter)
-            && waiting.ticket != waiter.ticket
+            && waiting.node != waiter.node
         {
             self.deny(client, &waiting);
         }
@@ -138,7 +154,7 @@ impl Directory {
         }
         // Granted as soon as this node may.
         if let Some(waiter) = waiter {
-            self.queue.entry(client.into()).or_insert(waiter);
+            self.wait_again(client, waiter);
             self.grant_queued();
         }
     }
@@ -157,13 +173,14 @@ impl Directory {
             node: from.into(),
             incarnation,
             epoch,
+            ticket: 0,
             waiter: None,
             is_free: false,
         };
         self.entries.insert(client.into(), entry);
         // Who waited for the former owner waits for this one.
         if let Some(waiter) = waiter {
-            self.queue.entry(client.into()).or_insert(waiter);
+            self.wait_again(client, waiter);
             self.grant_queued();
         }
     }
@@ -197,14 +214,30 @@ impl Directory {
     /// Owners whose life is over own nothing; who waited for them waits no longer. Goes
     /// through all entries, when a node has gone or has a new life.
     pub(super) fn drop_dead_owners(&mut self) {
-        let (nodes, queue) = (&self.nodes, &mut self.queue);
+        let nodes = &self.nodes;
+        let mut waiters = Vec::new();
         self.entries.retain(|client, entry| {
             let is_alive = nodes.get(&entry.node) == Some(&entry.incarnation);
-            if let Some(waiter) = entry.waiter.take_if(|_| !is_alive) {
-                queue.entry(client.clone()).or_insert(waiter);
-            }
+            let waiter = entry.waiter.take_if(|_| !is_alive);
+            waiters.extend(waiter.map(|waiter| (client.clone(), waiter)));
             is_alive
         });
+        for (client, waiter) in waiters {
+            self.wait_again(&client, waiter);
+        }
+    }
+
+    /// Who has waited for an owner waits until this node may grant, unless another has claimed
+    /// since.
+    fn wait_again(&mut self, client: &str, waiter: Waiter) {
+        let rival = self.queue.get(client);
+        match rival.map(|rival| rival.node != waiter.node) {
+            None => {
+                self.queue.insert(client.into(), waiter);
+            }
+            Some(true) => self.deny(client, &waiter),
+            Some(false) => {}
+        }
     }
 
     /// Asks a node again for what it was asked for over a connection that has died.

@@ -46,7 +46,7 @@ mod owner;
 mod tests;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::keeper::{Entry, Marker, Waiter};
 use crate::wire::{Directory as Said, FRAME_MAX, Frame, Role, decode, split};
@@ -118,6 +118,8 @@ pub struct Directory {
     /// As keeper: claims that wait until it may grant.
     queue: BTreeMap<Box<str>, Waiter>,
     events: VecDeque<Event>,
+    /// Nodes that there is a connection to.
+    linked: BTreeSet<Box<str>>,
     outbox: VecDeque<(Box<str>, Vec<u8>)>,
 }
 
@@ -143,6 +145,7 @@ impl Directory {
             markers: BTreeMap::new(),
             queue: BTreeMap::new(),
             events: VecDeque::new(),
+            linked: BTreeSet::from([name.into()]),
             outbox: VecDeque::new(),
         };
         directory.up(name, incarnation, role);
@@ -192,8 +195,8 @@ impl Directory {
         self.events.pop_front()
     }
 
-    /// The next frame for another node. If there is no connection to it, it is dropped: what
-    /// matters is said again upon [`Directory::connected`].
+    /// The next frame for another node, over the connection that [`Directory::connected`] told
+    /// of. Frames for one node must arrive in order, or the connection must end.
     pub fn transmit(&mut self) -> Option<(Box<str>, Vec<u8>)> {
         while let Some((to, frame)) = self.outbox.pop_front() {
             if to != self.name {
@@ -212,6 +215,13 @@ impl Directory {
     fn say(&mut self, to: &str, said: &Said<'_>) {
         let mut frame = Vec::new();
         said.put(&mut frame);
-        self.outbox.push_back((to.into(), frame));
+        self.send(to, frame);
+    }
+
+    /// Without a connection nothing is kept: all that matters is said when there is one.
+    fn send(&mut self, to: &str, frame: Vec<u8>) {
+        if self.linked.contains(to) {
+            self.outbox.push_back((to.into(), frame));
+        }
     }
 }

@@ -105,7 +105,10 @@ impl Directory {
         if keeper(client, &self.cores) != Some(from) {
             return;
         }
-        if self.owned.get(client) == Some(&epoch) {
+        let owned = self.owned.get_mut(client).filter(|owned| **owned <= epoch);
+        if let Some(owned) = owned {
+            // The keeper knows best what it has granted to this node.
+            *owned = epoch;
             let client = client.into();
             self.events.push_back(Event::Revoke { client, epoch });
         } else {

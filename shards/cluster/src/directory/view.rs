@@ -15,8 +15,11 @@ pub(super) fn keeper<'c>(client: &str, cores: &'c BTreeMap<Box<str>, u64>) -> Op
 }
 
 impl Directory {
-    /// A node lives, in whatever life.
+    /// A node lives, in whatever life. A connection to a former life is over.
     pub fn up(&mut self, node: &str, incarnation: u64, role: Role) {
+        if *node != *self.name {
+            self.disconnected(node);
+        }
         self.nodes.insert(node.into(), incarnation);
         self.markers.remove(node);
         self.asked.remove(node);
@@ -35,8 +38,8 @@ impl Directory {
         if *node == *self.name {
             return;
         }
+        self.disconnected(node);
         self.nodes.remove(node);
-        self.markers.remove(node);
         let before = self.cores.clone();
         self.cores.remove(node);
         self.drop_dead_owners();
@@ -44,9 +47,18 @@ impl Directory {
         self.grant_queued();
     }
 
-    /// There is a connection to a node: what was under way on the last one is said again.
-    pub fn connected(&mut self, node: &str) {
+    /// The connection to a node is over, and with it what was under way.
+    pub fn disconnected(&mut self, node: &str) {
+        self.linked.remove(node);
         self.markers.remove(node);
+        self.outbox.retain(|(to, _)| **to != *node);
+    }
+
+    /// There is a connection to a node that is [`up`](Self::up): what was under way on the last
+    /// one is said again.
+    pub fn connected(&mut self, node: &str) {
+        self.disconnected(node);
+        self.linked.insert(node.into());
         if self.cores.contains_key(node) {
             let owned = core::mem::take(&mut self.owned);
             for (client, epoch) in &owned {
@@ -78,6 +90,7 @@ impl Directory {
         self.markers.clear();
         self.queue.clear();
         self.outbox.clear();
+        self.linked = core::iter::once(self.name.clone()).collect();
         for (client, epoch) in core::mem::take(&mut self.owned) {
             let claim = Claim { ticket: 0, epoch };
             self.claims.entry(client).or_insert(claim);
@@ -140,7 +153,7 @@ impl Directory {
         let nodes = self.nodes.iter().map(|(name, life)| (&**name, *life));
         let generation = self.asked.get(to).copied().unwrap_or(0);
         Said::put_view(&mut frame, (generation, self.view.1, self.epoch), nodes);
-        self.outbox.push_back((to.into(), frame));
+        self.send(to, frame);
     }
 
     /// Whether this node may grant: see the module.

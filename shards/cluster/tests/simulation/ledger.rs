@@ -16,6 +16,8 @@ pub(crate) struct Ledger {
     pub(crate) lost_with: BTreeSet<(u64, usize)>,
     /// Lives that somebody has given up.
     pub(crate) down: BTreeSet<(usize, u64)>,
+    /// Which node was granted a client identifier with an epoch.
+    grants: BTreeMap<(String, u64), String>,
 }
 
 /// What the sessions of one node hold.
@@ -44,6 +46,18 @@ impl Ledger {
             acknowledged: false,
         });
         self.messages.len() as u64 - 1
+    }
+
+    /// An epoch of a client identifier is of one node.
+    pub(crate) fn granted(&mut self, client: &str, epoch: u64, node: &str) {
+        let key = (client.to_owned(), epoch);
+        let before = self.grants.insert(key, node.to_owned());
+        let is_other = before.is_some_and(|before| before != node);
+        assert!(!is_other, "{client} has the epoch {epoch} twice");
+    }
+
+    pub(crate) fn grants(&self) -> usize {
+        self.grants.len()
     }
 
     /// What was acknowledged is with a node that has lived since, or stores what it accepts.
