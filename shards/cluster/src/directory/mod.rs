@@ -11,7 +11,7 @@
 //! Each client identifier has a *keeper* among the cores that are alive: the one with the
 //! highest hash of its name and the identifier (rendezvous hashing), so that a core that comes
 //! or goes moves only what it keeps. The keeper knows the owner and gives each ownership an
-//! *epoch*, higher than any before.
+//! *epoch*, higher than the last.
 //!
 //! **When a keeper may grant.** Its *view* is the cores that it knows alive, with their lives.
 //! A core whose view changes asks every node for its view; a node answers, and says it again
@@ -37,7 +37,8 @@
 //! two sides of a partition may each have an owner; when they meet, each has a new life, and of
 //! two that claim a former session the first gets it. A session that was taken over and *ended*
 //! elsewhere while its former node was away is not remembered: the former node gets it back.
-//! If the keeper changes twice during a hand-over, the new owner is not told who has the
+//! An epoch is higher than any that a living node knows; one that only the dead knew, owner and
+//! keeper, may be given again. If the keeper changes twice during a hand-over, the new owner is not told who has the
 //! state. An identifier whose claim waits when its node dies is claimed again by the client.
 
 mod keeper;

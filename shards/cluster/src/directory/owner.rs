@@ -111,8 +111,15 @@ impl Directory {
             *owned = epoch;
             let client = client.into();
             self.events.push_back(Event::Revoke { client, epoch });
-        } else {
-            self.say(from, &Said::Revoked { client, epoch });
+            return;
+        }
+        self.say(from, &Said::Revoked { client, epoch });
+        // What was granted with that epoch may still come: it does not count any more.
+        if let Some(mut claim) = self.claims.remove(client) {
+            self.ticket += 1;
+            claim.ticket = self.ticket;
+            self.say_claim(from, client, &claim);
+            self.claims.insert(client.into(), claim);
         }
     }
 

@@ -16,8 +16,10 @@ pub(crate) struct Ledger {
     pub(crate) lost_with: BTreeSet<(u64, usize)>,
     /// Lives that somebody has given up.
     pub(crate) down: BTreeSet<(usize, u64)>,
-    /// Which node was granted a client identifier with an epoch.
-    grants: BTreeMap<(String, u64), String>,
+    /// Which life of which node was granted a client identifier with an epoch.
+    grants: BTreeMap<(String, u64), (String, u64)>,
+    /// Lives that must be over, since their epoch was given again.
+    pub(crate) over: Vec<(String, u64)>,
 }
 
 /// What the sessions of one node hold.
@@ -48,12 +50,11 @@ impl Ledger {
         self.messages.len() as u64 - 1
     }
 
-    /// An epoch of a client identifier is of one node.
-    pub(crate) fn granted(&mut self, client: &str, epoch: u64, node: &str) {
+    /// A client identifier was granted to a life of a node.
+    pub(crate) fn granted(&mut self, client: &str, epoch: u64, life: (String, u64)) {
         let key = (client.to_owned(), epoch);
-        let before = self.grants.insert(key, node.to_owned());
-        let is_other = before.is_some_and(|before| before != node);
-        assert!(!is_other, "{client} has the epoch {epoch} twice");
+        let before = self.grants.insert(key, life.clone());
+        self.over.extend(before.filter(|before| *before != life));
     }
 
     pub(crate) fn grants(&self) -> usize {

@@ -9,7 +9,8 @@
 //!
 //! - a message comes to a node once, and in the order of its publisher;
 //! - a life that anybody has given up acknowledges nothing, ever;
-//! - a client identifier has one owner at most, and an epoch of it one node.
+//! - a client identifier has one owner at most, and of two that were given the same epoch
+//!   the first is dead.
 //!
 //! And when the faults have stopped:
 //!

@@ -486,7 +486,8 @@ impl Node {
         while let Some(event) = self.directory.poll() {
             match event {
                 directory::Event::Granted { client, epoch, .. } => {
-                    ledger.granted(&client, epoch, &self.name);
+                    let life = (self.name.clone(), self.incarnation());
+                    ledger.granted(&client, epoch, life);
                     disk.owned.insert(client, epoch);
                 }
                 directory::Event::Denied { .. } => {}

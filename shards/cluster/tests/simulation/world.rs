@@ -364,8 +364,19 @@ impl World {
         }
     }
 
-    /// Of all that may act, one at most has a client identifier.
-    fn check_owners(&self) {
+    /// Of all that may act, one at most has a client identifier. An epoch that was given
+    /// twice was first of a life that is over.
+    fn check_owners(&mut self) {
+        for (name, incarnation) in core::mem::take(&mut self.ledger.over) {
+            let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
+            let mut lives = nodes.filter(|node| node.name() == name);
+            let life = lives.next().map(Node::incarnation);
+            let is_down = |life| life != incarnation;
+            assert!(
+                life.is_none_or(is_down),
+                "{name} has an epoch that was given again"
+            );
+        }
         let mut owners = BTreeSet::new();
         for (index, place) in self.places.iter().enumerate() {
             let Some(node) = &place.node else {
