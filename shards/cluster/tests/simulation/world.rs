@@ -367,14 +367,18 @@ impl World {
     /// Of all that may act, one at most has a client identifier. An epoch that was given
     /// twice was first of a life that is over.
     fn check_owners(&mut self) {
-        for (name, incarnation) in core::mem::take(&mut self.ledger.over) {
-            let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
-            let mut lives = nodes.filter(|node| node.name() == name);
-            let life = lives.next().map(Node::incarnation);
-            let is_down = |life| life != incarnation;
-            assert!(
-                life.is_none_or(is_down),
-                "{name} has an epoch that was given again"
+        for life in core::mem::take(&mut self.ledger.over) {
+            let places = self.places.iter().enumerate();
+            let acts = places.filter(|(index, place)| {
+                place.node.as_ref().is_some_and(|node| {
+                    let is_it = (node.name(), node.incarnation()) == (&*life.0, life.1);
+                    is_it && node.members.may_acknowledge(self.clock(*index))
+                })
+            });
+            assert_eq!(
+                acts.count(),
+                0,
+                "{life:?} has an epoch that was given again"
             );
         }
         let mut owners = BTreeSet::new();
