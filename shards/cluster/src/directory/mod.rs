@@ -18,15 +18,18 @@
 //! whenever it changes, after it has registered what it has where it belongs
 //! ([`View`](crate::wire::Directory::View)). A keeper grants only while
 //!
-//! - it holds its lease (`may_act`, from
-//!   [`Members::may_acknowledge`](crate::members::Members::may_acknowledge)),
+//! - it holds its lease,
 //! - its view has a majority of the configured cores, and
 //! - every node that is alive, as it or any core in its view knows, has told the same view
 //!   since the keeper's own last changed.
 //!
-//! Then nobody takes another for the keeper, and the keeper knows of every owner. In between,
-//! claims wait: about a round trip after a core has come or gone, and for as long as a node is
-//! neither reached nor given up.
+//! Then nobody takes another for the keeper, and the keeper knows of every owner: each holds a
+//! lease from a core in the view, and that core knows it. A process that has just started does
+//! not know whom its former life gave a lease, so it tells no view until these have run out;
+//! and an owner whose lease ran out owns nothing until it has claimed it again.
+//!
+//! Until then claims wait: about a round trip after a core has gone, a lease's time after a node
+//! has started, and for as long as a node is neither reached nor given up.
 //!
 //! **What this promises.** Among nodes that hold their lease, a client identifier has at most
 //! one owner. [`Directory::owns`] is false without the lease. A node that was given up has
@@ -99,6 +102,10 @@ pub struct Directory {
     /// How many cores are a majority of the configured ones.
     majority: usize,
     may_act: bool,
+    /// The number of the last lease.
+    lease: u64,
+    /// Whether it tells its view: not before all leases have run out that a former process gave.
+    is_mature: bool,
     /// Cores that are alive, this one included.
     cores: BTreeMap<Box<str>, u64>,
     /// Nodes that are alive, this one included.
@@ -134,6 +141,8 @@ impl Directory {
             role,
             majority: cores / 2 + 1,
             may_act: false,
+            lease: 0,
+            is_mature: false,
             cores: BTreeMap::new(),
             nodes: BTreeMap::new(),
             view: (0, 0),
@@ -153,9 +162,22 @@ impl Directory {
         directory
     }
 
-    /// Whether this node holds its lease. To be told when it changes, before anything else.
-    pub fn set_may_act(&mut self, may_act: bool) {
-        self.may_act = may_act;
+    /// The lease that this node holds ([`Members::lease`](crate::members::Members::lease)), and
+    /// whether its process has run for a lease's time
+    /// ([`Members::is_mature`](crate::members::Members::is_mature)). To be told in every turn,
+    /// before anything else. A lease that ran out takes along what was owned under it: it is
+    /// claimed again, since keepers that did not know of this node may have granted it.
+    pub fn set_lease(&mut self, lease: Option<u64>, is_mature: bool) {
+        self.may_act = lease.is_some();
+        if let Some(lease) = lease
+            && core::mem::replace(&mut self.lease, lease) != lease
+        {
+            self.disown();
+            self.claim_again();
+        }
+        if is_mature && !core::mem::replace(&mut self.is_mature, is_mature) {
+            self.say_views();
+        }
         self.grant_queued();
     }
 

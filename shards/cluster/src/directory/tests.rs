@@ -23,7 +23,7 @@ impl World {
                 world.node(at).up(other, 1, role);
                 world.node(at).connected(other);
             }
-            world.node(at).set_may_act(true);
+            world.node(at).set_lease(Some(1), true);
         }
         world.settle();
         world
@@ -159,7 +159,7 @@ fn what_a_dead_node_had_is_granted_and_its_new_life_is_denied() {
     for name in CORES {
         world.node(name).down("r");
     }
-    world.node("r").set_may_act(false);
+    world.node("r").set_lease(None, true);
     world.settle_without("r");
     assert_eq!(world.owners("x"), ["a"]);
     world.node("r").renew(2);
@@ -168,7 +168,7 @@ fn what_a_dead_node_had_is_granted_and_its_new_life_is_denied() {
         world.node(name).connected("r");
         world.node("r").connected(name);
     }
-    world.node("r").set_may_act(true);
+    world.node("r").set_lease(Some(1), true);
     world.settle();
     assert_eq!(world.owners("x"), ["a"]);
     assert_eq!(world.owners("y"), ["r"]);
@@ -180,11 +180,11 @@ fn what_a_dead_node_had_is_granted_and_its_new_life_is_denied() {
 fn a_keeper_without_its_lease_grants_nothing_until_it_has_it_again() {
     let mut world = World::new();
     let client = world.kept_by("b");
-    world.node("b").set_may_act(false);
+    world.node("b").set_lease(None, true);
     world.node("a").claim(&client);
     world.settle();
     assert_eq!(world.owners(&client), [""; 0]);
-    world.node("b").set_may_act(true);
+    world.node("b").set_lease(Some(1), true);
     world.settle();
     assert_eq!(world.owners(&client), ["a"]);
 }
@@ -196,7 +196,7 @@ fn a_keeper_that_takes_over_knows_who_has_what_before_it_grants() {
     world.node("r").claim(&client);
     world.settle();
     world.event("r");
-    world.node("c").set_may_act(false);
+    world.node("c").set_lease(None, true);
     world.node("a").down("c");
     world.node("b").down("c");
     // The replicant does not know it yet: nobody grants.
@@ -226,7 +226,7 @@ fn a_core_that_comes_back_keeps_again_what_it_kept() {
     }
     world.settle_without("c");
     let mut again = Directory::new("c", 2, Role::Core, 3);
-    again.set_may_act(true);
+    again.set_lease(Some(1), true);
     world.nodes.insert("c", again);
     for name in ["a", "b", "r"] {
         let role = world.nodes[name].role;

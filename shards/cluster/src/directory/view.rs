@@ -91,22 +91,31 @@ impl Directory {
         self.queue.clear();
         self.outbox.clear();
         self.linked = core::iter::once(self.name.clone()).collect();
-        for (client, epoch) in core::mem::take(&mut self.owned) {
-            let claim = Claim { ticket: 0, epoch };
-            self.claims.entry(client).or_insert(claim);
-        }
+        self.disown();
         let name = self.name.clone();
         self.up(&name, incarnation, self.role);
         self.claim_again();
     }
 
+    /// What was owned is claimed as what was had before.
+    pub(super) fn disown(&mut self) {
+        for (client, epoch) in core::mem::take(&mut self.owned) {
+            let claim = Claim { ticket: 0, epoch };
+            self.claims.entry(client).or_insert(claim);
+        }
+    }
+
+    /// Tells all cores this node's view.
+    pub(super) fn say_views(&mut self) {
+        let cores: Vec<_> = self.cores.keys().cloned().collect();
+        cores.iter().for_each(|core| self.say_view(core));
+    }
+
     /// Tells the new keepers what they keep, and asks them what is still to be answered.
     fn change_view(&mut self, before: &BTreeMap<Box<str>, u64>) {
-        let cores: Vec<_> = self.cores.keys().cloned().collect();
         if *before == self.cores {
             // Other nodes have changed: keepers are to know of them.
-            cores.iter().for_each(|core| self.say_view(core));
-            return;
+            return self.say_views();
         }
         let mut text = Vec::new();
         for (core, incarnation) in &self.cores {
@@ -127,7 +136,7 @@ impl Directory {
             }
         }
         self.owned = owned;
-        cores.iter().for_each(|core| self.say_view(core));
+        self.say_views();
         self.claim_again();
         let nodes: Vec<_> = self.nodes.keys().cloned().collect();
         nodes.iter().for_each(|node| self.ask(node));
@@ -149,6 +158,9 @@ impl Directory {
     }
 
     fn say_view(&mut self, to: &str) {
+        if !self.is_mature {
+            return;
+        }
         let mut frame = Vec::new();
         let nodes = self.nodes.iter().map(|(name, life)| (&**name, *life));
         let generation = self.asked.get(to).copied().unwrap_or(0);

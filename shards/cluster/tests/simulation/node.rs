@@ -474,7 +474,7 @@ impl Node {
         ledger: &mut Ledger,
     ) -> Vec<Out> {
         self.directory
-            .set_may_act(self.members.may_acknowledge(now_ms));
+            .set_lease(self.members.lease(now_ms), self.members.is_mature(now_ms));
         for from in core::mem::take(&mut self.greeted) {
             self.directory.connected(&self.names[from]);
         }
