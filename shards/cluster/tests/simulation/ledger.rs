@@ -16,10 +16,8 @@ pub(crate) struct Ledger {
     pub(crate) lost_with: BTreeSet<(u64, usize)>,
     /// Lives that somebody has given up.
     pub(crate) down: BTreeSet<(usize, u64)>,
-    /// Which life of which node was granted a client identifier with an epoch.
-    grants: BTreeMap<(String, u64), (String, u64)>,
-    /// Lives that must be over, since their epoch was given again.
-    pub(crate) over: Vec<(String, u64)>,
+    /// How often a client identifier was granted.
+    pub(crate) grants: u64,
 }
 
 /// What the sessions of one node hold.
@@ -48,17 +46,6 @@ impl Ledger {
             acknowledged: false,
         });
         self.messages.len() as u64 - 1
-    }
-
-    /// A client identifier was granted to a life of a node.
-    pub(crate) fn granted(&mut self, client: &str, epoch: u64, life: (String, u64)) {
-        let key = (client.to_owned(), epoch);
-        let before = self.grants.insert(key, life.clone());
-        self.over.extend(before.filter(|before| *before != life));
-    }
-
-    pub(crate) fn grants(&self) -> usize {
-        self.grants.len()
     }
 
     /// What was acknowledged is with a node that has lived since, or stores what it accepts.

@@ -9,8 +9,7 @@
 //!
 //! - a message comes to a node once, and in the order of its publisher;
 //! - a life that anybody has given up acknowledges nothing, ever;
-//! - a client identifier has one owner at most, and of two that were given the same epoch
-//!   the first is dead.
+//! - of the nodes that hold their lease, one at most owns a client identifier.
 //!
 //! And when the faults have stopped:
 //!
