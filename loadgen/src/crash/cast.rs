@@ -241,7 +241,8 @@ fn group(scene: &mut Scene) -> Vec<Subscriber> {
         let mut client = Client::new(name, version, true);
         client.is_forgetful = is_forgetful;
         if is_forgetful {
-            client.laziness = Duration::from_millis(40);
+            // What it has not read is lost with its session, if nobody else gets it.
+            client.slowness = Duration::from_millis(60);
         }
         let mut one = Subscriber::new(client, manner, scene);
         if let Some(last) = members.last() {

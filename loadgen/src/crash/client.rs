@@ -68,6 +68,8 @@ pub(super) struct Client {
     pub(super) will: Option<OwnWill>,
     /// Answers are gathered for so long before they are sent.
     pub(super) laziness: Duration,
+    /// What comes is read no sooner than this after the last reading.
+    pub(super) slowness: Duration,
     link: Option<Link>,
     is_connected: bool,
     /// DISCONNECT was sent.
@@ -75,6 +77,7 @@ pub(super) struct Client {
     opened_at: Instant,
     retry_at: Instant,
     flush_at: Instant,
+    read_at: Instant,
     /// A CONNACK has come once, so the broker has the session.
     has_session: bool,
     receive_maximum: usize,
@@ -93,12 +96,14 @@ impl Client {
             is_forgetful: false,
             will: None,
             laziness: Duration::ZERO,
+            slowness: Duration::ZERO,
             link: None,
             is_connected: false,
             is_leaving: false,
             opened_at: now,
             retry_at: now,
             flush_at: now,
+            read_at: now,
             has_session: false,
             receive_maximum: usize::from(u16::MAX),
             outbox: Outbox::default(),
@@ -246,6 +251,10 @@ impl Client {
         scratch: &mut Vec<u8>,
         events: &mut Vec<Event>,
     ) -> bool {
+        if self.is_connected && now < self.read_at {
+            return false;
+        }
+        self.read_at = now + self.slowness;
         let Some(mut link) = self.link.take() else {
             return false;
         };
