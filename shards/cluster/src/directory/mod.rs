@@ -39,11 +39,12 @@
 //! **What it does not promise.** With the policy `serve_local` every node always acts, so the
 //! two sides of a partition may each have an owner; when they meet, each has a new life, and of
 //! two that claim a former session the first gets it. A session that was taken over and *ended*
-//! elsewhere while its former node was away is not remembered: the former node gets it back.
-//! An epoch is higher than any that the keeper, and whoever has told it a view, knows; one that
+//! elsewhere while its former node was away is not remembered: the former node gets it back. An
+//! epoch is higher than any that the keeper, and whoever has told it a view, knows; one that
 //! only nodes know that are dead or without their lease may be given again: it is not to be
-//! compared with one of another life. If the keeper changes twice during a hand-over, the new owner is not told who has the
-//! state. An identifier whose claim waits when its node dies is claimed again by the client.
+//! compared with one of another life. If the keeper changes twice during a hand-over, the new
+//! owner is not told who has the state. An identifier whose claim waits when its node dies is
+//! claimed again by the client.
 
 mod keeper;
 mod owner;
