@@ -393,7 +393,7 @@ impl Hub {
             };
             let boot = peer.incoming.boot();
             if let Some(up_to) = peer.arrivals_of(stream).accepted(boot, count) {
-                peer.incoming.accept(stream, up_to);
+                peer.incoming.accept(boot, stream, up_to);
                 peer.wake_control();
             }
         });
