@@ -428,15 +428,10 @@ impl Node {
                 peer.incoming.receive(messages, &mut |number, message| {
                     let id = u64::from_le_bytes(message.payload.try_into().unwrap());
                     sessions.take((from, boot, messages.stream), id);
-<<<<<<< HEAD
-                    came.push((messages.stream, number, id));
+                    came.push((boot, messages.stream, number, id));
                     true
                 })?;
                 Ok(())
-=======
-                    came.push((boot, messages.stream, number, id));
-                })
->>>>>>> main
             }
             Frame::Accepted(accepted) => {
                 peer.out[usize::from(accepted.stream)].accepted(*accepted)?;
