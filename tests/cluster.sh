@@ -214,6 +214,28 @@ for qos in 1 2; do
     grep -q '^  crossed .* 100.0 %' "$folder/stop-$qos" || fact 1 'all of it crosses'
 done
 
+# ---- kill -9 and a start at once, with a subscriber whose session is kept.
+subscribe 2 session -q 1 -c -i session -t 'probe/#' -t 'stay/#'
+session=$client
+within 20 probed 1 session || fact 1 'node 1 has no route to the kept session'
+: >"$folder/stayed"
+for number in $(seq 100); do
+    publish 1 "stay/$number" 1 x && echo "stay/$number 1 x" >>"$folder/stayed"
+    sleep 0.03
+done &
+stream=$!
+started="$started $stream"
+within 10 has 20 '^stay/' "$folder/stayed"
+signal 2 KILL
+start 2
+wait $stream
+within 10 lacks "$folder/session" "$folder/stayed" >/dev/null
+lacks "$folder/session" "$folder/stayed"
+fact $? "node 2 is killed and started again: the session kept there gets all \
+$(wc -l <"$folder/stayed") messages that node 1 has acknowledged"
+stop_client "$session"
+mosquitto_sub -h 127.0.0.2 -p "$port" -i session -t stay -E
+
 # ---- kill -9.
 subscribe 2 living -q 1 -t 'probe/#' -t 'flow/#'
 living=$client
