@@ -61,13 +61,14 @@ fn solo(scenario: Scenario) -> Result<bool, String> {
 fn shared(run: &Run) -> Result<bool, String> {
     let task = run.parse_scenario()?.task();
     let common = task.common();
-    let conducted = run.coordinate(random_run(), common.broker_pid, !common.json)?;
+    let conducted = run.coordinate(random_run(), common.brokers()?, !common.json)?;
     Ok(print_report(&*task, &conducted))
 }
 
 /// Prints the report; true when the run has passed.
 fn print_report(task: &dyn Task, conducted: &Conducted) -> bool {
     let mut report = Report::new(task.name());
+    report.set_nodes(task.common().node_names());
     report.add_machine();
     task.report(conducted, &mut report);
     report.add_circumstances(conducted);

@@ -114,6 +114,43 @@ fn bad_options_are_explained() {
 }
 
 #[test]
+fn bad_options_of_several_nodes_are_explained() {
+    for (arguments, expected) in [
+        (
+            &["pairs", "--hosts", "127.0.0.1", "--host", "127.0.0.2"][..],
+            "cannot be used with",
+        ),
+        (&["pairs", "--hosts", "127.0.0.1,"], "without a name"),
+        (
+            &["pairs", "--hosts", "127.0.0.1,127.0.0.2,127.0.0.1:1883"],
+            "--hosts names 127.0.0.1:1883 twice",
+        ),
+        (&["pairs", "--one-way"], "--hosts"),
+        (
+            &["pairs", "--one-way", "--hosts", "127.0.0.1"],
+            "at least two --hosts",
+        ),
+        (
+            &["pairs", "--broker-pid", "1,2", "--hosts", "127.0.0.1"],
+            "names 2 processes, and there are 1 hosts",
+        ),
+        (
+            &[
+                "idle",
+                "--hosts",
+                "127.0.0.1,127.0.0.2",
+                "--broker-pid",
+                "1,1",
+            ],
+            "--broker-pid names 1 twice",
+        ),
+    ] {
+        let message = refusal(arguments);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
 fn a_missing_worker_is_named() {
     let worker = format!("127.0.0.1:{}", vacant_port());
     let message = refusal(&["run", "--workers", &worker, "--", "pairs"]);

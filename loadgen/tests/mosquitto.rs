@@ -54,7 +54,8 @@ impl Mosquitto {
             .port();
         let configuration = std::env::temp_dir().join(format!("loadgen-test-{port}.conf"));
         let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\n\
+            "listener {port} 127.0.0.1\nlistener {port} 127.0.0.2\nallow_anonymous true\n\
+             max_inflight_messages 0\n\
              max_queued_messages 0\nset_tcp_nodelay true\n"
         );
         fs::write(&configuration, text).unwrap();
@@ -220,6 +221,64 @@ fn kept_sessions_are_measured() {
     assert_eq!(report["connections"], 50);
     let report = broker.run("restore --sessions 40 --messages 7 --publishers 3 --threads 2");
     assert!(report["queued_per_s"].as_f64().unwrap() > 0.0);
+}
+
+/// One broker with two addresses is to clients what two nodes of a cluster are.
+#[test]
+fn clients_are_on_several_nodes_and_what_crosses_is_told() {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    let hosts = format!("--hosts 127.0.0.1,127.0.0.2 --settle 10ms {SHORT}");
+    for (scenario, links) in [
+        ("pairs --qos 1", 2),
+        ("pairs --one-way", 1),
+        ("fan-out --subscribers 9", 1),
+        ("fan-in --publishers 20 --subscribers 3", 1),
+        ("sparse --clients 10 --to next --rate 500", 2),
+        ("durable --pairs 4", 2),
+    ] {
+        let report = broker.run(&format!("{scenario} {hosts}"));
+        let crossed = &report["crossed"];
+        assert_eq!(crossed["share"], 1.0, "{scenario}: {crossed}");
+        let found = crossed["links"].as_array().unwrap();
+        assert_eq!(found.len(), links, "{scenario}: {crossed}");
+        assert_ne!(found[0]["from"], found[0]["to"]);
+        let (delivered, forwarded) = (&crossed["delivered"], &crossed["forwarded"]);
+        let copies = delivered.as_f64().unwrap() / forwarded.as_f64().unwrap();
+        let expected = match scenario.split(' ').next() {
+            Some("fan-out") => 9.0,
+            Some("fan-in") => 3.0,
+            _ => 1.0,
+        };
+        assert!((copies - expected).abs() < 0.5, "{scenario}: {crossed}");
+    }
+    let report = broker.run(&format!("shared --qos 1 {hosts}"));
+    let share = report["crossed"]["share"].as_f64().unwrap();
+    assert!(share > 0.0, "{}", report["crossed"]);
+    broker.run("session --subscribers 6 --messages 10 --hosts 127.0.0.1,127.0.0.2");
+    broker.run("retained --messages 50 --hosts 127.0.0.1,127.0.0.2");
+    let report = broker.run("idle --clients 9 --duration 10ms --hosts 127.0.0.1,127.0.0.2");
+    assert_eq!(report["connections"], 9);
+}
+
+#[test]
+fn each_broker_of_several_has_its_cost() {
+    let (Some(one), Some(other)) = (Mosquitto::start(), Mosquitto::start()) else {
+        return;
+    };
+    let pid = other.process.0.id();
+    let hosts = format!("127.0.0.1,127.0.0.2:{}", other.port);
+    // They do not know each other: clients only connect.
+    let report = one.run(&format!(
+        "connect --clients 40 --broker-pid {pid} --hosts {hosts}"
+    ));
+    let nodes = report["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2);
+    let cost = |value: &Value| value["cpu_us_per_unit"].as_f64().unwrap();
+    let sum: f64 = nodes.iter().map(cost).sum();
+    assert!((sum - cost(&report["broker"])).abs() < 0.01, "{report}");
+    assert!(nodes.iter().all(|node| cost(node) > 0.0), "{report}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::values::{self, CpuList};
 use crate::codec::{Qos, Version};
 use crate::net::{Sources, Targets, system};
 use crate::payload::STAMP_LENGTH;
-use crate::run::{Profile, Staging};
+use crate::run::{Brokers, Places, Profile, Roles, Staging};
 use crate::scenarios::Context;
 use crate::traffic::Pace;
 
@@ -19,6 +19,14 @@ pub struct Common {
     /// The broker: a host, or several `host[:port],…` to spread the clients over
     #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
+    /// The nodes of a cluster, `host[:port],…`: publisher n is on the n-th and its subscriber on
+    /// the next one, in a circle; those of a fan are apart
+    #[arg(long, conflicts_with = "host")]
+    pub hosts: Option<String>,
+    /// No node has publishers and subscribers: publishers on the first half of --hosts,
+    /// subscribers on the others
+    #[arg(long, requires = "hosts")]
+    pub one_way: bool,
     /// Port of hosts that are given without one
     #[arg(long, default_value_t = 1883)]
     pub port: u16,
@@ -50,9 +58,10 @@ pub struct Common {
     /// Give up when nothing has made progress for so long
     #[arg(long, default_value = "10s", value_parser = values::duration)]
     pub patience: Duration,
-    /// Process id of the broker on this machine: report its CPU time and memory
-    #[arg(long)]
-    pub broker_pid: Option<u32>,
+    /// Process id of the broker on this machine: report its CPU time and memory. Of several, one
+    /// for each host, in the same order
+    #[arg(long, value_delimiter = ',')]
+    pub broker_pid: Vec<u32>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -60,7 +69,7 @@ pub struct Common {
 
 impl Common {
     /// The run's number, the broker's address and all else that clients have in common.
-    pub fn profile(&self, run: u32) -> Result<Profile, String> {
+    pub fn profile(&self, run: u32, roles: Roles) -> Result<Profile, String> {
         let credentials = self.username.clone().zip(self.password.clone());
         let length_max = usize::from(u16::MAX);
         if let Some((name, word)) = &credentials
@@ -68,15 +77,71 @@ impl Common {
         {
             return Err("user name and password have at most 65,535 bytes".to_owned());
         }
+        let targets = Targets::resolve(self.addresses(), self.port)?;
         Ok(Profile {
             run,
             version: self.mqtt,
-            targets: Targets::resolve(&self.host, self.port)?,
+            places: self.places(&targets, roles)?,
+            targets,
             sources: Sources::parse(&self.source)?,
             keep_alive_s: self.keep_alive,
             credentials,
             connect_rate: self.connect_rate.unwrap_or(0.0),
         })
+    }
+
+    /// The brokers as they were named.
+    fn addresses(&self) -> &str {
+        self.hosts.as_ref().unwrap_or(&self.host)
+    }
+
+    /// The name of each broker.
+    pub fn node_names(&self) -> Vec<String> {
+        let names = self.addresses().split(',');
+        names.map(|name| name.trim().to_owned()).collect()
+    }
+
+    /// Which client is where.
+    fn places(&self, targets: &Targets, roles: Roles) -> Result<Places, String> {
+        let nodes = targets.count() as u32;
+        if self.hosts.is_none() {
+            return Ok(Places::circle(nodes, roles));
+        }
+        if self.one_way && nodes < 2 {
+            return Err("--one-way needs at least two --hosts".to_owned());
+        }
+        match targets.repeated() {
+            Some(address) => Err(format!("--hosts names {address} twice")),
+            None => Ok(Places::crossing(nodes, roles, self.one_way)),
+        }
+    }
+
+    /// The processes to watch.
+    pub fn brokers(&self) -> Result<Brokers, String> {
+        let (pids, nodes) = (&self.broker_pid, self.node_names().len());
+        if pids.len() > 1 && pids.len() != nodes {
+            let count = pids.len();
+            return Err(format!(
+                "--broker-pid names {count} processes, and there are {nodes} hosts"
+            ));
+        }
+        let is_repeated = |index: usize| pids[..index].contains(&pids[index]);
+        match (0..pids.len()).find(|index| is_repeated(*index)) {
+            Some(index) => Err(format!("--broker-pid names {} twice", pids[index])),
+            None => Ok(Brokers::new(pids.clone())),
+        }
+    }
+
+    /// The time between the last SUBACK and the first message: what was asked for; otherwise
+    /// none, or with several nodes enough for subscriptions to reach the other ones, for which
+    /// a SUBACK does not wait.
+    pub fn settle(&self, asked: Option<Duration>) -> Duration {
+        let usual = if self.node_names().len() > 1 {
+            SETTLE_OF_SEVERAL
+        } else {
+            Duration::ZERO
+        };
+        asked.unwrap_or(usual)
     }
 
     /// How many threads there are.
@@ -104,6 +169,11 @@ impl Common {
                 own.div_ceil(usable.max(1))
             ));
         }
+        let brokers = if context.is_worker {
+            Brokers::new(Vec::new())
+        } else {
+            self.brokers()?
+        };
         Ok(Staging {
             threads,
             cpus: self
@@ -112,17 +182,20 @@ impl Common {
                 .map(|CpuList(cpus)| cpus)
                 .unwrap_or_default(),
             share: context.share,
-            broker_pid: self.broker_pid.filter(|_| !context.is_worker),
+            brokers,
             clock_offset_ns: context.clock_offset_ns,
             shows_progress: !self.json && !context.is_worker,
         })
     }
 
     /// The profile, shared.
-    pub fn shared_profile(&self, run: u32) -> Result<Arc<Profile>, String> {
-        self.profile(run).map(Arc::new)
+    pub fn shared_profile(&self, run: u32, roles: Roles) -> Result<Arc<Profile>, String> {
+        self.profile(run, roles).map(Arc::new)
     }
 }
+
+/// The time for subscriptions to reach other nodes, unless told otherwise.
+const SETTLE_OF_SEVERAL: Duration = Duration::from_secs(1);
 
 /// Descriptors that are not clients': standard streams, rings, files being read.
 const RESERVED_DESCRIPTORS: u64 = 64;
@@ -153,9 +226,9 @@ pub struct Flow {
     /// Time before measuring
     #[arg(long, default_value = "1s", value_parser = values::duration)]
     pub warmup: Duration,
-    /// Time between the last SUBACK and the first message
-    #[arg(long, default_value = "0s", value_parser = values::duration)]
-    pub settle: Duration,
+    /// Time between the last SUBACK and the first message [default: 0s; with several hosts 1s]
+    #[arg(long, value_parser = values::duration)]
+    pub settle: Option<Duration>,
     /// Do not count lost messages as a failure
     #[arg(long)]
     pub allow_loss: bool,

@@ -14,7 +14,7 @@ use super::{Answer, Order, PORT, machine};
 use crate::cli::{Cli, Command, Scenario};
 use crate::net::system;
 use crate::procfs::Usage;
-use crate::run::{Conducted, Counters, Share};
+use crate::run::{Brokers, Conducted, Counters, Share};
 use crate::stats::Progress;
 
 /// How often a worker's clock is asked for; the quickest answer counts.
@@ -55,7 +55,7 @@ impl Run {
     pub fn coordinate(
         &self,
         run: u32,
-        broker_pid: Option<u32>,
+        brokers: Brokers,
         shows_progress: bool,
     ) -> Result<Conducted, String> {
         let (sender, answers) = sync_channel(ANSWERS_UNDER_WAY);
@@ -73,12 +73,11 @@ impl Run {
         let coordinator = Coordinator {
             workers,
             answers,
-            broker_pid,
+            brokers,
             progress: Progress::new(shows_progress),
             counters: vec![Counters::default(); count],
             samples: Vec::new(),
             was_interrupted: false,
-            broker_ended: false,
         };
         coordinator.lead()
     }
@@ -204,13 +203,12 @@ fn compare_clocks(stream: &TcpStream) -> io::Result<i64> {
 struct Coordinator {
     workers: Vec<Remote>,
     answers: Inbox<Said>,
-    broker_pid: Option<u32>,
+    brokers: Brokers,
     progress: Progress,
     counters: Vec<Counters>,
-    /// The broker at the beginning of each stage.
-    samples: Vec<Usage>,
+    /// The brokers at the beginning of each stage.
+    samples: Vec<Vec<Usage>>,
     was_interrupted: bool,
-    broker_ended: bool,
 }
 
 impl Coordinator {
@@ -307,30 +305,25 @@ impl Coordinator {
     }
 
     fn sample(&mut self) -> Result<(), String> {
-        if let Some(pid) = self.broker_pid {
-            match Usage::read(pid) {
-                Ok(usage) => self.samples.push(usage),
-                // One that was there and has ended is a result of the run.
-                Err(_) if !self.samples.is_empty() => self.broker_ended = true,
-                Err(error) => return Err(error),
-            }
+        let usages = self.brokers.sample()?;
+        if !usages.is_empty() {
+            self.samples.push(usages);
         }
         Ok(())
     }
 
-    /// One result out of all, with the broker's samples at the ends of each stage.
+    /// One result out of all, with the brokers' samples at the ends of each stage.
     fn merge(&self, parts: impl Iterator<Item = Conducted>) -> Conducted {
         let mut whole = Conducted::default();
         for (worker, part) in parts.enumerate() {
             whole.merge(part, worker as u32);
         }
         for (record, ends) in whole.stages.iter_mut().zip(self.samples.windows(2)) {
-            record.broker = Some((ends[0].clone(), ends[1].clone()));
+            let ends = ends[0].iter().cloned().zip(ends[1].iter().cloned());
+            record.brokers = ends.collect();
         }
-        if self.broker_ended {
-            whole
-                .outcome
-                .add_problem("the broker's process has ended".to_owned());
+        if let Some(problem) = self.brokers.problem() {
+            whole.outcome.add_problem(problem);
         }
         whole
     }

@@ -22,6 +22,23 @@ impl Targets {
         addresses.map(|addresses| Self { addresses })
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// An address that is there more than once.
+    pub fn repeated(&self) -> Option<SocketAddr> {
+        let mut rest = &self.addresses[..];
+        while let Some((first, others)) = rest.split_first() {
+            if others.contains(first) {
+                return Some(*first);
+            }
+            rest = others;
+        }
+        None
+    }
+
     /// The address for a client.
     pub fn of(&self, client: usize) -> SocketAddr {
         self.addresses[client % self.addresses.len()]
@@ -29,6 +46,9 @@ impl Targets {
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    if host.is_empty() {
+        return Err("a host without a name: hosts are host[:port],…".to_owned());
+    }
     let found = if let Ok(address) = host.parse::<SocketAddr>() {
         return Ok(address);
     } else if let Ok(address) = host.parse::<IpAddr>() {

@@ -1,5 +1,6 @@
 //! The clients of one thread: their sessions, and how they connect.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codec::{Connect, Qos, Version};
@@ -7,6 +8,7 @@ use crate::net::{Closing, Links, Sources, Targets};
 use crate::session::Session;
 
 use super::control::Control;
+use super::places::Places;
 
 /// What all clients of a run have in common.
 #[derive(Debug, Clone)]
@@ -15,8 +17,10 @@ pub struct Profile {
     pub run: u32,
     /// The protocol version.
     pub version: Version,
-    /// Where the broker is.
+    /// Where the brokers are.
     pub targets: Targets,
+    /// Which of them each client connects to.
+    pub places: Places,
     /// Where connections come from.
     pub sources: Sources,
     /// Keep Alive in seconds, 0 for none.
@@ -25,6 +29,13 @@ pub struct Profile {
     pub credentials: Option<(String, String)>,
     /// Connections per second in the whole run, 0 for as many as the broker takes.
     pub connect_rate: f64,
+}
+
+impl Profile {
+    /// Where a client connects to, by its number in the whole run.
+    pub fn target(&self, client: u32) -> SocketAddr {
+        self.targets.of(self.places.of(client) as usize)
+    }
 }
 
 /// How a client begins its session.
@@ -92,9 +103,8 @@ impl Clients<'_> {
         let roster = &mut *self.roster;
         let number = roster.numbers[slot as usize];
         let profile = &roster.profile;
-        let place = number as usize;
-        self.links
-            .open(slot, profile.targets.of(place), profile.sources.of(place));
+        let source = profile.sources.of(number as usize);
+        self.links.open(slot, profile.target(number), source);
         let request = Connect {
             version: profile.version,
             client_id: &client_id(profile.run, number),
@@ -206,7 +216,7 @@ impl Clients<'_> {
     /// Describes a client that lost its connection.
     pub fn describe(&self, slot: u32, reason: &Closing) -> String {
         let number = self.number(slot);
-        let target = self.roster.profile.targets.of(number as usize);
+        let target = self.roster.profile.target(number);
         let name = client_id(self.roster.profile.run, number);
         format!("client {name} to {target}: {reason}")
     }

@@ -10,6 +10,7 @@ use crate::procfs::Usage;
 use crate::stats::Outcome;
 
 use super::Stage;
+use super::brokers::Brokers;
 use super::clients::Profile;
 use super::control::Control;
 use super::driver::{Driver, Part};
@@ -55,8 +56,8 @@ pub struct Staging {
     pub cpus: Vec<usize>,
     /// This process' part.
     pub share: Share,
-    /// The broker's process, to be sampled.
-    pub broker_pid: Option<u32>,
+    /// The brokers' processes, to be sampled.
+    pub brokers: Brokers,
     /// Added to this machine's clock to get the run's.
     pub clock_offset_ns: i64,
     /// Show progress on a terminal.
@@ -74,8 +75,8 @@ pub struct StageRecord {
     pub end_ns: u64,
     /// Whether all threads did all they had to.
     pub is_complete: bool,
-    /// The broker at both ends.
-    pub broker: Option<(Usage, Usage)>,
+    /// Each broker that is watched, at both ends.
+    pub brokers: Vec<(Usage, Usage)>,
     /// This process at both ends.
     pub own: (Usage, Usage),
 }
@@ -88,6 +89,17 @@ impl StageRecord {
         self.is_complete &= other.is_complete;
         self.own.0.merge(other.own.0, worker);
         self.own.1.merge(other.own.1, worker);
+    }
+
+    /// All brokers together at both ends, if any is watched.
+    pub fn broker(&self) -> Option<(Usage, Usage)> {
+        let mut brokers = self.brokers.iter().cloned().zip(0..);
+        let (mut whole, _) = brokers.next()?;
+        for ((before, after), number) in brokers {
+            whole.0.merge(before, number);
+            whole.1.merge(after, number);
+        }
+        Some(whole)
     }
 
     /// How long it took, in seconds.

@@ -8,6 +8,7 @@ use crate::net::system;
 use crate::procfs::Usage;
 use crate::stats::Progress;
 
+use super::brokers::Brokers;
 use super::conductor::{Conducted, StageRecord, Staging};
 use super::control::Control;
 use super::gate::Gate;
@@ -33,15 +34,7 @@ pub(super) struct Lead<'a> {
     progress: Progress,
     was_interrupted: bool,
     stood_still: Duration,
-    broker: Broker,
-}
-
-/// What is known of the broker's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Broker {
-    Unseen,
-    Seen,
-    Ended,
+    brokers: Brokers,
 }
 
 impl<'a> Lead<'a> {
@@ -53,7 +46,7 @@ impl<'a> Lead<'a> {
             progress,
             was_interrupted: false,
             stood_still: Duration::ZERO,
-            broker: Broker::Unseen,
+            brokers: staging.brokers.clone(),
         }
     }
 
@@ -86,10 +79,8 @@ impl<'a> Lead<'a> {
         self.progress.clear();
         conducted.was_interrupted = self.was_interrupted;
         conducted.stood_still_s = self.stood_still.as_secs_f64();
-        if self.broker == Broker::Ended {
-            conducted
-                .outcome
-                .add_problem("the broker's process has ended".to_owned());
+        if let Some(problem) = self.brokers.problem() {
+            conducted.outcome.add_problem(problem);
         }
         Ok(conducted)
     }
@@ -128,7 +119,7 @@ impl<'a> Lead<'a> {
             start_ns,
             end_ns: end.at_ns,
             is_complete: end.is_complete,
-            broker: before.0.zip(after.0),
+            brokers: before.0.into_iter().zip(after.0).collect(),
             own: (before.1, after.1),
         })
     }
@@ -183,31 +174,8 @@ impl<'a> Lead<'a> {
         is_interrupted
     }
 
-    fn sample(&mut self) -> Result<(Option<Usage>, Usage), String> {
-        Ok((self.sample_broker()?, Usage::read(std::process::id())?))
-    }
-
-    /// A broker that is not there at first is a mistake in the options; one that ends during
-    /// the run is a result.
-    fn sample_broker(&mut self) -> Result<Option<Usage>, String> {
-        let Some(pid) = self
-            .staging
-            .broker_pid
-            .filter(|_| self.broker != Broker::Ended)
-        else {
-            return Ok(None);
-        };
-        match Usage::read(pid) {
-            Ok(usage) => {
-                self.broker = Broker::Seen;
-                Ok(Some(usage))
-            }
-            Err(_) if self.broker == Broker::Seen => {
-                self.broker = Broker::Ended;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+    fn sample(&mut self) -> Result<(Vec<Usage>, Usage), String> {
+        Ok((self.brokers.sample()?, Usage::read(std::process::id())?))
     }
 
     fn stuck(&self, stage: &Stage) -> String {

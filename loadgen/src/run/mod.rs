@@ -4,6 +4,7 @@
 //! once and ends it when all are done or its time is over; it samples CPU and memory around each.
 //! On each thread a driver runs the scenario's [`Part`] over one engine.
 
+mod brokers;
 mod clients;
 mod conductor;
 mod control;
@@ -11,15 +12,18 @@ mod driver;
 mod gate;
 mod lead;
 mod muster;
+mod places;
 mod ramp;
 mod share;
 
+pub use brokers::Brokers;
 pub use clients::{Clients, Profile, Start};
 pub use conductor::{Conducted, Scenario, Seat, StageRecord, Staging, conduct};
 pub use control::Control;
 pub use driver::{Part, Rest};
 pub use gate::{Counters, Gate, Solo};
 pub use muster::{Muster, lost};
+pub use places::{Places, Roles};
 pub use share::Share;
 
 use std::time::Duration;

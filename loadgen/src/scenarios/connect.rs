@@ -9,7 +9,7 @@ use super::crowd::Crowd;
 use super::{Context, Task};
 use crate::cli::{self, Common};
 use crate::codec::Qos;
-use crate::run::{Conducted, conduct};
+use crate::run::{Conducted, Roles, conduct};
 use crate::stats::{Report, grouped};
 
 /// Options of `connect`.
@@ -39,7 +39,7 @@ impl Task for Connect {
 
     fn conduct(&self, context: &mut Context<'_>) -> Result<Conducted, String> {
         let staging = self.common.staging(context, self.clients)?;
-        let profile = self.common.shared_profile(context.run)?;
+        let profile = self.common.shared_profile(context.run, Roles::Alike)?;
         if self.churn {
             let churn = Churn {
                 clients: self.clients,
@@ -76,8 +76,8 @@ impl Task for Connect {
                 rate,
             );
             report.add_cost(record, "connection", outcome.connections);
-            if let (false, Some((before, after))) = (self.churn, &record.broker) {
-                report.add_growth("memory", before, after, "connection", outcome.connections);
+            if let (false, Some((before, after))) = (self.churn, record.broker()) {
+                report.add_growth("memory", &before, &after, "connection", outcome.connections);
             }
         }
         if outcome.unsent > 0 {

@@ -52,6 +52,7 @@ impl Task for Drain {
             qos: self.qos,
             payload: self.payload,
             inflight: self.inflight,
+            settle: self.common.settle(None),
             patience: self.common.patience,
         };
         queue.conduct(&self.common, context)

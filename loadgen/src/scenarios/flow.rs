@@ -50,7 +50,7 @@ pub(super) fn conduct_plan(
 ) -> Result<Conducted, String> {
     plan.check(context.share)?;
     let staging = common.staging(context, plan.clients())?;
-    let profile = common.shared_profile(context.run)?;
+    let profile = common.shared_profile(context.run, plan.roles())?;
     let scenario = FlowScenario {
         plan: Arc::new(plan),
         profile: Arc::clone(&profile),
@@ -79,7 +79,7 @@ pub(super) fn plan(common: &Common, flow: &Flow, inflight: u32) -> Plan {
         awaits_acks: false,
         tick: flow.tick,
         payload: flow.payload,
-        settle: flow.settle,
+        settle: common.settle(flow.settle),
         warm_up: flow.warmup,
         duration: flow.duration,
         patience: common.patience,
@@ -116,6 +116,7 @@ pub(super) fn report_flow(
     report.add_value("qos", qos);
     report.add_value("payload_bytes", flow.payload);
     report.add_messages(conducted, flow.allow_loss);
+    report.add_crossed(conducted);
     report.add_latency("latency_us", "latency", &conducted.outcome.latency);
     if let Some(window) = conducted.stage("measure") {
         report.add_cost(

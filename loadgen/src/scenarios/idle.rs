@@ -9,7 +9,7 @@ use super::crowd::{Crowd, FiltersOf};
 use super::{Context, Task};
 use crate::cli::{self, Common};
 use crate::codec::Qos;
-use crate::run::{Conducted, conduct};
+use crate::run::{Conducted, Roles, StageRecord, conduct};
 use crate::stats::{Report, grouped};
 
 /// Options of `idle`.
@@ -60,7 +60,7 @@ impl Task for Idle {
         let staging = self.common.staging(context, self.clients)?;
         conduct(
             &crowd,
-            &self.common.shared_profile(context.run)?,
+            &self.common.shared_profile(context.run, Roles::Alike)?,
             &staging,
             context.gate,
         )
@@ -89,19 +89,15 @@ impl Task for Idle {
         if let Some(hold) = conducted.stage("hold") {
             report.add_cost(hold, "connection held", outcome.connections);
         }
-        let before = conducted
-            .stage("connect")
-            .and_then(|record| record.broker.as_ref());
-        let after = conducted
-            .stage("hold")
-            .and_then(|record| record.broker.as_ref());
+        let before = conducted.stage("connect").and_then(StageRecord::broker);
+        let after = conducted.stage("hold").and_then(StageRecord::broker);
         if let (Some((before, _)), Some((_, after))) = (before, after) {
             let unit = if self.offline {
                 "session that is away"
             } else {
                 "connection"
             };
-            report.add_growth("memory", before, after, unit, held);
+            report.add_growth("memory", &before, &after, unit, held);
         }
         report.add_problems(outcome);
         if outcome.connections < u64::from(self.clients) && !conducted.was_interrupted {

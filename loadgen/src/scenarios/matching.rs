@@ -6,7 +6,7 @@ use serde_json::json;
 use super::patterns::{FILTERS_MAX, Pattern, TOPIC_END};
 use super::{Context, Task, flow};
 use crate::cli::{Common, Flow};
-use crate::run::Conducted;
+use crate::run::{Conducted, StageRecord};
 use crate::stats::Report;
 use crate::traffic::{Audience, Plan, TopicNames};
 
@@ -100,12 +100,9 @@ impl Task for Match {
         report.add("clients", "clients", text, value);
         let pace = self.flow.pace(INFLIGHT);
         flow::report_flow(conducted, &self.common, &self.flow, pace, report);
-        if let Some((before, after)) = conducted
-            .stage("connect")
-            .and_then(|record| record.broker.as_ref())
-        {
+        if let Some((before, after)) = conducted.stage("connect").and_then(StageRecord::broker) {
             let filters = conducted.outcome.filters;
-            report.add_growth("memory", before, after, "filter", filters);
+            report.add_growth("memory", &before, &after, "filter", filters);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Million {
             tick: self.tick,
             duration: self.duration.max(DURATION_MIN),
             warmup: Duration::from_secs(2),
-            settle: Duration::ZERO,
+            settle: None,
             allow_loss: false,
         }
     }
@@ -152,7 +152,7 @@ mod tests {
             start_ns: 0,
             end_ns: seconds * 1_000_000_000,
             is_complete: true,
-            broker: None,
+            brokers: Vec::new(),
             own: (Usage::default(), Usage::default()),
         });
         conducted.outcome.window_sent = sent;

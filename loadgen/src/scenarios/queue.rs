@@ -13,8 +13,8 @@ use crate::codec::{self, Publish, Qos};
 use crate::net::Closing;
 use crate::payload::{self, Fault, Payloads, Stamp};
 use crate::run::{
-    Clients, Conducted, Control, Muster, Part, Rest, Scenario, Seat, Stage, Start, Until, conduct,
-    lost,
+    Clients, Conducted, Control, Muster, Part, Rest, Roles, Scenario, Seat, Stage, StageRecord,
+    Start, Until, conduct, lost,
 };
 use crate::session::Event;
 use crate::stats::{Outcome, Report};
@@ -34,29 +34,33 @@ pub(super) struct Queue {
     pub(super) payload: u32,
     /// Messages that each publisher may have unacknowledged.
     pub(super) inflight: u32,
+    /// Between the last SUBACK and the first message.
+    pub(super) settle: Duration,
     pub(super) patience: Duration,
 }
 
 const CONNECT: usize = 0;
 const SUBSCRIBE: usize = 1;
 const AWAY: usize = 2;
-const QUEUE: usize = 3;
-const RETURN: usize = 4;
-const QUIET_STAGE: usize = 5;
-const PART: usize = 6;
-const FORGET: usize = 7;
-const LEAVE: usize = 8;
+const SETTLE: usize = 3;
+const QUEUE: usize = 4;
+const RETURN: usize = 5;
+const QUIET_STAGE: usize = 6;
+const PART: usize = 7;
+const FORGET: usize = 8;
+const LEAVE: usize = 9;
 
 impl Queue {
     /// The stages of this run, in order.
     fn stages(&self) -> &'static [usize] {
         if self.stays_away {
-            &[CONNECT, SUBSCRIBE, AWAY, QUEUE, LEAVE]
+            &[CONNECT, SUBSCRIBE, AWAY, SETTLE, QUEUE, LEAVE]
         } else {
             &[
                 CONNECT,
                 SUBSCRIBE,
                 AWAY,
+                SETTLE,
                 QUEUE,
                 RETURN,
                 QUIET_STAGE,
@@ -72,6 +76,7 @@ impl Queue {
             CONNECT => "connect",
             SUBSCRIBE => "subscribe",
             AWAY => "away",
+            SETTLE => "settle",
             QUEUE => "queue",
             RETURN => "return",
             QUIET_STAGE => "quiet",
@@ -79,10 +84,10 @@ impl Queue {
             FORGET => "forget",
             _ => "leave",
         };
-        let until = if stage == QUIET_STAGE {
-            Until::Elapsed(QUIET)
-        } else {
-            Until::Done(self.patience)
+        let until = match stage {
+            SETTLE => Until::Elapsed(self.settle),
+            QUIET_STAGE => Until::Elapsed(QUIET),
+            _ => Until::Done(self.patience),
         };
         Stage {
             name,
@@ -108,8 +113,12 @@ impl Queue {
                 "a publisher for each thread is needed, and no more than subscribers".to_owned(),
             );
         }
+        let roles = Roles::Fan {
+            publishers: self.publishers,
+            subscribers: self.subscribers,
+        };
         let staging = common.staging(context, self.subscribers + self.publishers)?;
-        let profile = common.shared_profile(context.run)?;
+        let profile = common.shared_profile(context.run, roles)?;
         conduct(self, &profile, &staging, context.gate).map_err(|error| {
             if error.starts_with("return:") {
                 format!(
@@ -362,7 +371,7 @@ impl Part for QueuePart {
             AWAY => Rest::when(clients.open_connections() == clients.count() - subscribers),
             QUEUE => self.fill(clients, now),
             RETURN => self.come_back(clients, now),
-            QUIET_STAGE => Rest::when(true),
+            SETTLE | QUIET_STAGE => Rest::when(true),
             _ => Rest::when(clients.open_connections() == 0),
         }
     }
@@ -407,11 +416,8 @@ pub(super) fn report_queue(
     report.add("load", "load", text, options);
     report.add_stage_rate(conducted, "queue", "queued_per_s", outcome.sent);
     report.add_stage_rate(conducted, "return", "drained_per_s", outcome.received);
-    if let Some((before, after)) = conducted
-        .stage("queue")
-        .and_then(|record| record.broker.as_ref())
-    {
-        report.add_growth("memory", before, after, "queued message", outcome.sent);
+    if let Some((before, after)) = conducted.stage("queue").and_then(StageRecord::broker) {
+        report.add_growth("memory", &before, &after, "queued message", outcome.sent);
     }
     report.add_faults(outcome, false);
 }

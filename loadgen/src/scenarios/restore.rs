@@ -55,6 +55,7 @@ impl Task for Restore {
             qos: self.qos,
             payload: self.payload,
             inflight: self.inflight,
+            settle: self.common.settle(None),
             patience: self.common.patience,
         };
         queue.conduct(&self.common, context)

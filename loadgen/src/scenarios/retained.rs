@@ -9,7 +9,7 @@ use super::store::Store;
 use super::{Context, Task};
 use crate::cli::{self, Common};
 use crate::codec::Qos;
-use crate::run::{Conducted, conduct};
+use crate::run::{Conducted, Roles, StageRecord, conduct};
 use crate::stats::Report;
 
 /// Options of `retained`.
@@ -71,10 +71,14 @@ impl Task for Retained {
         }
         let store = self.store(context.run);
         let clients = self.publishers + self.subscribers;
+        let roles = Roles::Fan {
+            publishers: self.publishers,
+            subscribers: self.subscribers,
+        };
         let staging = self.common.staging(context, clients)?;
         conduct(
             &store,
-            &self.common.shared_profile(context.run)?,
+            &self.common.shared_profile(context.run, roles)?,
             &staging,
             context.gate,
         )
@@ -99,11 +103,8 @@ impl Task for Retained {
         ] {
             report.add_stage_rate(conducted, stage, key, count);
         }
-        if let Some((before, after)) = conducted
-            .stage("store")
-            .and_then(|record| record.broker.as_ref())
-        {
-            report.add_growth("memory", before, after, "message", outcome.sent);
+        if let Some((before, after)) = conducted.stage("store").and_then(StageRecord::broker) {
+            report.add_growth("memory", &before, &after, "message", outcome.sent);
         }
         report.add_faults(outcome, false);
     }

@@ -11,7 +11,7 @@ use super::patterns::{FILTERS_MAX, Pattern};
 use super::{Context, Task};
 use crate::cli::Common;
 use crate::codec::Qos;
-use crate::run::{Conducted, conduct};
+use crate::run::{Conducted, Roles, StageRecord, conduct};
 use crate::stats::{Report, grouped};
 
 /// How long the subscriptions are held before memory is read.
@@ -77,7 +77,7 @@ impl Task for Subscribe {
         let staging = self.common.staging(context, self.clients)?;
         conduct(
             &crowd,
-            &self.common.shared_profile(context.run)?,
+            &self.common.shared_profile(context.run, Roles::Alike)?,
             &staging,
             context.gate,
         )
@@ -104,14 +104,10 @@ impl Task for Subscribe {
             report.add("us_per_filter", "time", text, per_filter);
             report.add_cost(record, "filter", outcome.filters);
         }
-        let before = conducted
-            .stage("subscribe")
-            .and_then(|record| record.broker.as_ref());
-        let after = conducted
-            .stage("hold")
-            .and_then(|record| record.broker.as_ref());
+        let before = conducted.stage("subscribe").and_then(StageRecord::broker);
+        let after = conducted.stage("hold").and_then(StageRecord::broker);
         if let (Some((before, _)), Some((_, after))) = (before, after) {
-            report.add_growth("memory", before, after, "filter", outcome.filters);
+            report.add_growth("memory", &before, &after, "filter", outcome.filters);
         }
         report.add_problems(outcome);
     }

@@ -2,6 +2,7 @@
 
 pub mod disk;
 mod latency;
+mod nodes;
 mod outcome;
 mod progress;
 mod report;

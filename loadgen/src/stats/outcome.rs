@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Latency;
 use crate::check::{Ledger, Tally};
+use crate::traffic::Crossed;
 
 /// Problems that are told one by one; more are only counted.
 const PROBLEMS_MAX: usize = 5;
@@ -21,6 +22,8 @@ pub struct Outcome {
     pub window_sent: u64,
     /// Messages received in the measured window.
     pub window_received: u64,
+    /// Messages received in the measured window, by the nodes they came from and to.
+    pub crossed: Crossed,
     /// Messages published in all.
     pub sent: u64,
     /// Messages received in all.
@@ -59,6 +62,7 @@ impl Outcome {
         self.answer.merge(&other.answer);
         self.window_sent += other.window_sent;
         self.window_received += other.window_received;
+        self.crossed.merge(&other.crossed);
         self.sent += other.sent;
         self.received += other.received;
         self.unsent += other.unsent;

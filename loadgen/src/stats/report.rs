@@ -15,6 +15,8 @@ const SATURATED: f64 = 0.95;
 #[derive(Debug, Default)]
 pub struct Report {
     scenario: &'static str,
+    /// The brokers, as they were named.
+    pub(super) nodes: Vec<String>,
     lines: Vec<(String, String)>,
     figures: Map<String, Value>,
     problems: Vec<String>,
@@ -30,10 +32,20 @@ impl Report {
         }
     }
 
+    /// Says how the brokers were named.
+    pub fn set_nodes(&mut self, nodes: Vec<String>) {
+        self.nodes = nodes;
+    }
+
     /// Adds a figure: a line for people, a value for programs.
     pub fn add(&mut self, key: &str, label: &str, text: String, value: impl Into<Value>) {
         self.lines.push((label.to_owned(), text));
         self.figures.insert(key.to_owned(), value.into());
+    }
+
+    /// Adds a line for people only.
+    pub(super) fn add_line(&mut self, label: &str, text: String) {
+        self.lines.push((label.to_owned(), text));
     }
 
     /// Adds a value for programs only.
@@ -154,10 +166,10 @@ impl Report {
     /// units of work.
     pub fn add_cost(&mut self, record: &StageRecord, unit: &str, count: u64) {
         let count_or_one = count.max(1) as f64;
-        if let Some((before, after)) = &record.broker {
-            let cpu_ns = after.cpu_ns_since(before);
+        if let Some((before, after)) = record.broker() {
+            let cpu_ns = after.cpu_ns_since(&before);
             let per_unit = cpu_ns as f64 / 1000.0 / count_or_one;
-            let threads = after.threads_since(before);
+            let threads = after.threads_since(&before);
             let busy = cpu_ns as f64 / 1e9 / record.seconds();
             let mut text = format!("{per_unit:.3} µs CPU per {unit}, {busy:.2} CPUs busy");
             if threads.len() > 1 {
@@ -179,6 +191,7 @@ impl Report {
                 .collect();
             self.add("broker", "broker", text, value);
         }
+        self.add_node_costs(record, unit, count_or_one);
         self.add_own_cost(record, unit, count_or_one);
     }
 
@@ -211,8 +224,8 @@ impl Report {
         };
         let rate = count as f64 / record.seconds().max(1e-9);
         let mut text = format!("{}/s, {:.3} s", grouped(rate), record.seconds());
-        if let Some((before, after)) = &record.broker {
-            let cpu_us = after.cpu_ns_since(before) as f64 / 1000.0 / count.max(1) as f64;
+        if let Some((before, after)) = record.broker() {
+            let cpu_us = after.cpu_ns_since(&before) as f64 / 1000.0 / count.max(1) as f64;
             let _ = write!(text, ", broker {cpu_us:.3} µs CPU per message");
             self.add_value(&format!("{stage}_broker_us_per_message"), cpu_us);
         }

@@ -9,6 +9,7 @@ use crate::run::{Clients, Control, Muster, Part, Profile, Rest, Seat, lost};
 use crate::session::Event;
 use crate::stats::{Latency, Outcome};
 
+use super::crossings::Crossings;
 use super::listeners::Listeners;
 use super::plan::{Audience, Pace, Phase, Plan};
 use super::publishers::Publishers;
@@ -34,6 +35,8 @@ pub struct Traffic {
     publishers: Publishers,
     /// Closed loop over several subscribers or threads.
     returns: Option<Returns>,
+    /// Several nodes: what goes from one to another.
+    crossings: Option<Box<Crossings>>,
     muster: Muster,
     /// Whether publishers wait for what they have sent.
     is_closed: bool,
@@ -77,6 +80,7 @@ impl Traffic {
                 profile.version,
             ),
             returns: table.map(|table| Returns::new(table, seat.thread, subscribers, window)),
+            crossings: Crossings::new(plan, profile.places, &subscriber_numbers),
             muster: Muster::new(plan.qos, plan.filters_per_packet),
             is_closed: matches!(plan.pace, Pace::Window(_)),
             schedule: None,
@@ -158,6 +162,9 @@ impl Traffic {
             return;
         };
         self.received += 1;
+        if let Some(crossings) = &mut self.crossings {
+            crossings.received(index, stamp.publisher);
+        }
         if self.window_ns.contains(&stamp.due_ns) {
             self.outcome
                 .latency
@@ -248,6 +255,8 @@ impl Traffic {
             self.window_ns.end = end_ns;
             self.outcome.window_sent = self.publishers.sent() - self.sent_before;
             self.outcome.window_received = self.received - self.received_before;
+            let crossed = self.crossings.as_ref().map(|crossings| crossings.end());
+            self.outcome.crossed = crossed.unwrap_or_default();
         }
         if let Some(schedule) = &self.schedule {
             // What fell due just before the end may not have had its turn.
@@ -311,6 +320,9 @@ impl Part for Traffic {
                 self.window_ns.start = start_ns;
                 self.sent_before = self.publishers.sent();
                 self.received_before = self.received;
+                if let Some(crossings) = &mut self.crossings {
+                    crossings.begin();
+                }
             }
             Phase::Stop => self.stop(clients),
             Phase::Drain => self.totals = clients.control().sent_totals(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::codec::Qos;
-use crate::run::{Seat, Share, Stage, Start, Until};
+use crate::run::{Roles, Seat, Share, Stage, Start, Until};
 
 /// Who receives the messages of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +176,19 @@ impl Plan {
             self.publishers
         } else {
             self.publishers + self.subscribers
+        }
+    }
+
+    /// What the clients are to each other.
+    pub fn roles(&self) -> Roles {
+        let (publishers, subscribers) = (self.publishers, self.subscribers);
+        match self.audience {
+            _ if self.is_same_client => Roles::Alike,
+            Audience::All => Roles::Fan {
+                publishers,
+                subscribers,
+            },
+            Audience::Own | Audience::Next | Audience::AnyOne => Roles::Pairs { subscribers },
         }
     }
 
