@@ -251,7 +251,9 @@ fn clients_are_on_several_nodes_and_what_crosses_is_told() {
             Some("fan-in") => 3.0,
             _ => 1.0,
         };
-        assert!((copies - expected).abs() < 0.5, "{scenario}: {crossed}");
+        // What is under way at either end of so short a time is counted on one side only.
+        let near = (0.6..1.5).contains(&(copies / expected));
+        assert!(near, "{scenario}: {crossed}");
     }
     let report = broker.run(&format!("shared --qos 1 {hosts}"));
     let share = report["crossed"]["share"].as_f64().unwrap();
