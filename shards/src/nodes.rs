@@ -121,11 +121,17 @@ impl Nodes {
         self.own.park(|| true);
     }
 
-    /// A node is there: retained messages go to it, and others where it has routes.
+    /// A node is there: it is handed all retained messages, gets the new ones, and others where
+    /// it has routes.
     pub fn up(&mut self, node: u16) {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_known.fetch_or(bit, Ordering::Relaxed);
         self.common.nodes_up.fetch_or(bit, Ordering::Relaxed);
+        self.common.arrivals.add(node % NODES_MAX);
+        for shard in &self.shards {
+            // It has retained messages for the node.
+            shard.doorbell.ring();
+        }
     }
 
     /// A node is gone. The caller removes its routes, and counts what it had taken for it and

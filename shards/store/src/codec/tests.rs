@@ -100,13 +100,13 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_message_comes_back(message in message()) {
+    fn a_message_comes_back(message in message(), version in any::<u64>()) {
         let clock = clock();
         let bytes = written(|out| write_message(out, clock, &message));
         prop_assert_eq!(read_message(&bytes, clock), Ok(Arc::clone(&message)));
-        let bytes = written(|out| write_retained(out, clock, &message));
+        let bytes = written(|out| write_retained(out, clock, &message, version));
         let topic = message.topic().as_bytes();
-        prop_assert_eq!(read_retained(topic, &bytes, clock), Ok(message));
+        prop_assert_eq!(read_retained(topic, &bytes, clock), Ok((message, version)));
     }
 
     #[test]
