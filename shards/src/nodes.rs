@@ -33,6 +33,9 @@ const BATCH_BYTES: usize = 256 << 10;
 /// The stream of a message whose node is gone.
 const NO_STREAM: u16 = u16::MAX;
 
+/// Between two log lines about retained messages that were refused.
+const REFUSED_LOG_MS: u64 = 60_000;
+
 /// Other nodes as the thread with the links sees the shards. Owned by that thread.
 ///
 /// A node is a number below 64, given by that thread for the life of the process.
@@ -44,6 +47,14 @@ pub struct Nodes {
     routes: NodeRoutes,
     /// Changes of routes that found no room.
     backlog: VecDeque<(u16, RouteChange)>,
+    refused: Refused,
+}
+
+/// Retained messages of other nodes that were not retained here, as last logged.
+#[derive(Debug, Default)]
+struct Refused {
+    logged: u64,
+    next_log_ms: u64,
 }
 
 /// The ends of what connects one shard.
@@ -92,6 +103,7 @@ impl Nodes {
             shards,
             routes,
             backlog: VecDeque::new(),
+            refused: Refused::default(),
         };
         (nodes, ends)
     }
@@ -164,6 +176,19 @@ impl Nodes {
         }
     }
 
+    /// Says how many retained messages of other nodes found no room, once a minute at most.
+    fn log_refused(&mut self) {
+        let shards = self.common.stats.iter();
+        let all = shards.map(|stats| stats.retained_refused.get()).sum();
+        if let Some(count) = self.refused.to_log(all, self.now_ms()) {
+            log::warn!(
+                "{count} retained messages of other nodes are not retained here: \
+                 mqtt.max_retained_messages or mqtt.max_retained_bytes is reached, or the disk \
+                 is full"
+            );
+        }
+    }
+
     /// Takes the messages for a node, in the order of each shard, as long as `take` does: what
     /// it leaves comes again.
     pub fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {
@@ -233,6 +258,7 @@ impl Nodes {
     /// Hands what has arrived, and what was said of routes, to the shards.
     pub fn flush(&mut self) {
         self.drop_for_the_dead();
+        self.log_refused();
         for shard in &mut self.shards {
             let mut news = false;
             while let Some(batch) = shard.waiting.pop_front() {
@@ -293,6 +319,17 @@ impl Nodes {
                 RouteChange::Remove(filter) => each(&filter, false),
             }
         }
+    }
+}
+
+impl Refused {
+    /// How many are to be logged, if any are and the last line is old enough.
+    fn to_log(&mut self, all: u64, now_ms: u64) -> Option<u64> {
+        if all == self.logged || now_ms < self.next_log_ms {
+            return None;
+        }
+        self.next_log_ms = now_ms + REFUSED_LOG_MS;
+        Some(all - core::mem::replace(&mut self.logged, all))
     }
 }
 
@@ -377,4 +414,19 @@ fn connect_node() -> (NodeEnd, ToNode) {
         order: VecDeque::new(),
     };
     (ours, theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_messages_are_logged_once_a_minute_at_most_and_none_is_left_out() {
+        let mut refused = Refused::default();
+        assert_eq!(refused.to_log(0, 5), None);
+        assert_eq!(refused.to_log(3, 10), Some(3));
+        assert_eq!(refused.to_log(9, 60_009), None);
+        assert_eq!(refused.to_log(10, 60_010), Some(7));
+        assert_eq!(refused.to_log(10, 200_000), None);
+    }
 }

@@ -253,6 +253,11 @@ fn a_node_that_comes_up_gets_what_is_retained_and_what_was_removed() {
     pair.publish(0, clients[0], "$own/topic", "dollar");
     pair.publish(0, clients[0], "removed", "");
     pair.link();
+    for shard in &pair.nodes[0].shards {
+        // What is published now has room before the rest.
+        assert!(!shard.is_node_full(OTHER + 1));
+    }
+    assert!(pair.retained(1).len() < 300);
     pair.settle();
     let retained = pair.retained(1);
     assert_eq!(retained.len(), 502);
@@ -263,6 +268,22 @@ fn a_node_that_comes_up_gets_what_is_retained_and_what_was_removed() {
     pair.cut();
     pair.link();
     pair.settle();
+    pair.assert_same();
+}
+
+#[test]
+fn what_was_published_before_a_node_came_up_and_is_retained_after_that_goes_to_it() {
+    let mut pair = Pair::new();
+    let publisher = pair.nodes[0].client_on(0, "a");
+    let topic = pair.nodes[0].name_at(1, "t");
+    pair.nodes[0].hold_ring(0, 1, true);
+    pair.publish(0, publisher, &topic, "x");
+    pair.link();
+    pair.settle();
+    assert!(pair.retained(0).is_empty());
+    pair.nodes[0].hold_ring(0, 1, false);
+    pair.settle();
+    assert_eq!(pair.texts(1), pairs(&[(&topic, "x")]));
     pair.assert_same();
 }
 

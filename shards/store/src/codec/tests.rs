@@ -104,9 +104,14 @@ proptest! {
         let clock = clock();
         let bytes = written(|out| write_message(out, clock, &message));
         prop_assert_eq!(read_message(&bytes, clock), Ok(Arc::clone(&message)));
-        let bytes = written(|out| write_retained(out, clock, &message, version));
         let topic = message.topic().as_bytes();
-        prop_assert_eq!(read_retained(topic, &bytes, clock), Ok((message, version)));
+        // Without a version it is written as before there were versions.
+        for version in [0, version] {
+            let bytes = written(|out| write_retained(out, clock, &message, version));
+            let expected = Ok((Arc::clone(&message), version));
+            prop_assert_eq!(read_retained(topic, &bytes, clock), expected);
+            prop_assert_eq!(bytes[0] & 1 << 4 != 0, version != 0);
+        }
     }
 
     #[test]
