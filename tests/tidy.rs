@@ -96,7 +96,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     (
         "bench",
-        &["protocol", "shards", "shard-store", "shard-sync"],
+        &[
+            "protocol",
+            "shards",
+            "shard-cluster",
+            "shard-store",
+            "shard-sync",
+        ],
     ),
     (
         "fuzz",

@@ -142,8 +142,12 @@ impl Incoming {
     }
 
     /// All messages of a stream up to this one are accepted, for good if that was promised.
-    pub fn accept(&mut self, stream: u16, up_to: u64) {
-        if let Some(stream) = self.streams.get_mut(&stream) {
+    /// `boot` is the process that they came from: what is said of one that is over is ignored,
+    /// since its numbers are other messages now.
+    pub fn accept(&mut self, boot: u64, stream: u16, up_to: u64) {
+        if let Some(stream) = self.streams.get_mut(&stream)
+            && boot == self.boot
+        {
             stream.accepted = stream.accepted.max(up_to.min(stream.received));
         }
     }

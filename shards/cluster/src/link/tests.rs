@@ -94,10 +94,10 @@ fn a_message_is_settled_when_the_receiver_has_accepted_it_and_not_before() {
     let got = send(&mut out, &mut incoming);
     assert_eq!(got, [(1, b"1".to_vec()), (2, b"2".to_vec())]);
     assert_eq!(acknowledge(&mut out, &mut incoming), Ok(0));
-    incoming.accept(0, 1);
+    incoming.accept(1, 0, 1);
     assert_eq!(acknowledge(&mut out, &mut incoming), Ok(1));
     assert_eq!((out.settled(), out.unsettled()), (1, 1));
-    incoming.accept(0, 2);
+    incoming.accept(1, 0, 2);
     assert_eq!(acknowledge(&mut out, &mut incoming), Ok(1));
     assert_eq!((out.settled(), out.bytes()), (2, 0));
 }
@@ -109,7 +109,7 @@ fn what_was_not_accepted_is_sent_again_and_delivered_once() {
         out.push(0, &message(&[n; 30], QoS::AtLeastOnce));
     }
     assert_eq!(send(&mut out, &mut incoming).len(), 10);
-    incoming.accept(0, 4);
+    incoming.accept(1, 0, 4);
     // The acknowledgement is lost with the connection.
     incoming.acknowledge(&mut Vec::new());
     out.disconnected();
@@ -120,7 +120,7 @@ fn what_was_not_accepted_is_sent_again_and_delivered_once() {
     let got = send(&mut out, &mut incoming);
     assert_eq!(got, [(11, b"new".to_vec())]);
     assert_eq!(acknowledge(&mut out, &mut incoming), Ok(4));
-    incoming.accept(0, 11);
+    incoming.accept(1, 0, 11);
     assert_eq!(acknowledge(&mut out, &mut incoming), Ok(7));
     assert_eq!(out.unsettled(), 0);
 }
@@ -132,9 +132,9 @@ fn a_receiver_that_lives_again_gets_what_its_former_life_did_not_acknowledge() {
         out.push(0, &message(&[n; 30], QoS::AtLeastOnce));
     }
     send(&mut out, &mut incoming);
-    incoming.accept(0, 2);
+    incoming.accept(1, 0, 2);
     acknowledge(&mut out, &mut incoming).unwrap();
-    incoming.accept(0, 4);
+    incoming.accept(1, 0, 4);
     let stored: Vec<_> = incoming.positions().collect();
     let accepted = |stored: &[StreamPosition]| stored[0].accepted;
     assert_eq!(accepted(&stored), 4);
@@ -163,6 +163,11 @@ fn a_sender_that_lives_again_begins_at_one_and_its_former_life_is_refused() {
     out.connected();
     assert_eq!(send(&mut out, &mut incoming), [(1, b"new".to_vec())]);
     assert_eq!(incoming.hello(1, 4), Err(LinkError::Stale));
+    // What is said late of the former one is not said of this one.
+    incoming.accept(1, 0, 1);
+    assert_eq!(acknowledge(&mut out, &mut incoming), Ok(0));
+    incoming.accept(2, 0, 1);
+    assert_eq!(acknowledge(&mut out, &mut incoming), Ok(1));
 }
 
 #[test]
@@ -182,7 +187,7 @@ fn what_is_lost_with_a_node_is_settled_and_skipped_when_it_comes_back() {
     };
     assert_eq!(incoming.begin(begin), Ok(1));
     assert_eq!(send(&mut out, &mut incoming), [(3, b"3".to_vec())]);
-    incoming.accept(0, 3);
+    incoming.accept(1, 0, 3);
     assert_eq!(acknowledge(&mut out, &mut incoming), Ok(1));
 }
 
@@ -299,7 +304,7 @@ proptest! {
                 5..7 => if let Some(frame) = wire.pop_front() {
                     receive(&mut incoming, &frame, &mut got).unwrap();
                 },
-                7 => incoming.accept(0, (got.len() as u64).saturating_sub(1)),
+                7 => incoming.accept(1, 0, (got.len() as u64).saturating_sub(1)),
                 8 => {
                     let mut frames = Vec::new();
                     incoming.acknowledge(&mut frames);
@@ -326,7 +331,7 @@ proptest! {
         got.extend(send(&mut out, &mut incoming));
         let numbers: Vec<u64> = got.iter().map(|(number, _)| *number).collect();
         prop_assert_eq!(numbers, (1..=pushed).collect::<Vec<_>>());
-        incoming.accept(0, pushed);
+        incoming.accept(1, 0, pushed);
         acknowledge(&mut out, &mut incoming).unwrap();
         prop_assert_eq!((out.unsettled(), out.bytes()), (0, 0));
     }

@@ -137,6 +137,11 @@ pub struct Members {
     events: VecDeque<Event>,
     heartbeat_due_ms: u64,
     renewing: bool,
+    /// When time began here.
+    started_ms: Option<u64>,
+    /// How many leases there were, and whether the last one still ran when last looked at.
+    leases: u64,
+    is_lease_running: bool,
 }
 
 impl Config {
@@ -200,6 +205,9 @@ impl Members {
             events: VecDeque::new(),
             heartbeat_due_ms: 0,
             renewing: false,
+            started_ms: None,
+            leases: 0,
+            is_lease_running: false,
         }
     }
 
@@ -245,11 +253,15 @@ impl Members {
         incarnation: u64,
         heartbeat: &Heartbeat<'_>,
     ) -> Result<(), Reason> {
-        let peer = self.peers.get_mut(from).ok_or(Reason::Stale)?;
+        let peer = self.peers.get(from).ok_or(Reason::Stale)?;
         if incarnation != peer.incarnation || !peer.answers(incarnation) {
             return Err(Reason::Stale);
         }
-        peer.heartbeat(now_ms, heartbeat, self.config.lease_ms);
+        self.watch_lease(now_ms);
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.heartbeat(now_ms, heartbeat, self.config.lease_ms);
+        }
+        self.watch_lease(now_ms);
         self.hear_views(now_ms, from, heartbeat);
         self.decide(now_ms);
         Ok(())
@@ -267,12 +279,15 @@ impl Members {
     pub fn renew(&mut self, incarnation: u64) {
         self.config.incarnation = incarnation;
         self.renewing = false;
+        self.is_lease_running = false;
         self.peers.values_mut().for_each(Peer::end_lease);
     }
 
     /// Time goes on. True if heartbeats are to be sent to all who are connected, after the
     /// events were handled. To be called at least every tenth of a heartbeat's time.
     pub fn tick(&mut self, now_ms: u64) -> bool {
+        self.started_ms.get_or_insert(now_ms);
+        self.watch_lease(now_ms);
         let silence_ms = self.config.silence_ms();
         self.peers
             .values_mut()
@@ -327,6 +342,30 @@ impl Members {
     #[must_use]
     pub fn may_acknowledge(&self, now_ms: u64) -> bool {
         now_ms < self.lease_until_ms()
+    }
+
+    /// The number of the lease that runs, if one does. One that follows a lease that ran out
+    /// has another number, however short the time between them was: see
+    /// [`Directory::set_lease`](crate::directory::Directory::set_lease).
+    #[must_use]
+    pub fn lease(&self, now_ms: u64) -> Option<u64> {
+        self.may_acknowledge(now_ms).then_some(self.leases)
+    }
+
+    /// Whether this process has run for so long that no lease runs any more that a former
+    /// process of this node gave to somebody whom this one does not know.
+    #[must_use]
+    pub fn is_mature(&self, now_ms: u64) -> bool {
+        let started_ms = self.started_ms.unwrap_or(now_ms);
+        now_ms.saturating_sub(started_ms) > self.config.silence_ms()
+    }
+
+    fn watch_lease(&mut self, now_ms: u64) {
+        let is_running = self.may_acknowledge(now_ms);
+        if is_running && !self.is_lease_running {
+            self.leases += 1;
+        }
+        self.is_lease_running = is_running;
     }
 
     /// What is known of each peer, by name.

@@ -27,13 +27,17 @@
 //!
 //! **Digest.** The sum, modulo 2^128, of SipHash-2-4 (128 bits) of each filter, with the
 //! incarnation as the key: the same in whatever order the filters came.
+//!
+//! **Measured** (`bench/examples/routes.rs`: a million filters of about 25 bytes, without the
+//! route index; 2 CPUs that were also building other things, so the spread): a snapshot is made
+//! in 0.09 to 0.16 s, during which the log waits, and takes 24 MB; it is applied in 0.36 to
+//! 0.70 s; a change is applied in 0.6 to 1.8 µs; a route takes 68 bytes on a replica.
 
 mod feed;
 mod log;
 mod own;
 mod replica;
 mod set;
-mod siphash;
 #[cfg(test)]
 mod tests;
 

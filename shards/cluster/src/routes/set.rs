@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use protocol::hash::Seed;
 
-use super::siphash::siphash128;
+use crate::siphash::siphash128;
 
 /// Filters, each once.
 #[derive(Debug)]

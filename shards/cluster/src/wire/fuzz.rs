@@ -40,6 +40,7 @@ fn written_again(frame: &Frame<'_>) {
         Frame::Begin(begin) => begin.put(&mut out),
         Frame::Messages(messages) => return messages_again(messages),
         Frame::Accepted(accepted) => accepted.put(&mut out),
+        Frame::Directory(said) => said.put(&mut out),
     }
     assert_eq!(read(&out), *frame);
 }

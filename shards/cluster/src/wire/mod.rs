@@ -24,6 +24,7 @@
     deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)
 )]
 
+mod directory;
 #[doc(hidden)]
 pub mod fuzz;
 mod hello;
@@ -34,6 +35,7 @@ mod route;
 mod tests;
 mod writer;
 
+pub use directory::{Directory, Lives};
 pub use hello::{Health, Heartbeat, Hello, Reason, Refused, Role, View, Views, agree};
 pub use link::{Accepted, Begin, Forward, Forwards, MESSAGES_HEAD, Messages, put_forward};
 pub use route::{Change, Changes, ChangesIn, Digest, Filters, Resume, SnapshotBegin};
@@ -113,6 +115,8 @@ pub enum Frame<'a> {
     Messages(Messages<'a>),
     /// Messages of a stream are accepted.
     Accepted(Accepted),
+    /// Who has the session of a client identifier.
+    Directory(Directory<'a>),
 }
 
 /// The kinds as they are written. They are never given to something else.
@@ -129,6 +133,7 @@ mod kind {
     pub(super) const BEGIN: u8 = 32;
     pub(super) const MESSAGES: u8 = 33;
     pub(super) const ACCEPTED: u8 = 34;
+    pub(super) const DIRECTORY: u8 = 48;
 }
 
 /// The next frame in a stream of bytes: its kind, its body and its whole size. Nothing if
@@ -177,6 +182,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Frame<'_>, WireError> {
         kind::BEGIN => Frame::Begin(Begin::read(from)?),
         kind::MESSAGES => Frame::Messages(Messages::read(from)?),
         kind::ACCEPTED => Frame::Accepted(Accepted::read(from)?),
+        kind::DIRECTORY => Frame::Directory(Directory::read(from)?),
         unknown => return Err(WireError::UnknownKind(unknown)),
     };
     reader.finish()?;

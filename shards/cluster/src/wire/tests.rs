@@ -51,6 +51,36 @@ fn changes() -> Vec<u8> {
     out
 }
 
+fn directory() -> [Directory<'static>; 9] {
+    let (client, ticket, epoch, former) = ("sensor", 1, 2, "n1");
+    let lives = Directory::View {
+        generation: 4,
+        view: 5,
+        epoch,
+        nodes: Lives::NONE,
+    };
+    [
+        Directory::Claim {
+            client,
+            ticket,
+            epoch,
+        },
+        Directory::Granted {
+            client,
+            ticket,
+            epoch,
+            former,
+        },
+        Directory::Denied { client, ticket },
+        Directory::Revoke { client, epoch },
+        Directory::Revoked { client, epoch },
+        Directory::Release { client, epoch },
+        Directory::Register { client, epoch },
+        Directory::Ask { generation: 3 },
+        lives,
+    ]
+}
+
 /// One of each frame.
 fn samples() -> Vec<Vec<u8>> {
     let owner = "n1";
@@ -92,6 +122,10 @@ fn samples() -> Vec<Vec<u8>> {
     let (stream, next, up_to) = (1, 2, 3);
     Begin { stream, next }.put(&mut frames[8]);
     Accepted { stream, up_to }.put(&mut frames[9]);
+    for said in directory() {
+        frames.push(Vec::new());
+        said.put(frames.last_mut().unwrap());
+    }
     frames.push(changes());
     frames.push(messages(0, &[FORWARD, FORWARD]));
     frames
@@ -155,6 +189,7 @@ fn no_frame_is_read_without_its_last_byte_or_with_one_more() {
         };
         assert!(is_whole(body));
         assert!(!is_whole(&body[..body.len() - 1]), "{frame:?}");
+        // What a later version adds is skipped; a view may have one node more.
         if kind != 1 {
             let more = [body, &[0]].concat();
             assert!(!is_whole(&more), "{frame:?}");
@@ -232,7 +267,7 @@ proptest! {
     #[test]
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         fuzz_frames(&bytes);
-        for kind in 0..40 {
+        for kind in 0..50 {
             let mut frame = ((bytes.len() + 1) as u32).to_le_bytes().to_vec();
             frame.push(kind);
             frame.extend(&bytes);
@@ -242,7 +277,7 @@ proptest! {
 
     #[test]
     fn a_changed_byte_does_no_harm(
-        which in 0_usize..12,
+        which in 0_usize..21,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {

@@ -16,6 +16,8 @@ pub(crate) struct Ledger {
     pub(crate) lost_with: BTreeSet<(u64, usize)>,
     /// Lives that somebody has given up.
     pub(crate) down: BTreeSet<(usize, u64)>,
+    /// How often a client identifier was granted.
+    pub(crate) grants: u64,
 }
 
 /// What the sessions of one node hold.

@@ -8,13 +8,15 @@
 //! What must hold at any time:
 //!
 //! - a message comes to a node once, and in the order of its publisher;
-//! - a life that anybody has given up acknowledges nothing, ever.
+//! - a life that anybody has given up acknowledges nothing, ever;
+//! - of the nodes that hold their lease, one at most owns a client identifier.
 //!
 //! And when the faults have stopped:
 //!
 //! - everybody hears everybody, and may acknowledge;
 //! - every node's index has the routes of all others;
 //! - every message is accepted, or was given up with a node that was known dead;
+//! - every claim of a client identifier is answered;
 //! - what was acknowledged is where it was to go, if that node lived on, or stores.
 
 #![allow(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::wire::QoS;
+use shard_cluster::directory::{self, Directory};
 use shard_cluster::link::{self, Incoming, LinkError, Outgoing, Pushed, StreamPosition, Transmit};
 use shard_cluster::members::{Config, Event, Members};
 use shard_cluster::routes::{Feed, Limits, Routes};
@@ -16,6 +17,7 @@ use crate::ledger::{Ledger, Sessions};
 pub(crate) const CONTROL: u16 = 0;
 const ROUTES: u16 = 1;
 const MESSAGES: u16 = 2;
+const DIRECTORY: u16 = 50;
 const ACCEPTED: u16 = 100;
 
 pub(crate) const SHARDS: u16 = 2;
@@ -38,6 +40,8 @@ pub(crate) struct Disk {
     streams: BTreeMap<usize, (u64, Vec<StreamPosition>)>,
     pub(crate) sessions: Sessions,
     filters: BTreeSet<String>,
+    /// Client identifiers with their epochs, of a node that stores.
+    owned: BTreeMap<Box<str>, u64>,
 }
 
 /// One side of a connection.
@@ -60,8 +64,8 @@ struct Peer {
     out: Vec<Outgoing>,
     incoming: Incoming,
     index: BTreeSet<String>,
-    /// Messages that came and are not accepted yet: stream, number, message.
-    came: Vec<(u16, u64, u64)>,
+    /// Messages that came and are not accepted yet: process, stream, number, message.
+    came: Vec<(u64, u16, u64, u64)>,
 }
 
 pub(crate) struct Node {
@@ -78,6 +82,11 @@ pub(crate) struct Node {
     pub(crate) stores: bool,
     /// The core that sends a replicant its routes.
     source: Option<usize>,
+    pub(crate) directory: Directory,
+    /// Peers that have said hello and whom the directory has not been told of.
+    greeted: Vec<usize>,
+    /// Client identifiers that are to be given up, with their epochs.
+    revoked: Vec<(Box<str>, u64)>,
 }
 
 impl Node {
@@ -94,6 +103,11 @@ impl Node {
             disk.sessions = Sessions::default();
             disk.streams.clear();
             disk.filters.clear();
+            disk.owned.clear();
+        }
+        let mut directory = Directory::new(&name, boot, config.role, config.cores.len());
+        for (client, epoch) in core::mem::take(&mut disk.owned) {
+            directory.claim_former(&client, epoch);
         }
         let filters = disk.filters.clone();
         filters.iter().for_each(|filter| {
@@ -104,7 +118,7 @@ impl Node {
             .enumerate()
             .filter(|(_, other)| **other != name);
         let peers = others.map(|(index, _)| {
-            let stored = disk.streams.remove(&index);
+            let stored = disk.streams.get(&index).cloned();
             let incoming = stored.map(|(boot, stored)| Incoming::restore(boot, stored));
             let peer = Peer {
                 side: None,
@@ -129,6 +143,9 @@ impl Node {
             filters,
             stores,
             source: None,
+            directory,
+            greeted: Vec::new(),
+            revoked: Vec::new(),
         }
     }
 
@@ -171,6 +188,8 @@ impl Node {
     pub(crate) fn disconnected(&mut self, from: usize) {
         let peer = self.peers.get_mut(&from).unwrap();
         peer.side = None;
+        self.directory.disconnected(&self.names[from]);
+        self.greeted.retain(|greeted| *greeted != from);
         peer.out.iter_mut().for_each(Outgoing::disconnected);
         if self.source == Some(from) {
             self.source = None;
@@ -261,7 +280,13 @@ impl Node {
         let mut renewed = false;
         while let Some(event) = self.members.poll() {
             match event {
-                Event::Up { .. } | Event::Removed { .. } => {}
+                Event::Removed { .. } => {}
+                Event::Up {
+                    node, incarnation, ..
+                } => {
+                    let role = self.members.peer(&node).unwrap().role.unwrap();
+                    self.directory.up(&node, incarnation, role);
+                }
                 Event::Condemned { node, incarnation } => {
                     disk.condemned.insert(node, incarnation);
                 }
@@ -269,6 +294,9 @@ impl Node {
                     disk.incarnation += 1;
                     self.members.renew(disk.incarnation);
                     self.routes.own_mut().renew(disk.incarnation);
+                    self.directory.renew(disk.incarnation);
+                    disk.owned.clear();
+                    self.revoked.clear();
                     renewed = true;
                 }
                 Event::Down { node, incarnation } => self.down(&node, incarnation, ledger),
@@ -280,6 +308,7 @@ impl Node {
     fn down(&mut self, node: &str, incarnation: u64, ledger: &mut Ledger) {
         let index = self.names.iter().position(|name| *name == *node).unwrap();
         ledger.down.insert((index, incarnation));
+        self.directory.down(node);
         let peer = self.peers.get_mut(&index).unwrap();
         for wait in &self.waits {
             let out = &peer.out[usize::from(wait.shard)];
@@ -310,6 +339,12 @@ impl Node {
             match channel {
                 CONTROL => self.control(now_ms, from, &frame, &mut out)?,
                 ROUTES => self.route(from, &frame, &mut out)?,
+                DIRECTORY => {
+                    let Frame::Directory(said) = &frame else {
+                        panic!("{frame:?}");
+                    };
+                    self.directory.handle(&self.names[from], said);
+                }
                 _ => self.message(from, &frame).map_err(|error| match error {
                     LinkError::Gap { .. } => panic!("{error}"),
                     other => panic!("{other}"),
@@ -337,6 +372,7 @@ impl Node {
                 let heard = peer.incoming.hello(hello.boot, hello.shards);
                 heard.map_err(|_| Reason::Stale)?;
                 peer.out.iter_mut().for_each(Outgoing::connected);
+                self.greeted.push(from);
                 if self.is_core() {
                     let mut asked = Vec::new();
                     self.routes.ask(hello.node, false, &mut asked);
@@ -392,7 +428,7 @@ impl Node {
                 peer.incoming.receive(messages, &mut |number, message| {
                     let id = u64::from_le_bytes(message.payload.try_into().unwrap());
                     sessions.take((from, boot, messages.stream), id);
-                    came.push((messages.stream, number, id));
+                    came.push((boot, messages.stream, number, id));
                 })
             }
             Frame::Accepted(accepted) => {
@@ -408,13 +444,12 @@ impl Node {
     pub(crate) fn accept(&mut self, from: usize, count: usize, disk: &mut Disk) {
         let peer = self.peers.get_mut(&from).unwrap();
         let count = count.min(peer.came.len());
-        let boot = peer.incoming.boot();
-        for (stream, number, id) in peer.came.drain(..count) {
-            peer.incoming.accept(stream, number);
+        for (boot, stream, number, id) in peer.came.drain(..count) {
+            peer.incoming.accept(boot, stream, number);
             disk.sessions.take((from, boot, stream), id);
         }
-        disk.streams
-            .insert(from, (boot, peer.incoming.positions().collect()));
+        let positions = peer.incoming.positions().collect();
+        disk.streams.insert(from, (peer.incoming.boot(), positions));
     }
 
     pub(crate) fn heartbeats(&mut self, now_ms: u64) -> Vec<Out> {
@@ -427,6 +462,49 @@ impl Node {
             (to, CONTROL, out)
         });
         beats.collect()
+    }
+
+    /// What becomes of client identifiers. `revokes` says whether sessions that are to be
+    /// given up are so now.
+    pub(crate) fn clients(
+        &mut self,
+        now_ms: u64,
+        revokes: bool,
+        disk: &mut Disk,
+        ledger: &mut Ledger,
+    ) -> Vec<Out> {
+        self.directory
+            .set_lease(self.members.lease(now_ms), self.members.is_mature(now_ms));
+        for from in core::mem::take(&mut self.greeted) {
+            self.directory.connected(&self.names[from]);
+        }
+        let mut out = Vec::new();
+        while let Some((to, frame)) = self.directory.transmit() {
+            let to = self.names.iter().position(|name| **name == *to).unwrap();
+            out.push((to, DIRECTORY, frame));
+        }
+        while let Some(event) = self.directory.poll() {
+            match event {
+                directory::Event::Granted { client, epoch, .. } => {
+                    ledger.grants += 1;
+                    disk.owned.insert(client, epoch);
+                }
+                directory::Event::Denied { .. } => {}
+                directory::Event::Revoke { client, epoch } => self.revoked.push((client, epoch)),
+            }
+        }
+        if revokes {
+            for (client, epoch) in core::mem::take(&mut self.revoked) {
+                self.directory.revoked(&client, epoch);
+                disk.owned.remove(&client);
+            }
+        }
+        out
+    }
+
+    pub(crate) fn release(&mut self, client: &str, disk: &mut Disk) {
+        self.directory.release(client);
+        disk.owned.remove(client);
     }
 
     /// Everything that there is to send.

@@ -13,6 +13,7 @@ use crate::random::Random;
 
 const STEP_MS: u64 = 20;
 const CORES: usize = 3;
+const CLIENTS: u64 = 8;
 
 /// A place where a node runs, or not.
 struct Place {
@@ -98,10 +99,12 @@ impl World {
                 (0..4).for_each(|_| self.clients());
             }
             self.accept();
+            self.move_clients(faults || self.now_ms + 15_000 < end_ms);
             self.pump();
             self.deliver();
             self.acknowledge();
             self.check_given_up();
+            self.check_owners();
         }
     }
 
@@ -251,6 +254,27 @@ impl World {
         }
     }
 
+    /// Clients connect to one node and another, and their sessions end.
+    fn move_clients(&mut self, connect: bool) {
+        for index in 0..self.places.len() {
+            let now_ms = self.clock(index);
+            let client = format!("client-{}", self.random.below(CLIENTS));
+            let what = self.random.below(60);
+            let revokes = self.random.one_in(5);
+            let place = &mut self.places[index];
+            let Some(node) = &mut place.node else {
+                continue;
+            };
+            match what {
+                0..2 if connect => node.directory.claim(&client),
+                2 if connect => node.release(&client, &mut place.disk),
+                _ => {}
+            }
+            let out = node.clients(now_ms, revokes, &mut place.disk, &mut self.ledger);
+            self.send(index, out);
+        }
+    }
+
     /// Sessions accept what came, some time later.
     fn accept(&mut self) {
         for index in 0..self.places.len() {
@@ -340,7 +364,24 @@ impl World {
         }
     }
 
+    /// Of all that may act, one at most has a client identifier.
+    fn check_owners(&self) {
+        let mut owners = BTreeSet::new();
+        for (index, place) in self.places.iter().enumerate() {
+            let Some(node) = &place.node else {
+                continue;
+            };
+            if node.members.may_acknowledge(self.clock(index)) {
+                for (client, _) in node.directory.owned() {
+                    let is_only = owners.insert(client);
+                    assert!(is_only, "{client} has two owners at {}", self.now_ms);
+                }
+            }
+        }
+    }
+
     pub(crate) fn check(&self) {
+        assert!(self.ledger.grants > 0);
         let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
         let nodes: Vec<&Node> = nodes.collect();
         assert_eq!(nodes.len(), self.places.len());
@@ -350,6 +391,7 @@ impl World {
                 assert_eq!(status.state, State::Alive, "{name} at {}", node.name());
             }
             assert_eq!((node.unsettled(), node.waits()), (0, 0), "{}", node.name());
+            assert_eq!(node.directory.claims(), 0, "{}", node.name());
             for (other, owner) in nodes
                 .iter()
                 .enumerate()

@@ -2,7 +2,7 @@
 //! come about. The standard library has it with 64 bits only, and does not say which one.
 
 /// The hash of `bytes` under a key.
-pub(super) fn siphash128(key: [u64; 2], bytes: &[u8]) -> u128 {
+pub(crate) fn siphash128(key: [u64; 2], bytes: &[u8]) -> u128 {
     let mut state = State([
         key[0] ^ 0x736f_6d65_7073_6575,
         key[1] ^ 0x646f_7261_6e64_6f6d ^ 0xee,

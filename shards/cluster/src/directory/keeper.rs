@@ -1,0 +1,255 @@
+//! What this node keeps for others.
+
+use super::Directory;
+use super::view::keeper;
+use crate::wire::{Directory as Said, Lives};
+
+/// Who has a client identifier.
+#[derive(Debug)]
+pub(super) struct Entry {
+    node: Box<str>,
+    incarnation: u64,
+    epoch: u64,
+    /// The number of the claim that was granted, or zero.
+    ticket: u64,
+    /// Who gets it next; its owner was asked to give it up.
+    waiter: Option<Waiter>,
+    /// The owner has given it up, and keeps the state for the next.
+    is_free: bool,
+}
+
+/// Who claims a client identifier.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    node: Box<str>,
+    incarnation: u64,
+    ticket: u64,
+    /// The former epoch, or zero.
+    epoch: u64,
+}
+
+/// What a node has told.
+#[derive(Debug)]
+pub(super) struct Marker {
+    pub(super) incarnation: u64,
+    pub(super) view: (u64, u128),
+    pub(super) nodes: Vec<(Box<str>, u64)>,
+}
+
+impl Directory {
+    pub(super) fn claimed(&mut self, from: &str, client: &str, ticket: u64, epoch: u64) {
+        let Some(incarnation) = self.nodes.get(from).copied() else {
+            return;
+        };
+        let waiter = Waiter {
+            node: from.into(),
+            incarnation,
+            ticket,
+            epoch,
+        };
+        if let Some(former) = self.queue.insert(client.into(), waiter)
+            && *former.node != *from
+        {
+            self.deny(client, &former);
+        }
+        self.grant_queued();
+    }
+
+    /// Answers what has waited until this node may grant.
+    pub(super) fn grant_queued(&mut self) {
+        if self.queue.is_empty() || !self.is_ready() {
+            return;
+        }
+        for (client, waiter) in core::mem::take(&mut self.queue) {
+            // All nodes have the same view: who asks the wrong keeper has asked the right one.
+            if keeper(&client, &self.cores) == Some(&*self.name) && self.lives(&waiter) {
+                self.answer(&client, waiter);
+            }
+        }
+    }
+
+    fn lives(&self, waiter: &Waiter) -> bool {
+        self.nodes.get(&waiter.node) == Some(&waiter.incarnation)
+    }
+
+    fn answer(&mut self, client: &str, waiter: Waiter) {
+        let Some(entry) = self.entries.get_mut(client) else {
+            return self.grant(client, &waiter, "");
+        };
+        let is_owner = entry.node == waiter.node;
+        if is_owner && entry.ticket == waiter.ticket && !entry.is_free {
+            // Asked again after a disconnect: the answer is the same.
+            let (ticket, epoch, former) = (waiter.ticket, entry.epoch, "");
+            let said = Said::Granted {
+                client,
+                ticket,
+                epoch,
+                former,
+            };
+            return self.say(&waiter.node, &said);
+        }
+        let is_alive = self.nodes.get(&entry.node) == Some(&entry.incarnation);
+        if is_owner || !is_alive {
+            return self.grant(client, &waiter, "");
+        }
+        if waiter.epoch > 0 {
+            return self.deny(client, &waiter);
+        }
+        if entry.is_free {
+            let former = entry.node.clone();
+            return self.grant(client, &waiter, &former);
+        }
+        let (owner, epoch) = (entry.node.clone(), entry.epoch);
+        let node = waiter.node.clone();
+        let former = entry.waiter.replace(waiter);
+        // One that asks again, after a disconnect, is not its own rival.
+        if let Some(former) = former.filter(|former| former.node != node) {
+            self.deny(client, &former);
+        }
+        self.say(&owner, &Said::Revoke { client, epoch });
+    }
+
+    fn grant(&mut self, client: &str, waiter: &Waiter, former: &str) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let entry = Entry {
+            node: waiter.node.clone(),
+            incarnation: waiter.incarnation,
+            epoch,
+            ticket: waiter.ticket,
+            waiter: None,
+            is_free: false,
+        };
+        let before = self.entries.insert(client.into(), entry);
+        // Whoever waited for the owner that asks again.
+        if let Some(waiting) = before.and_then(|entry| entry.waiter)
+            && waiting.node != waiter.node
+        {
+            self.deny(client, &waiting);
+        }
+        let said = Said::Granted {
+            client,
+            ticket: waiter.ticket,
+            epoch,
+            former,
+        };
+        self.say(&waiter.node, &said);
+    }
+
+    fn deny(&mut self, client: &str, waiter: &Waiter) {
+        let ticket = waiter.ticket;
+        self.say(&waiter.node, &Said::Denied { client, ticket });
+    }
+
+    /// An owner has given an identifier up. If it was asked to, it keeps the state for the next.
+    pub(super) fn given_up(&mut self, from: &str, client: &str, epoch: u64, asked: bool) {
+        let is_it = |entry: &&mut Entry| *entry.node == *from && entry.epoch == epoch;
+        let Some(entry) = self.entries.get_mut(client).filter(is_it) else {
+            return;
+        };
+        let waiter = entry.waiter.take();
+        entry.is_free = true;
+        if !asked {
+            self.entries.remove(client);
+        }
+        // Granted as soon as this node may.
+        if let Some(waiter) = waiter {
+            self.wait_again(client, waiter);
+            self.grant_queued();
+        }
+    }
+
+    pub(super) fn registered(&mut self, from: &str, client: &str, epoch: u64) {
+        self.epoch = self.epoch.max(epoch);
+        let Some(incarnation) = self.nodes.get(from).copied() else {
+            return;
+        };
+        let known = self.entries.get_mut(client);
+        if known.as_ref().is_some_and(|entry| entry.epoch >= epoch) {
+            return;
+        }
+        let waiter = known.and_then(|entry| entry.waiter.take());
+        let entry = Entry {
+            node: from.into(),
+            incarnation,
+            epoch,
+            ticket: 0,
+            waiter: None,
+            is_free: false,
+        };
+        self.entries.insert(client.into(), entry);
+        // Who waited for the former owner waits for this one.
+        if let Some(waiter) = waiter {
+            self.wait_again(client, waiter);
+            self.grant_queued();
+        }
+    }
+
+    pub(super) fn marked(&mut self, from: &str, view: (u64, u128), epoch: u64, nodes: Lives<'_>) {
+        self.epoch = self.epoch.max(epoch);
+        let Some(incarnation) = self.nodes.get(from).copied() else {
+            return;
+        };
+        let nodes = nodes.map(|(name, life)| (name.into(), life)).collect();
+        let marker = Marker {
+            incarnation,
+            view,
+            nodes,
+        };
+        self.markers.insert(from.into(), marker);
+        if self.is_ready() {
+            self.forget_others();
+            self.grant_queued();
+        }
+    }
+
+    /// Forgets what others keep: all nodes know that they do, and would register it here
+    /// again if that changed.
+    fn forget_others(&mut self) {
+        let (cores, name) = (&self.cores, &*self.name);
+        self.entries
+            .retain(|client, _| keeper(client, cores) == Some(name));
+    }
+
+    /// Owners whose life is over own nothing; who waited for them waits no longer. Goes
+    /// through all entries, when a node has gone or has a new life.
+    pub(super) fn drop_dead_owners(&mut self) {
+        let nodes = &self.nodes;
+        let mut waiters = Vec::new();
+        self.entries.retain(|client, entry| {
+            let is_alive = nodes.get(&entry.node) == Some(&entry.incarnation);
+            let waiter = entry.waiter.take_if(|_| !is_alive);
+            waiters.extend(waiter.map(|waiter| (client.clone(), waiter)));
+            is_alive
+        });
+        for (client, waiter) in waiters {
+            self.wait_again(&client, waiter);
+        }
+    }
+
+    /// Who has waited for an owner waits until this node may grant, unless another has claimed
+    /// since.
+    fn wait_again(&mut self, client: &str, waiter: Waiter) {
+        let rival = self.queue.get(client);
+        match rival.map(|rival| rival.node != waiter.node) {
+            None => {
+                self.queue.insert(client.into(), waiter);
+            }
+            Some(true) => self.deny(client, &waiter),
+            Some(false) => {}
+        }
+    }
+
+    /// Asks a node again for what it was asked for over a connection that has died.
+    pub(super) fn revoke_again(&mut self, node: &str) {
+        let entries = self.entries.iter();
+        let asked = entries.filter(|(_, entry)| *entry.node == *node && entry.waiter.is_some());
+        let asked: Vec<_> = asked
+            .map(|(client, entry)| (client.clone(), entry.epoch))
+            .collect();
+        for (client, epoch) in asked {
+            let client = &*client;
+            self.say(node, &Said::Revoke { client, epoch });
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What this node owns and wants.
+
+use super::view::keeper;
+use super::{Claim, Directory, Event};
+use crate::wire::Directory as Said;
+
+impl Directory {
+    /// A client has connected here: its identifier is claimed, unless this node has it.
+    /// Answered by an event.
+    pub fn claim(&mut self, client: &str) {
+        self.claim_with(client, 0);
+    }
+
+    /// A session with that former epoch is on this node, from a former life: it is claimed
+    /// unless somebody else has it now. Answered by an event.
+    pub fn claim_former(&mut self, client: &str, epoch: u64) {
+        self.epoch = self.epoch.max(epoch);
+        self.claim_with(client, epoch);
+    }
+
+    fn claim_with(&mut self, client: &str, epoch: u64) {
+        if let Some(epoch) = self.owned.get(client).copied() {
+            let (client, former) = (client.into(), None);
+            self.events.push_back(Event::Granted {
+                client,
+                epoch,
+                former,
+            });
+            return;
+        }
+        self.ticket += 1;
+        let ticket = self.ticket;
+        let claim = Claim { ticket, epoch };
+        if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
+            self.say_claim(&keeper, client, &claim);
+        }
+        self.claims.insert(client.into(), claim);
+    }
+
+    /// The epoch of an identifier that this node has and may serve.
+    #[must_use]
+    pub fn owns(&self, client: &str) -> Option<u64> {
+        self.owned.get(client).copied().filter(|_| self.may_act)
+    }
+
+    /// All identifiers that this node has, with their epochs, whether or not it may serve them.
+    pub fn owned(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.owned.iter().map(|(client, epoch)| (&**client, *epoch))
+    }
+
+    /// How many claims are not answered.
+    #[must_use]
+    pub fn claims(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// What was asked for by [`Event::Revoke`] is done.
+    pub fn revoked(&mut self, client: &str, epoch: u64) {
+        self.give_up(client, epoch, &Said::Revoked { client, epoch });
+    }
+
+    /// The session has ended here.
+    pub fn release(&mut self, client: &str) {
+        if let Some(epoch) = self.owned.get(client).copied() {
+            self.give_up(client, epoch, &Said::Release { client, epoch });
+        }
+    }
+
+    fn give_up(&mut self, client: &str, epoch: u64, said: &Said<'_>) {
+        if self.owned.get(client) == Some(&epoch) {
+            self.owned.remove(client);
+            if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
+                self.say(&keeper, said);
+            }
+        }
+    }
+
+    pub(super) fn granted(&mut self, client: &str, ticket: u64, epoch: u64, former: &str) {
+        self.epoch = self.epoch.max(epoch);
+        let is_asked = |claim: &Claim| claim.ticket == ticket;
+        // One that was asked before the keeper changed is not counted by the present one.
+        if !self.claims.get(client).is_some_and(is_asked) {
+            return;
+        }
+        self.claims.remove(client);
+        self.owned.insert(client.into(), epoch);
+        let former = (!former.is_empty()).then(|| former.into());
+        self.events.push_back(Event::Granted {
+            client: client.into(),
+            epoch,
+            former,
+        });
+    }
+
+    pub(super) fn denied(&mut self, client: &str, ticket: u64) {
+        let is_asked = |claim: &Claim| claim.ticket == ticket;
+        if self.claims.get(client).is_some_and(is_asked) {
+            self.claims.remove(client);
+            let client = client.into();
+            self.events.push_back(Event::Denied { client });
+        }
+    }
+
+    pub(super) fn revoke(&mut self, from: &str, client: &str, epoch: u64) {
+        if keeper(client, &self.cores) != Some(from) {
+            return;
+        }
+        let owned = self.owned.get_mut(client).filter(|owned| **owned <= epoch);
+        if let Some(owned) = owned {
+            // The keeper knows best what it has granted to this node.
+            *owned = epoch;
+            let client = client.into();
+            self.events.push_back(Event::Revoke { client, epoch });
+            return;
+        }
+        self.say(from, &Said::Revoked { client, epoch });
+        // What was granted with that epoch may still come: it does not count any more.
+        if let Some(mut claim) = self.claims.remove(client) {
+            self.ticket += 1;
+            claim.ticket = self.ticket;
+            self.say_claim(from, client, &claim);
+            self.claims.insert(client.into(), claim);
+        }
+    }
+
+    /// Asks the present keepers, with new numbers, so that late answers of former ones do not
+    /// count.
+    pub(super) fn claim_again(&mut self) {
+        let mut claims = core::mem::take(&mut self.claims);
+        for (client, claim) in &mut claims {
+            self.ticket += 1;
+            claim.ticket = self.ticket;
+            if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
+                self.say_claim(&keeper, client, claim);
+            }
+        }
+        self.claims = claims;
+    }
+
+    pub(super) fn say_claim(&mut self, to: &str, client: &str, claim: &Claim) {
+        let said = Said::Claim {
+            client,
+            ticket: claim.ticket,
+            epoch: claim.epoch,
+        };
+        self.say(to, &said);
+    }
+}

@@ -1,0 +1,282 @@
+use super::*;
+
+const CORES: [&str; 3] = ["a", "b", "c"];
+
+/// Nodes that are all connected, and hear each other at once.
+struct World {
+    nodes: BTreeMap<&'static str, Directory>,
+}
+
+impl World {
+    fn new() -> Self {
+        let node = |name| (name, Directory::new(name, 1, Role::Core, CORES.len()));
+        let mut world = Self {
+            nodes: CORES.into_iter().map(node).collect(),
+        };
+        world
+            .nodes
+            .insert("r", Directory::new("r", 1, Role::Replicant, 3));
+        let names: Vec<_> = world.nodes.keys().copied().collect();
+        for at in &names {
+            for other in names.iter().filter(|other| *other != at) {
+                let role = world.nodes[other].role;
+                world.node(at).up(other, 1, role);
+                world.node(at).connected(other);
+            }
+            world.node(at).set_lease(Some(1), true);
+        }
+        world.settle();
+        world
+    }
+
+    fn node(&mut self, name: &str) -> &mut Directory {
+        self.nodes.get_mut(name).unwrap()
+    }
+
+    fn settle(&mut self) {
+        self.settle_without("");
+    }
+
+    /// Lets everything arrive that does not come from or go to a node.
+    fn settle_without(&mut self, cut: &str) {
+        loop {
+            let mut sent = Vec::new();
+            for (from, node) in &mut self.nodes {
+                let frames = core::iter::from_fn(|| node.transmit());
+                sent.extend(frames.map(|(to, frame)| (*from, to, frame)));
+            }
+            if sent.is_empty() {
+                return;
+            }
+            for (from, to, frame) in sent {
+                let (kind, body, _) = split(&frame, FRAME_MAX).unwrap().unwrap();
+                let Ok(Frame::Directory(said)) = decode(kind, body) else {
+                    panic!("something else was said");
+                };
+                if from != cut && *to != *cut {
+                    self.node(&to).handle(from, &said);
+                }
+            }
+        }
+    }
+
+    fn owners(&self, client: &str) -> Vec<&'static str> {
+        let nodes = self.nodes.iter();
+        let owners = nodes.filter(|(_, node)| node.owns(client).is_some());
+        owners.map(|(name, _)| *name).collect()
+    }
+
+    fn event(&mut self, name: &str) -> Event {
+        self.node(name).poll().expect("nothing happened")
+    }
+
+    fn keeper(&self, client: &str) -> String {
+        view::keeper(client, &self.nodes["a"].cores)
+            .unwrap()
+            .to_owned()
+    }
+
+    /// A client identifier that a core keeps.
+    fn kept_by(&self, core: &str) -> String {
+        let mut clients = (0..).map(|n| format!("client-{n}"));
+        clients.find(|client| self.keeper(client) == core).unwrap()
+    }
+}
+
+#[test]
+fn whoever_claims_first_gets_it_with_an_epoch() {
+    let mut world = World::new();
+    world.node("r").claim("x");
+    world.settle();
+    assert_eq!(
+        world.event("r"),
+        Event::Granted {
+            client: "x".into(),
+            epoch: 1,
+            former: None
+        }
+    );
+    assert_eq!(world.owners("x"), ["r"]);
+}
+
+#[test]
+fn a_client_that_connects_elsewhere_takes_its_identifier_along() {
+    let mut world = World::new();
+    world.node("a").claim("x");
+    world.settle();
+    let Event::Granted { epoch, .. } = world.event("a") else {
+        panic!("not granted");
+    };
+    world.node("b").claim("x");
+    world.settle();
+    let client: Box<str> = "x".into();
+    let revoke = Event::Revoke {
+        client: client.clone(),
+        epoch,
+    };
+    assert_eq!(world.event("a"), revoke);
+    assert_eq!(world.owners("x"), ["a"]);
+    world.node("a").revoked("x", epoch);
+    assert_eq!(world.owners("x"), [""; 0]);
+    world.settle();
+    let granted = Event::Granted {
+        client,
+        epoch: epoch + 1,
+        former: Some("a".into()),
+    };
+    assert_eq!(world.event("b"), granted);
+    assert_eq!(world.owners("x"), ["b"]);
+}
+
+#[test]
+fn of_two_that_wait_the_later_gets_it_and_the_earlier_is_denied() {
+    let mut world = World::new();
+    world.node("a").claim("x");
+    world.settle();
+    world.event("a");
+    world.node("b").claim("x");
+    world.settle();
+    let Event::Revoke { epoch, .. } = world.event("a") else {
+        panic!("not revoked");
+    };
+    world.node("r").claim("x");
+    world.settle();
+    let client = "x".into();
+    assert_eq!(world.event("b"), Event::Denied { client });
+    world.node("a").revoked("x", epoch);
+    world.settle();
+    assert_eq!(world.owners("x"), ["r"]);
+}
+
+#[test]
+fn what_a_dead_node_had_is_granted_and_its_new_life_is_denied() {
+    let mut world = World::new();
+    world.node("r").claim("x");
+    world.node("r").claim("y");
+    world.settle();
+    world.node("a").claim("x");
+    world.settle();
+    for name in CORES {
+        world.node(name).down("r");
+    }
+    world.node("r").set_lease(None, true);
+    world.settle_without("r");
+    assert_eq!(world.owners("x"), ["a"]);
+    world.node("r").renew(2);
+    for name in CORES {
+        world.node(name).up("r", 2, Role::Replicant);
+        world.node(name).connected("r");
+        world.node("r").connected(name);
+    }
+    world.node("r").set_lease(Some(1), true);
+    world.settle();
+    assert_eq!(world.owners("x"), ["a"]);
+    assert_eq!(world.owners("y"), ["r"]);
+    let events: Vec<_> = core::iter::from_fn(|| world.node("r").poll()).collect();
+    assert!(events.contains(&Event::Denied { client: "x".into() }));
+}
+
+#[test]
+fn a_keeper_without_its_lease_grants_nothing_until_it_has_it_again() {
+    let mut world = World::new();
+    let client = world.kept_by("b");
+    world.node("b").set_lease(None, true);
+    world.node("a").claim(&client);
+    world.settle();
+    assert_eq!(world.owners(&client), [""; 0]);
+    world.node("b").set_lease(Some(1), true);
+    world.settle();
+    assert_eq!(world.owners(&client), ["a"]);
+}
+
+#[test]
+fn a_keeper_that_takes_over_knows_who_has_what_before_it_grants() {
+    let mut world = World::new();
+    let client = world.kept_by("c");
+    world.node("r").claim(&client);
+    world.settle();
+    world.event("r");
+    world.node("c").set_lease(None, true);
+    world.node("a").down("c");
+    world.node("b").down("c");
+    // The replicant does not know it yet: nobody grants.
+    world.node("a").claim(&client);
+    world.settle_without("c");
+    assert_eq!(world.node("a").claims(), 1);
+    assert_eq!(world.owners(&client), ["r"]);
+    world.node("r").down("c");
+    world.settle_without("c");
+    let Event::Revoke { epoch, .. } = world.event("r") else {
+        panic!("not revoked");
+    };
+    world.node("r").revoked(&client, epoch);
+    world.settle_without("c");
+    assert_eq!(world.owners(&client), ["a"]);
+}
+
+#[test]
+fn a_core_that_comes_back_keeps_again_what_it_kept() {
+    let mut world = World::new();
+    let client = world.kept_by("c");
+    world.node("r").claim(&client);
+    world.settle();
+    world.event("r");
+    for name in ["a", "b", "r"] {
+        world.node(name).down("c");
+    }
+    world.settle_without("c");
+    let mut again = Directory::new("c", 2, Role::Core, 3);
+    again.set_lease(Some(1), true);
+    world.nodes.insert("c", again);
+    for name in ["a", "b", "r"] {
+        let role = world.nodes[name].role;
+        world.node(name).up("c", 2, Role::Core);
+        world.node(name).connected("c");
+        world.node("c").up(name, 1, role);
+        world.node("c").connected(name);
+    }
+    world.settle();
+    world.node("a").claim(&client);
+    world.settle();
+    assert!(matches!(world.event("r"), Event::Revoke { .. }));
+    assert_eq!(world.owners(&client), ["r"]);
+}
+
+#[test]
+fn an_identifier_that_was_released_is_free() {
+    let mut world = World::new();
+    world.node("a").claim("x");
+    world.settle();
+    world.node("a").release("x");
+    world.settle();
+    world.node("b").claim("x");
+    world.settle();
+    let former = None;
+    let (client, epoch) = ("x".into(), 2);
+    let granted = Event::Granted {
+        client,
+        epoch,
+        former,
+    };
+    assert_eq!(world.event("b"), granted);
+}
+
+#[test]
+fn cores_keep_about_the_same_number_and_a_change_moves_only_what_must_move() {
+    let all: BTreeMap<Box<str>, u64> = CORES.map(|core| (core.into(), 1)).into();
+    let mut fewer = all.clone();
+    fewer.remove("c");
+    let mut kept: BTreeMap<&str, u32> = BTreeMap::new();
+    for n in 0..3000 {
+        let client = format!("client-{n}");
+        let before = view::keeper(&client, &all).unwrap();
+        *kept.entry(before).or_insert(0) += 1;
+        if before != "c" {
+            assert_eq!(view::keeper(&client, &fewer), Some(before));
+        }
+    }
+    assert!(
+        kept.values().all(|count| (900..1100).contains(count)),
+        "{kept:?}"
+    );
+}
