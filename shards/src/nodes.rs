@@ -180,7 +180,7 @@ impl Nodes {
     fn log_refused(&mut self) {
         let shards = self.common.stats.iter();
         let all = shards.map(|stats| stats.retained_refused.get()).sum();
-        if let Some(count) = self.refused.to_log(all, self.now_ms()) {
+        if let Some(count) = self.refused.take_news(all, self.now_ms()) {
             log::warn!(
                 "{count} retained messages of other nodes are not retained here: \
                  mqtt.max_retained_messages or mqtt.max_retained_bytes is reached, or the disk \
@@ -324,7 +324,7 @@ impl Nodes {
 
 impl Refused {
     /// How many are to be logged, if any are and the last line is old enough.
-    fn to_log(&mut self, all: u64, now_ms: u64) -> Option<u64> {
+    fn take_news(&mut self, all: u64, now_ms: u64) -> Option<u64> {
         if all == self.logged || now_ms < self.next_log_ms {
             return None;
         }
@@ -423,10 +423,10 @@ mod tests {
     #[test]
     fn refused_messages_are_logged_once_a_minute_at_most_and_none_is_left_out() {
         let mut refused = Refused::default();
-        assert_eq!(refused.to_log(0, 5), None);
-        assert_eq!(refused.to_log(3, 10), Some(3));
-        assert_eq!(refused.to_log(9, 60_009), None);
-        assert_eq!(refused.to_log(10, 60_010), Some(7));
-        assert_eq!(refused.to_log(10, 200_000), None);
+        assert_eq!(refused.take_news(0, 5), None);
+        assert_eq!(refused.take_news(3, 10), Some(3));
+        assert_eq!(refused.take_news(9, 60_009), None);
+        assert_eq!(refused.take_news(10, 60_010), Some(7));
+        assert_eq!(refused.take_news(10, 200_000), None);
     }
 }
