@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line |
+//! | [`cluster`] | the links to other nodes |
 //! | [`config`] | the configuration: file, environment, command line |
 //! | [`host`] | what this machine has and allows |
 //! | [`data`] | `shardmq data`: what is stored, for people |
@@ -13,6 +14,7 @@
 #![deny(unsafe_code)]
 
 mod cli;
+mod cluster;
 mod config;
 mod data;
 mod failure;

@@ -88,7 +88,11 @@ const BANS: &[Ban] = &[
 
 /// Which packages of ours a package may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("shardmq", &["shards", "loadgen"]), // loadgen: for the crash test
+    // loadgen: for the crash test
+    (
+        "shardmq",
+        &["protocol", "shard-cluster", "shards", "loadgen"],
+    ),
     ("shards", &["protocol", "shard-store", "shard-sync"]),
     ("shard-store", &["protocol", "shard-sync"]),
     ("shard-sync", &[]),

@@ -11,7 +11,7 @@
 //! behind messages: two nodes that are full cannot keep each other waiting.
 
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -29,9 +29,6 @@ const RING_BATCHES: usize = 64;
 
 /// Bytes of messages in one batch, and batches kept back, for one shard.
 const BATCH_BYTES: usize = 256 << 10;
-
-/// The stream of a message whose node is gone.
-const NO_STREAM: u16 = u16::MAX;
 
 /// Between two log lines about retained messages that were refused.
 const REFUSED_LOG_MS: u64 = 60_000;
@@ -122,8 +119,8 @@ impl Nodes {
 
     /// Becomes readable when a shard or the route writer has something.
     #[must_use]
-    pub fn news_fd(&self) -> RawFd {
-        self.own.fd()
+    pub fn news_fd(&self) -> BorrowedFd<'_> {
+        self.own.as_fd()
     }
 
     /// Makes [`Nodes::news_fd`] unreadable. Everything has to be taken afterwards.
@@ -152,13 +149,6 @@ impl Nodes {
     pub fn down(&mut self, node: u16) {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_up.fetch_and(!bit, Ordering::Relaxed);
-        let ends = self.shards.iter_mut();
-        for end in ends.filter_map(|shard| shard.nodes.get_mut(usize::from(node))) {
-            // Its next life has other streams.
-            for (stream, _) in &mut end.order {
-                *stream = NO_STREAM;
-            }
-        }
     }
 
     /// Drops what shards have for nodes that are gone.
@@ -292,7 +282,7 @@ impl Nodes {
     }
 
     /// How many messages of each stream were accepted since this was last asked: by node,
-    /// stream and number.
+    /// stream and number. Those of a node that was gone meanwhile are counted, too.
     pub fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64)) {
         for shard in &mut self.shards {
             for (node, end) in shard.nodes.iter_mut().enumerate() {
@@ -350,9 +340,7 @@ impl NodeEnd {
             && let Some((stream, count)) = self.order.front_mut()
         {
             let part = more.min(*count);
-            if *stream != NO_STREAM {
-                each(*stream, part);
-            }
+            each(*stream, part);
             more -= part;
             *count -= part;
             if *count == 0 {

@@ -12,6 +12,10 @@ use super::value::{Raw, Value};
 /// What is used if nobody says anything, beside the defaults of [`shards::settings`].
 const DEFAULTS: &[(&str, &str)] = &[
     ("node.name", "shardmq@127.0.0.1"),
+    ("node.db_role", "core"),
+    ("cluster.name", "shardmq"),
+    ("cluster.discovery_strategy", "manual"),
+    ("cluster.static.seeds", "[]"),
     ("data_dir", "data"),
     ("rewrite", "[]"),
     ("auto_subscribe.topics", "[]"),

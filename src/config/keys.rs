@@ -53,6 +53,9 @@ const INITIAL_PICKS: &[&str] = &[
     "hash_topic",
 ];
 
+/// Bytes of the shortest cookie: whoever listens where a node connects to can try to guess it.
+const COOKIE_MIN: usize = 16;
+
 /// The fields of a topic's queue priority.
 const PRIORITIES: &[Column] = &[
     Column {
@@ -116,6 +119,16 @@ const AUTO_SUBSCRIBE: &[Column] = &[
 /// All keys, in the order in which `shardmq check` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
+    key(
+        "node.cookie",
+        Kind::Secret(COOKIE_MIN),
+        "secret that all nodes of the cluster share; there is none by default",
+    ),
+    key(
+        "node.db_role",
+        Kind::Word(&["core", "replicant"]),
+        "role in the cluster; this version has cores only",
+    ),
     key(
         "data_dir",
         Kind::Folder,
@@ -596,11 +609,33 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Boolean,
         "whether there is $events/message/delivery_dropped",
     ),
+    key(
+        "cluster.name",
+        Kind::Text(255),
+        "name of the cluster: nodes of another one are refused",
+    ),
+    key(
+        "cluster.bind",
+        Kind::Bind,
+        "UDP address of the links to other nodes; by default the host of node.name, port 4370",
+    ),
+    key(
+        "cluster.discovery_strategy",
+        Kind::Word(&["manual", "static"]),
+        "how other nodes are found: manual, not at all; static, by cluster.static.seeds",
+    ),
+    key(
+        "cluster.static.seeds",
+        Kind::Seeds,
+        "all nodes of the cluster, by their names",
+    ),
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 18] = [
     "node",
+    "cluster",
+    "cluster.static",
     "log",
     "listeners",
     "listeners.tcp",

@@ -8,9 +8,11 @@
 //! | [`file`], [`environment`] | the layers that are not the command line |
 //! | [`entries`], [`origin`] | values by key, where they came from, what is wrong |
 //! | [`rules`] | what holds between keys |
+//! | [`cluster`] | the keys about other nodes |
 //! | [`print`] | the effective configuration as TOML |
 
 pub(crate) mod bind;
+pub(crate) mod cluster;
 pub(crate) mod cpu_list;
 pub(crate) mod durability;
 mod entries;
@@ -34,6 +36,7 @@ use shards::settings::{
     SharedStrategy, Storage, SysEventMessages, SysTopics,
 };
 
+use cluster::Cluster;
 use cpu_list::CpuList;
 use durability::Durability;
 use entries::Entries;
@@ -65,6 +68,8 @@ pub(crate) struct Sources {
 pub(crate) struct Config {
     /// `node.name`.
     pub(crate) node_name: String,
+    /// Other nodes; nothing if this one is alone.
+    pub(crate) cluster: Option<Cluster>,
     /// `data_dir`.
     pub(crate) data_dir: PathBuf,
     /// `durability`.
@@ -137,6 +142,7 @@ impl Config {
         };
         let mut config = Self {
             node_name: reader.text("node.name"),
+            cluster: cluster::read(&entries),
             data_dir: reader.text("data_dir").into(),
             durability: reader.durability("durability"),
             storage: reader.section("storage", Storage::default()),

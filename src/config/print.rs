@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::Config;
+use super::entries::Entry;
 use super::origin::Origin;
+use super::value::Value;
 
 /// The column at which the origins begin.
 const ORIGIN_COLUMN: usize = 48;
@@ -21,6 +23,10 @@ pub(crate) fn effective(config: &Config, unset: &[(&str, String)]) -> String {
             _ = writeln!(out, "\n[{}]", names.join("."));
         }
         match entry {
+            Some(Entry {
+                value: Value::Secret(_),
+                origin,
+            }) => _ = writeln!(out, "# {name}: set, and not shown ({origin})"),
             Some(entry) => write_value(&mut out, name, &entry.value.to_string(), &entry.origin),
             None => {
                 let instead = unset.iter().find(|(key, _)| *key == path);

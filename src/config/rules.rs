@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::bind::Bind;
+use super::cluster;
 use super::entries::{Entries, LISTENER_DEFAULTS};
 use super::origin::{Origin, Problem};
 use super::value::Value;
@@ -16,6 +17,7 @@ pub(crate) fn check(entries: &Entries) -> Vec<Problem> {
     problems.extend(address_taken_twice(entries));
     problems.extend(shards_and_cpus(entries));
     problems.extend(bursts_without_rate(entries));
+    problems.extend(cluster::check(entries));
     problems
 }
 

@@ -10,6 +10,7 @@ use toml::de::{DeInteger, DeValue};
 use super::bind::Bind;
 use super::cpu_list::CpuList;
 use super::durability::{Durability, PAUSE_MAX};
+use crate::cluster::seed::Seed;
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +39,10 @@ pub(crate) enum Kind {
     PowerOfTwo(u64, u64),
     /// So much in so long, or `infinity`.
     Rate,
+    /// A text of at least so many bytes that is never shown.
+    Secret(usize),
+    /// Names of nodes.
+    Seeds,
     /// Any text without control characters, of so many bytes at most.
     Text(usize),
     /// An array of tables with these columns.
@@ -90,6 +95,10 @@ pub(crate) enum Value {
     Integer(u64),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
+    /// Of [`Kind::Seeds`].
+    List(Vec<String>),
+    /// Of [`Kind::Secret`].
+    Secret(String),
     /// Of [`Kind::Durability`].
     Durability(Durability),
     /// Of [`Kind::Tables`]: by column.
@@ -127,6 +136,10 @@ impl Kind {
                 "an amount in a period of up to an hour, such as 1000/s or 10MB/10s, or infinity"
                     .to_owned()
             }
+            Self::Secret(min) => format!("a text of at least {min} bytes"),
+            Self::Seeds => "an array of names such as [\"shardmq@10.0.0.1\", \
+                            \"shardmq@10.0.0.2:4370\"]"
+                .to_owned(),
             Self::Text(max) => {
                 format!("at most {max} bytes of text without control characters")
             }
@@ -142,6 +155,9 @@ impl Kind {
     /// Reads a value, or says in one clause what is wrong with it.
     pub(crate) fn read(self, raw: &Raw) -> Result<Value, String> {
         self.value(raw).map_err(|reason| match reason {
+            _ if matches!(self, Self::Secret(_)) => {
+                format!("(not shown) is not allowed; allowed: {}", self.allowed())
+            }
             Some(reason) => format!("{raw}: {reason}; allowed: {}", self.allowed()),
             None => format!("{raw} is not allowed; allowed: {}", self.allowed()),
         })
@@ -153,7 +169,7 @@ impl Kind {
         let text = text.trim();
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) | Self::Tables(_) => true,
-            Self::Cpus | Self::CpusOrNone => text.starts_with(['"', '\'', '[']),
+            Self::Cpus | Self::CpusOrNone | Self::Seeds => text.starts_with(['"', '\'', '[']),
             Self::Bind
             | Self::Burst
             | Self::Durability
@@ -161,6 +177,7 @@ impl Kind {
             | Self::Level
             | Self::NodeName
             | Self::Rate
+            | Self::Secret(_)
             | Self::Text(_)
             | Self::Word(_)
             | Self::Words => text.starts_with(['"', '\'']),
@@ -192,6 +209,14 @@ impl Kind {
                 self.value(&Raw::Text(listed(raw).ok_or(None)?))
             }
             (Self::Tables(columns), Raw::List(rows)) => rows_of(columns, rows),
+            (Self::Seeds, Raw::List(items)) => {
+                let names = items.iter().map(|item| match item {
+                    Raw::Text(text) => Some(text.as_str()),
+                    _ => None,
+                });
+                let names: Option<Vec<_>> = names.collect();
+                seeds_of(names.ok_or(None)?)
+            }
             (_, Raw::Text(text)) => self.value_of_text(text),
             _ => Err(None),
         }
@@ -222,6 +247,8 @@ impl Kind {
             Self::Text(max) if text.len() <= max && !text.chars().any(char::is_control) => {
                 Ok(Value::Text(text.to_owned()))
             }
+            Self::Secret(min) if text.len() >= min => Ok(Value::Secret(text.to_owned())),
+            Self::Seeds => seeds_of(text.split(',').map(str::trim)),
             Self::NodeName if is_node_name(text) => Ok(Value::Text(text.to_owned())),
             _ => Err(None),
         }
@@ -232,6 +259,15 @@ impl Kind {
 fn as_written(read: Result<impl fmt::Display, ()>) -> Result<Value, Option<String>> {
     read.map(|value| Value::Text(value.to_string()))
         .map_err(|()| None)
+}
+
+/// Seeds, each of which can be read.
+fn seeds_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Value, Option<String>> {
+    let names = names.into_iter().map(|name| {
+        Seed::parse(name).map_err(Some)?;
+        Ok(name.to_owned())
+    });
+    names.collect::<Result<_, _>>().map(Value::List)
 }
 
 /// The rows of an array of tables.
@@ -355,9 +391,10 @@ impl From<&Value> for toml::Value {
             Value::Cpus(cpus) => Self::String(cpus.to_string()),
             Value::Integer(number) => Self::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
             Value::Level(level) => Self::String(level.as_str().to_ascii_lowercase()),
+            Value::List(items) => Self::Array(items.iter().cloned().map(Self::String).collect()),
             Value::Tables(rows) => Self::Array(rows.iter().map(table_of).collect()),
             Value::Durability(durability) => Self::String(durability.to_string()),
-            Value::Text(text) => Self::String(text.clone()),
+            Value::Secret(text) | Value::Text(text) => Self::String(text.clone()),
         }
     }
 }

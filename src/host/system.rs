@@ -1,5 +1,5 @@
 //! System calls that the standard library does not have. All of this package's unsafe
-//! code is here.
+//! code is here, and one line in `cluster::news`.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `LOCK` | locked by the broker that uses the folder; the number of its process |
 //! | `VERSION` | the number of the folder's format |
+//! | `INCARNATION` | of a node with others, the number of its last life |
 //! | `store.redb` | sessions and messages: from format 2 on it is there |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

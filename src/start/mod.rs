@@ -8,12 +8,14 @@
 //! | [`placement`] | which CPUs shards and control threads get |
 //! | [`data_folder`] | the folder, its lock and its format |
 //! | [`storage`] | what outlives the process |
+//! | [`links`] | other nodes |
 //! | [`ports`] | whether the listeners' ports are free |
 //! | [`ready`] | what is said when the broker is up |
 //! | [`notify`] | the word to systemd |
 //! | [`signals`] | SIGTERM and SIGINT |
 
 pub(crate) mod data_folder;
+mod links;
 mod notify;
 pub(crate) mod placement;
 mod ports;
@@ -49,6 +51,7 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     locked_memory()?;
     let folder = DataFolder::open(&config.data_dir)?;
     let listeners = ports::reserve(&config.listeners)?;
+    let links = links::prepare(&config, folder.path())?;
     keep_off_shards(&placement);
 
     let ready = ready::Ready {
@@ -59,12 +62,16 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     let announcement = ready.announcement(&folder, open_files);
     warn_about(&config, &placement, open_files);
     let storage = storage::open(&folder, &config)?;
-    let running = plane::start(&settings(&config, &placement, listeners), storage)?;
+    let mut running = plane::start(&settings(&config, &placement, listeners), storage)?;
+    let links = links.map(|links| links.start(&mut running)).transpose()?;
     signals::watch(running.stopper())?;
     announcement.show();
     notify::ready();
 
     let totals = plane::wait(running)?;
+    if let Some(links) = links {
+        links.stop();
+    }
     info!(
         "stopped: {} messages received, {} sent, {} dropped, {} protocol errors",
         totals.received, totals.sent, totals.dropped, totals.protocol_errors
@@ -81,7 +88,7 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         engine: config.engine.clone(),
         mqtt: config.mqtt.clone(),
         node_name: config.node_name.clone(),
-        cluster: false,
+        cluster: config.cluster.is_some(),
         sys_topics: config.sys_topics.clone(),
         sys_event_messages: config.sys_event_messages.clone(),
         events: config.events.clone(),
@@ -89,9 +96,14 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         auto_subscribe: config.auto_subscribe.clone(),
         // Not set means: whoever reaches a listener, and then all of them are loopback.
         allow_anonymous: config.allow_anonymous.unwrap_or(true),
-        // The standard library seeds its hash maps from the system's random source.
-        hash_seed: RandomState::new().hash_one(0_u8),
+        hash_seed: random(),
     }
+}
+
+/// A number that others cannot know: the standard library seeds its hash maps from the system's
+/// random source.
+fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
 }
 
 /// Raises the limit of open files and returns it.

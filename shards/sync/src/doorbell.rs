@@ -16,7 +16,7 @@
 
 use std::io;
 #[cfg(not(loom))]
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 
 use crate::shim::{AtomicBool, CachePadded, Ordering, fence};
 
@@ -51,6 +51,12 @@ impl Doorbell {
     #[cfg(not(loom))]
     pub fn fd(&self) -> RawFd {
         self.bell.fd()
+    }
+
+    /// The same eventfd, for as long as the doorbell is borrowed.
+    #[cfg(not(loom))]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
     }
 
     /// Wakes the shard if it sleeps. To be called after something was pushed to it; one call

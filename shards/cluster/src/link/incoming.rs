@@ -106,15 +106,17 @@ impl Incoming {
         Ok(given_up)
     }
 
-    /// Hands over the messages that are new, with their numbers, in order.
+    /// Hands over the messages that are new, with their numbers, in order, until `deliver`
+    /// says that it has no room for one. False if it did: then the same batch is to be given
+    /// again later, and nothing else of the stream before.
     ///
     /// # Errors
     /// Messages are missing, or cannot be read. Those before were handed over.
     pub fn receive(
         &mut self,
         messages: &Messages<'_>,
-        deliver: &mut dyn FnMut(u64, &Forward<'_>),
-    ) -> Result<(), LinkError> {
+        deliver: &mut dyn FnMut(u64, &Forward<'_>) -> bool,
+    ) -> Result<bool, LinkError> {
         let stream = self.streams.get_mut(&messages.stream);
         let stream = stream
             .filter(|stream| stream.begun)
@@ -134,11 +136,13 @@ impl Incoming {
         for (number, message) in numbers.zip(messages.entries()) {
             let message = message?;
             if number > stream.received {
+                if !deliver(number, &message) {
+                    return Ok(false);
+                }
                 stream.received = number;
-                deliver(number, &message);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// All messages of a stream up to this one are accepted, for good if that was promised.

@@ -61,9 +61,12 @@ fn receive(
     let (kind, body, _) = split(frame, FRAME_MAX).unwrap().unwrap();
     match decode(kind, body).unwrap() {
         Frame::Begin(begin) => incoming.begin(begin).map(|_| ()),
-        Frame::Messages(messages) => incoming.receive(&messages, &mut |number, message| {
-            got.push((number, message.payload.to_vec()));
-        }),
+        Frame::Messages(messages) => incoming
+            .receive(&messages, &mut |number, message| {
+                got.push((number, message.payload.to_vec()));
+                true
+            })
+            .map(|_| ()),
         other => panic!("{other:?}"),
     }
 }
@@ -220,6 +223,33 @@ fn a_full_stream_refuses_qos_0_and_in_the_end_everything() {
         Pushed::Refused
     );
     assert_eq!(out.refused(), 2);
+}
+
+#[test]
+fn a_receiver_without_room_gets_the_rest_of_a_batch_when_it_has_some() {
+    let (mut out, mut incoming) = connected();
+    for n in 0..3_u8 {
+        out.push(0, &message(&[n], QoS::AtLeastOnce));
+    }
+    let frames: Vec<_> = core::iter::from_fn(|| out.transmit(0)).collect();
+    receive(&mut incoming, &bytes(&frames[0]), &mut Vec::new()).unwrap();
+    let frame = bytes(&frames[1]);
+    let (kind, body, _) = split(&frame, FRAME_MAX).unwrap().unwrap();
+    let Ok(Frame::Messages(messages)) = decode(kind, body) else {
+        panic!("no messages");
+    };
+    let mut got = Vec::new();
+    let mut try_again = |room: usize| {
+        incoming.receive(&messages, &mut |number, _| {
+            let has_room = got.len() < room;
+            got.extend(has_room.then_some(number));
+            has_room
+        })
+    };
+    assert_eq!(try_again(1), Ok(false));
+    assert_eq!(try_again(1), Ok(false));
+    assert_eq!(try_again(3), Ok(true));
+    assert_eq!(got, [1, 2, 3]);
 }
 
 #[test]

@@ -429,7 +429,9 @@ impl Node {
                     let id = u64::from_le_bytes(message.payload.try_into().unwrap());
                     sessions.take((from, boot, messages.stream), id);
                     came.push((boot, messages.stream, number, id));
-                })
+                    true
+                })?;
+                Ok(())
             }
             Frame::Accepted(accepted) => {
                 peer.out[usize::from(accepted.stream)].accepted(*accepted)?;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 /// What a sleeping shard waits for.
@@ -28,6 +28,10 @@ impl Bell {
 
     pub(super) fn fd(&self) -> RawFd {
         self.eventfd.as_raw_fd()
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
     }
 
     /// Makes the eventfd readable.

@@ -1,0 +1,590 @@
+//! What this node knows of all others: the pure crate put together with the shards.
+//!
+//! Nothing here waits. The tasks of the connections call it with what has come, and ask it for
+//! what is to be sent.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use log::{debug, info, warn};
+use protocol::message::MessageRef;
+use quinn::Connection;
+use shard_cluster::link::{LinkError, Outgoing, Transmit};
+use shard_cluster::members::{self, Event, Members, Policy};
+use shard_cluster::routes::{self, Routes};
+use shard_cluster::wire::{Accepted, Change, Forward, Frame, Hello, Reason, Role};
+use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
+
+use super::ended::Ended;
+use super::incarnation::Incarnations;
+use super::peer::{Link, LinkId, Peer};
+use super::plane::Plane;
+use super::status::{NodeStatus, status_of};
+
+/// Other nodes that one process can have to do with.
+const NODES_MAX: u16 = 64;
+
+/// Bytes that the control stream takes at once.
+const CONTROL_BYTES: usize = 128 << 10;
+
+/// Digests of routes are sent at every so many-th heartbeat.
+const HEARTBEATS_A_DIGEST: u32 = 10;
+
+/// This node among others.
+pub(super) struct Hub {
+    pub(super) plane: Box<dyn Plane>,
+    pub(super) members: Members,
+    routes: Routes,
+    incarnations: Incarnations,
+    /// The life with which the process began.
+    boot: u64,
+    /// Where others reach this node.
+    address: String,
+    /// By slot.
+    peers: Vec<Peer>,
+    slots: BTreeMap<Box<str>, u16>,
+    last_serial: u64,
+    heartbeats: u32,
+}
+
+/// What a hub is made of.
+pub(super) struct Begin {
+    pub(super) cluster: String,
+    pub(super) name: String,
+    pub(super) address: String,
+    /// All cores, this node among them.
+    pub(super) cores: Vec<String>,
+    pub(super) incarnations: Incarnations,
+    pub(super) seed: u64,
+}
+
+impl Hub {
+    pub(super) fn new(mut begin: Begin, plane: Box<dyn Plane>) -> Self {
+        let boot = begin.incarnations.next();
+        let cores: Vec<&str> = begin.cores.iter().map(String::as_str).collect();
+        let config = members::Config::new(&begin.cluster, &begin.name, Role::Core, boot, &cores);
+        let config = members::Config {
+            policy: Policy::ServeLocal,
+            ..config
+        };
+        let limits = routes::Limits::default();
+        Self {
+            plane,
+            members: Members::new(config, []),
+            routes: Routes::new(&begin.name, boot, begin.seed, limits),
+            incarnations: begin.incarnations,
+            boot,
+            address: begin.address,
+            peers: Vec::new(),
+            slots: BTreeMap::new(),
+            last_serial: 0,
+            heartbeats: 0,
+        }
+    }
+
+    /// The name of this node.
+    pub(super) fn name(&self) -> &str {
+        &self.members.config().name
+    }
+
+    /// This node's life.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.members.config().incarnation
+    }
+
+    /// Writes who this node is.
+    pub(super) fn put_hello(&self, out: &mut Vec<u8>) {
+        let config = self.members.config();
+        Hello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            cluster: &config.cluster,
+            node: &config.name,
+            incarnation: config.incarnation,
+            boot: self.boot,
+            role: config.role,
+            shards: self.plane.shards(),
+            address: &self.address,
+        }
+        .put(out);
+    }
+
+    /// A node has said hello over a new connection. A former connection with it is closed:
+    /// whoever connects does so only when it has none.
+    pub(super) fn greet(
+        &mut self,
+        hello: &Hello<'_>,
+        connection: &Connection,
+    ) -> Result<LinkId, Ended> {
+        if *hello.node == *self.name() {
+            let text = format!("the name {} is that of another node too", hello.node);
+            return Err(Ended::refused(Reason::Member, text));
+        }
+        let slot = self.slot(hello.node)?;
+        let now_ms = self.plane.now_ms();
+        let welcome = self.members.hello(now_ms, hello);
+        welcome.map_err(|reason| self.refusal(reason, hello))?;
+        let peer = &mut self.peers[usize::from(slot)];
+        let heard = peer.incoming.hello(hello.boot, hello.shards);
+        heard.map_err(|_| Ended::refused(Reason::Stale, "a process of it that is over"))?;
+
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let ends = (hello.node, self.plane.shards());
+        let mut link = Link::new(serial, hello.incarnation, connection.clone(), ends);
+        self.routes.ask(hello.node, false, &mut link.urgent);
+        peer.outgoing.iter_mut().for_each(Outgoing::connected);
+        if let Some(former) = peer.link.replace(link) {
+            Ended::replaced().close(&former.connection);
+        } else if peer.is_up {
+            info!("node {} is connected again", peer.name);
+        }
+        self.events();
+        self.heartbeat(slot);
+        self.pump();
+        Ok(LinkId { slot, serial })
+    }
+
+    /// Why a hello is not answered, in words for both logs.
+    fn refusal(&self, reason: Reason, hello: &Hello<'_>) -> Ended {
+        let config = self.members.config();
+        let text = match reason {
+            Reason::Version => format!(
+                "{} speaks versions {} to {} of the links, {} speaks {VERSION_MIN} to \
+                 {VERSION_MAX}",
+                hello.node, hello.version_min, hello.version_max, config.name
+            ),
+            Reason::Cluster => format!(
+                "{} belongs to the cluster {}, {} to {}",
+                hello.node, hello.cluster, config.name, config.cluster
+            ),
+            Reason::Member => format!(
+                "{} is not in cluster.static.seeds of {}",
+                hello.node, config.name
+            ),
+            _ => format!("{} was given up with this incarnation", hello.node),
+        };
+        Ended::refused(reason, text)
+    }
+
+    /// The slot of a node.
+    fn slot(&mut self, name: &str) -> Result<u16, Ended> {
+        if let Some(slot) = self.slots.get(name) {
+            return Ok(*slot);
+        }
+        let slot = self.slots.len() as u16;
+        if slot >= NODES_MAX {
+            let text =
+                format!("there have been {NODES_MAX} other nodes, which is all there can be");
+            return Err(Ended::refused(Reason::Member, text));
+        }
+        self.slots.insert(name.into(), slot);
+        self.peers.push(Peer::new(name, self.plane.shards()));
+        Ok(slot)
+    }
+
+    /// Whether there is a connection with a node.
+    pub(super) fn is_connected(&self, name: &str) -> bool {
+        let slot = self.slots.get(name).map(|slot| usize::from(*slot));
+        slot.is_some_and(|slot| self.peers[slot].link.is_some())
+    }
+
+    /// Cuts all connections, to test what follows.
+    #[cfg(test)]
+    pub(super) fn cut(&self) {
+        let links = self.peers.iter().filter_map(|peer| peer.link.as_ref());
+        links.for_each(|link| link.connection.close(0_u8.into(), &[]));
+    }
+
+    /// What wakes the tasks of a connection: the control stream's, and those of the shards.
+    pub(super) fn link(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.peers.get_mut(usize::from(id.slot))?.link(id)
+    }
+
+    /// A connection has ended.
+    pub(super) fn lost(&mut self, id: LinkId, why: &Ended) {
+        let Some(peer) = self.peers.get_mut(usize::from(id.slot)) else {
+            return;
+        };
+        if peer.link(id).is_none() {
+            return;
+        }
+        peer.link = None;
+        peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
+        info!("the connection with node {} is lost: {why}", peer.name);
+    }
+
+    /// This life of the node was given up by another node.
+    pub(super) fn refused_as_stale(&mut self, incarnation: u64) {
+        self.members.refused_as_stale(incarnation);
+        self.events();
+    }
+
+    /// Time goes on. To be called every 50 ms.
+    pub(super) fn tick(&mut self) {
+        let now_ms = self.plane.now_ms();
+        let due = self.members.tick(now_ms);
+        self.events();
+        self.plane.flush();
+        if !due {
+            return;
+        }
+        self.heartbeats = self.heartbeats.wrapping_add(1);
+        let digests = self.heartbeats.is_multiple_of(HEARTBEATS_A_DIGEST);
+        for slot in 0..self.peers.len() {
+            if let Some(link) = &mut self.peers[slot].link {
+                link.digests_due |= digests;
+            }
+            self.heartbeat(slot as u16);
+        }
+    }
+
+    fn heartbeat(&mut self, slot: u16) {
+        let now_ms = self.plane.now_ms();
+        let peer = &mut self.peers[usize::from(slot)];
+        if let Some(link) = &mut peer.link {
+            // One that was not sent yet says nothing any more that the next one does not.
+            if link.urgent.len() < CONTROL_BYTES {
+                self.members
+                    .put_heartbeat(now_ms, &peer.name, &mut link.urgent);
+            }
+            link.control.notify_one();
+        }
+    }
+
+    /// A frame has come over the control stream.
+    pub(super) fn control(&mut self, id: LinkId, frame: &Frame<'_>) -> Result<(), Ended> {
+        let now_ms = self.plane.now_ms();
+        let peer = &mut self.peers[usize::from(id.slot)];
+        let Some(link) = peer.link.as_mut().filter(|link| link.serial == id.serial) else {
+            return Err(Ended::replaced());
+        };
+        match frame {
+            Frame::Heartbeat(heartbeat) => {
+                let heard = self
+                    .members
+                    .heartbeat(now_ms, &peer.name, link.incarnation, heartbeat);
+                heard.map_err(|reason| Ended::refused(reason, "this incarnation is over"))?;
+                self.events();
+            }
+            Frame::Accepted(accepted) => self.node_accepted(id.slot, *accepted)?,
+            Frame::Resume(resume) if *resume.owner == *self.members.config().name => {
+                link.feed.resume(resume, &self.routes);
+                link.control.notify_one();
+            }
+            _ => self.routes_frame(id.slot, frame)?,
+        }
+        Ok(())
+    }
+
+    fn node_accepted(&mut self, slot: u16, accepted: Accepted) -> Result<(), Ended> {
+        let peer = &mut self.peers[usize::from(slot)];
+        let stream = accepted.stream;
+        let outgoing = peer.outgoing.get_mut(usize::from(stream));
+        let outgoing = outgoing.ok_or(LinkError::UnknownStream(stream))?;
+        let count = outgoing.accepted(accepted)?;
+        if count > 0 {
+            self.plane.node_accepted(slot, stream, count);
+        }
+        if peer.is_held {
+            self.forward(slot);
+        }
+        Ok(())
+    }
+
+    /// Something about routes. A node speaks of its own only.
+    fn routes_frame(&mut self, slot: u16, frame: &Frame<'_>) -> Result<(), Ended> {
+        let peer = &mut self.peers[usize::from(slot)];
+        let owner = match frame {
+            Frame::Changes(changes) => changes.owner,
+            Frame::SnapshotBegin(begin) => begin.owner,
+            Frame::SnapshotPart(part) => part.owner,
+            Frame::SnapshotEnd(end) => end.owner,
+            Frame::Digest(digest) => digest.owner,
+            _ => "",
+        };
+        if *owner != *peer.name {
+            let text = "a frame that does not belong on the control stream";
+            return Err(Ended::refused(Reason::Malformed, text));
+        }
+        let plane = &mut self.plane;
+        let step = self.routes.handle(frame, &mut |change| match change {
+            Change::Add(filter) => plane.route(slot, filter, true),
+            Change::Remove(filter) => plane.route(slot, filter, false),
+        })?;
+        if let (Some(resume), Some(link)) = (step.resume(owner), &mut peer.link) {
+            resume.put(&mut link.urgent);
+            link.control.notify_one();
+        }
+        Ok(())
+    }
+
+    /// A frame has come over a stream of messages. False if not all of it was taken: it is to
+    /// be given again when there is room.
+    pub(super) fn messages(&mut self, id: LinkId, frame: &Frame<'_>) -> Result<bool, Ended> {
+        let now_ms = self.plane.now_ms();
+        let peer = &mut self.peers[usize::from(id.slot)];
+        if peer.link(id).is_none() {
+            return Err(Ended::replaced());
+        }
+        match frame {
+            Frame::Begin(begin) => {
+                let given_up = peer.incoming.begin(*begin)?;
+                if given_up > 0 {
+                    debug!("node {} has given up {given_up} messages", peer.name);
+                }
+                Ok(true)
+            }
+            Frame::Messages(messages) => {
+                let (boot, stream) = (peer.incoming.boot(), messages.stream);
+                peer.arrivals_of(stream);
+                let arrivals = &mut peer.arrivals[usize::from(stream)];
+                let plane = &mut self.plane;
+                let taken = peer.incoming.receive(messages, &mut |number, forward| {
+                    let taken = plane.arrived(id.slot, stream, &message(now_ms, forward));
+                    if taken {
+                        arrivals.arrived(boot, number);
+                    }
+                    taken
+                })?;
+                Ok(taken)
+            }
+            _ => {
+                let text = "a frame that does not belong on a stream of messages";
+                Err(Ended::refused(Reason::Malformed, text))
+            }
+        }
+    }
+
+    /// Everything that was read, to the shards.
+    pub(super) fn flush(&mut self) {
+        self.plane.flush();
+    }
+
+    /// Whether it did not fit: to be tried again soon.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.plane.has_backlog()
+    }
+
+    /// The shards have something.
+    pub(super) fn news(&mut self) {
+        self.plane.clear_news();
+        self.pump();
+    }
+
+    /// Takes everything that the shards have.
+    fn pump(&mut self) {
+        let own = self.routes.own_mut();
+        let before = own.position();
+        self.plane.own_routes(&mut |filter, add| {
+            if add {
+                own.add(filter);
+            } else {
+                own.remove(filter);
+            }
+        });
+        if own.position() != before {
+            self.peers.iter().for_each(Peer::wake_control);
+        }
+        let peers = &mut self.peers;
+        self.plane.accepted(&mut |slot, stream, count| {
+            let Some(peer) = peers.get_mut(usize::from(slot)) else {
+                return;
+            };
+            let boot = peer.incoming.boot();
+            if let Some(up_to) = peer.arrivals_of(stream).accepted(boot, count) {
+                peer.incoming.accept(boot, stream, up_to);
+                peer.wake_control();
+            }
+        });
+        for slot in 0..self.peers.len() {
+            self.forward(slot as u16);
+        }
+    }
+
+    /// Takes what the shards have for a node, as far as there is room.
+    fn forward(&mut self, slot: u16) {
+        let peer = &mut self.peers[usize::from(slot)];
+        if !peer.is_up {
+            return;
+        }
+        let now_ms = self.plane.now_ms();
+        let (outgoing, link) = (&mut peer.outgoing, &peer.link);
+        let mut is_held = false;
+        self.plane.forwards(slot, &mut |shard, message| {
+            let Some(stream) = outgoing.get_mut(usize::from(shard)) else {
+                return true;
+            };
+            if stream.is_full() {
+                is_held = true;
+                return false;
+            }
+            stream.push(now_ms, &forward(now_ms, message));
+            if let Some(link) = link {
+                link.streams[usize::from(shard)].notify_one();
+            }
+            true
+        });
+        peer.is_held = is_held;
+    }
+
+    /// Writes what is to be sent over the control stream now.
+    pub(super) fn fill_control(&mut self, id: LinkId, out: &mut Vec<u8>) -> Result<(), Ended> {
+        let peer = &mut self.peers[usize::from(id.slot)];
+        let Some(link) = peer.link.as_mut().filter(|link| link.serial == id.serial) else {
+            return Err(Ended::replaced());
+        };
+        out.append(&mut link.urgent);
+        peer.incoming.acknowledge(out);
+        let has_more = link.feed.fill(&self.routes, out, CONTROL_BYTES);
+        if !has_more && mem::take(&mut link.digests_due) {
+            link.feed.digests(&self.routes, out);
+        }
+        Ok(())
+    }
+
+    /// What is to be sent next over the stream of a shard.
+    pub(super) fn transmit(&mut self, id: LinkId, shard: u16) -> Result<Option<Transmit>, Ended> {
+        let now_ms = self.plane.now_ms();
+        let peer = &mut self.peers[usize::from(id.slot)];
+        if peer.link(id).is_none() {
+            return Err(Ended::replaced());
+        }
+        let outgoing = peer.outgoing.get_mut(usize::from(shard));
+        Ok(outgoing.and_then(|outgoing| outgoing.transmit(now_ms)))
+    }
+
+    /// Does what the members say.
+    fn events(&mut self) {
+        while let Some(event) = self.members.poll() {
+            match event {
+                Event::Up {
+                    node,
+                    incarnation,
+                    former,
+                } => self.up(&node, incarnation, former),
+                Event::Down { node, incarnation } => self.down(&node, incarnation),
+                Event::Renew => self.renew(),
+                Event::Removed { node } => self.removed(&node),
+                // Only where nodes are given up by votes.
+                Event::Condemned { .. } => {}
+            }
+        }
+    }
+
+    fn up(&mut self, node: &str, incarnation: u64, former: Option<u64>) {
+        let Some(slot) = self.slots.get(node).copied() else {
+            return;
+        };
+        match former {
+            None => info!("node {node} is up (incarnation {incarnation})"),
+            Some(_) => info!("node {node} is up again (incarnation {incarnation})"),
+        }
+        self.peers[usize::from(slot)].is_up = true;
+        self.plane.up(slot);
+    }
+
+    fn down(&mut self, node: &str, incarnation: u64) {
+        let Some(slot) = self.slots.get(node).copied() else {
+            return;
+        };
+        let peer = &mut self.peers[usize::from(slot)];
+        let mut lost = 0;
+        for (shard, outgoing) in (0..).zip(&mut peer.outgoing) {
+            let count = outgoing.give_up();
+            lost += count;
+            self.plane.node_accepted(slot, shard, count);
+        }
+        peer.is_up = false;
+        peer.is_held = false;
+        let lease_ms = self.members.config().lease_ms;
+        warn!(
+            "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
+             {lost} messages that it has not accepted are given up"
+        );
+        if let Some(link) = peer.link.take() {
+            peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
+            Ended::refused(Reason::Stale, "not heard for the lease").close(&link.connection);
+        }
+        let plane = &mut self.plane;
+        self.routes.gone(node, incarnation, &mut |change| {
+            plane.route(slot, change.filter(), false);
+        });
+        self.plane.down(slot);
+    }
+
+    /// Another node has given this one up: it goes on as a new life.
+    fn renew(&mut self) {
+        let incarnation = self.incarnations.next();
+        warn!("another node had given this one up: it goes on as incarnation {incarnation}");
+        self.members.renew(incarnation);
+        self.routes.own_mut().renew(incarnation);
+        for peer in &mut self.peers {
+            if let Some(link) = peer.link.take() {
+                peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
+                Ended::replaced().close(&link.connection);
+            }
+        }
+    }
+
+    fn removed(&mut self, node: &str) {
+        let slot = self.slots.get(node).copied();
+        let plane = &mut self.plane;
+        self.routes.forget(node, &mut |change| {
+            if let Some(slot) = slot {
+                plane.route(slot, change.filter(), false);
+            }
+        });
+        info!("node {node} is forgotten");
+    }
+
+    /// What is known of each node that there has been.
+    pub(super) fn status(&self) -> Vec<NodeStatus> {
+        let peers = self.members.peers();
+        let statuses = peers.map(|(name, known)| {
+            let peer = self.slots.get(name);
+            let peer = peer.map(|slot| &self.peers[usize::from(*slot)]);
+            status_of(name, &known, self.routes.replica(name), peer)
+        });
+        statuses.collect()
+    }
+
+    /// The node stops: tells all others.
+    pub(super) fn stop(&mut self) {
+        for peer in &mut self.peers {
+            if let Some(link) = peer.link.take() {
+                Ended::refused(Reason::Stopping, "the node stops").close(&link.connection);
+            }
+        }
+    }
+}
+
+/// A message for another node.
+fn forward<'a>(now_ms: u64, message: &MessageRef<'a>) -> Forward<'a> {
+    Forward {
+        topic: message.topic,
+        properties: message.properties,
+        payload: message.payload,
+        qos: message.qos,
+        retain: message.retain,
+        remaining_ms: match message.expires_ms {
+            u64::MAX => u64::MAX,
+            expires_ms => expires_ms.saturating_sub(now_ms),
+        },
+        publisher: message.publisher,
+        keep: None,
+    }
+}
+
+/// A message from another node.
+fn message<'a>(now_ms: u64, forward: &Forward<'a>) -> MessageRef<'a> {
+    MessageRef {
+        topic: forward.topic,
+        properties: forward.properties,
+        payload: forward.payload,
+        qos: forward.qos,
+        retain: forward.retain,
+        expires_ms: now_ms.saturating_add(forward.remaining_ms),
+        publisher: forward.publisher,
+    }
+}

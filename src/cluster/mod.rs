@@ -1,0 +1,330 @@
+//! The links to the other nodes of a cluster.
+//!
+//! One thread has them all. Between each two nodes there is one QUIC connection, which the node
+//! with the smaller name makes. Both sides prove that they know the cookie, and say hello; then
+//! there is one stream for control (heartbeats, routes, what is accepted) and, in each
+//! direction, one for the messages of each shard. All that is decided is decided by
+//! [`shard_cluster`], which has no sockets; the shards are behind [`plane`].
+//!
+//! ```text
+//!   shards ── plane ──> hub ── Outgoing ──> stream_out ══ QUIC ══> messages_in ──> hub ──> plane
+//!                        └──── urgent, Feed ──> control_out ═════> control_in ────┘
+//! ```
+//!
+//! **Nothing is buffered without bound.** A stream that QUIC cannot send stays with its
+//! `Outgoing`; once that is full, messages stay with the shards, which slow their publishers
+//! down. What the shards have no room for stays in its stream, whose window then does not open.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`seed`] | the nodes that the configuration names |
+//! | [`tls`], [`ids`], [`proof`] | how connections are protected, and who may connect |
+//! | [`dial`] | making and taking connections |
+//! | [`connection`], [`frames`] | the tasks of one |
+//! | [`ended`] | why one ends |
+//! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
+//! | [`incarnation`] | the numbers of this node's lives |
+//! | [`status`] | what is to be seen of all that |
+//! | [`plane`], [`news`] | the seam to the shards |
+
+mod arrivals;
+mod connection;
+mod dial;
+mod ended;
+mod frames;
+mod hub;
+mod ids;
+mod incarnation;
+mod news;
+mod peer;
+pub(crate) mod plane;
+mod proof;
+pub(crate) mod seed;
+mod status;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use log::{error, info};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use ring::hmac;
+use socket2::{Domain, Socket, Type};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::failure::Failure;
+use hub::{Begin, Hub};
+use ids::RandomIds;
+use incarnation::Incarnations;
+use news::News;
+use plane::Plane;
+use proof::Cookie;
+use seed::Seed;
+pub(crate) use status::NodeStatus;
+
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Between two attempts to hand over what the shards have no room for.
+const BACKLOG: Duration = Duration::from_millis(1);
+
+/// The status is made anew at every so many-th tick.
+const TICKS_A_STATUS: u32 = 10;
+
+/// How long to wait, when stopping, until the others know.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Bytes of the socket's buffers that are asked for.
+const SOCKET_BYTES: usize = 4 << 20;
+
+/// What the links are started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The cluster.
+    pub(crate) cluster: String,
+    /// This node, `name@host`.
+    pub(crate) name: String,
+    /// The secret that all nodes share.
+    pub(crate) cookie: String,
+    /// All other nodes.
+    pub(crate) seeds: Vec<Seed>,
+    /// Where the number of this node's life is kept.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Something that others cannot know, for hash tables.
+    pub(crate) hash_seed: u64,
+}
+
+/// What all tasks of the thread have in common. Never borrowed while a task waits.
+struct Shared {
+    hub: RefCell<Hub>,
+    cookie: Cookie,
+}
+
+/// Between the thread and who looks at it.
+#[derive(Debug, Default)]
+struct Board {
+    status: Mutex<Vec<NodeStatus>>,
+    /// Tests cut all connections with this.
+    #[cfg(test)]
+    cut: core::sync::atomic::AtomicBool,
+}
+
+/// Running links.
+#[derive(Debug)]
+pub(crate) struct Running {
+    thread: Option<JoinHandle<()>>,
+    stop: Option<oneshot::Sender<()>>,
+    board: Arc<Board>,
+}
+
+impl Running {
+    /// What is known of the other nodes, half a second old at most.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
+    pub(crate) fn status(&self) -> Vec<NodeStatus> {
+        let status = self.board.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the other nodes that this one stops, and ends the thread.
+    pub(crate) fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the thread that has the links to other nodes has failed");
+        }
+    }
+}
+
+/// Starts the links on a socket that is bound, on a thread of their own. When this returns others
+/// can connect.
+pub(crate) fn start(
+    settings: Settings,
+    socket: UdpSocket,
+    plane: Box<dyn Plane>,
+) -> Result<Running, Failure> {
+    let failure = |error: &dyn core::fmt::Display| {
+        Failure::new(format!(
+            "the links to other nodes cannot be started: {error}"
+        ))
+    };
+    let local = socket.local_addr().map_err(|error| failure(&error))?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failure(&error))?;
+    let reset = Cookie::new(&settings.cookie).reset_key(&settings.name);
+    let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
+    let board = Arc::<Board>::default();
+    let (stop, stopped) = oneshot::channel();
+    let thread = {
+        let board = Arc::clone(&board);
+        let work = move || {
+            run(
+                &runtime,
+                endpoint,
+                local,
+                settings,
+                plane,
+                (stopped, &board),
+            )
+        };
+        let builder = thread::Builder::new().name("cluster".to_owned());
+        builder.spawn(work).map_err(|error| failure(&error))?
+    };
+    Ok(Running {
+        thread: Some(thread),
+        stop: Some(stop),
+        board,
+    })
+}
+
+/// Binds the address of the links.
+pub(crate) fn bind(address: SocketAddr) -> Result<UdpSocket, Failure> {
+    open(address).map_err(|error| explain(address, &error))
+}
+
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+    // The kernel may give less.
+    _ = socket.set_recv_buffer_size(SOCKET_BYTES);
+    _ = socket.set_send_buffer_size(SOCKET_BYTES);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Why an address cannot be bound, and what to do.
+fn explain(address: SocketAddr, error: &io::Error) -> Failure {
+    let (ip, port) = (address.ip(), address.port());
+    let key = "cluster.bind, or the host in node.name";
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            Failure::new(format!("cluster.bind: UDP port {port} of {ip} is taken"))
+                .command(format!("ss -lunp 'sport = :{port}'"))
+                .advise("Another node on this machine needs another cluster.bind")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            Failure::new(format!("cluster.bind: this machine does not have {ip}"))
+                .advise(format!("Correct {key}"))
+        }
+        _ => Failure::new(format!("cluster.bind: {address} cannot be bound: {error}")),
+    }
+}
+
+/// Both ends of QUIC on a socket.
+fn endpoint(
+    runtime: &Runtime,
+    socket: UdpSocket,
+    reset: hmac::Key,
+) -> Result<Endpoint, Box<dyn core::error::Error>> {
+    let protection = tls::protection()?;
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(|| Box::new(RandomIds::new()));
+    let _context = runtime.enter();
+    let server = Some(protection.server);
+    let mut endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
+    endpoint.set_default_client_config(protection.client);
+    Ok(endpoint)
+}
+
+/// The thread.
+fn run(
+    runtime: &Runtime,
+    endpoint: Endpoint,
+    local: SocketAddr,
+    settings: Settings,
+    plane: Box<dyn Plane>,
+    (stopped, board): (oneshot::Receiver<()>, &Board),
+) {
+    let Settings {
+        cluster,
+        name,
+        cookie,
+        mut seeds,
+        data_dir,
+        hash_seed,
+        ..
+    } = settings;
+    seeds.retain(|seed| seed.name != name);
+    let names = seeds.iter().map(|seed| seed.name.clone());
+    let begin = Begin {
+        cluster,
+        cores: names.chain([name.clone()]).collect(),
+        address: local.to_string(),
+        incarnations: Incarnations::new(data_dir.as_deref()),
+        seed: hash_seed,
+        name: name.clone(),
+    };
+    let shared = Rc::new(Shared {
+        hub: RefCell::new(Hub::new(begin, plane)),
+        cookie: Cookie::new(&cookie),
+    });
+    info!("links to other nodes: {name} at {local}, UDP");
+    let local_set = LocalSet::new();
+    local_set.block_on(runtime, async {
+        spawn_local(dial::accept(Rc::clone(&shared), endpoint.clone()));
+        for seed in seeds {
+            spawn_local(dial::dial(
+                Rc::clone(&shared),
+                endpoint.clone(),
+                local,
+                seed,
+            ));
+        }
+        work(&shared, stopped, board).await;
+        shared.hub.borrow_mut().stop();
+        endpoint.close(0_u8.into(), &[]);
+        _ = timeout(GOODBYE, endpoint.wait_idle()).await;
+    });
+}
+
+/// Passes on what the shards have, and the time, until this node is to stop.
+async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &Board) {
+    let news = News::of(&*shared.hub.borrow().plane);
+    let news = match news {
+        Ok(news) => news,
+        Err(error) => return error!("the links to other nodes have failed: {error}"),
+    };
+    let mut clock = interval(TICK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0_u32;
+    // From now on they ring.
+    shared.hub.borrow_mut().news();
+    loop {
+        let has_backlog = shared.hub.borrow().has_backlog();
+        tokio::select! {
+            () = sleep(BACKLOG), if has_backlog => shared.hub.borrow_mut().flush(),
+            came = news.come() => match came {
+                Ok(()) => shared.hub.borrow_mut().news(),
+                Err(error) => return error!("the links to other nodes have failed: {error}"),
+            },
+            _ = clock.tick() => {
+                let mut hub = shared.hub.borrow_mut();
+                hub.tick();
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(TICKS_A_STATUS) {
+                    let status = board.status.lock();
+                    *status.unwrap_or_else(PoisonError::into_inner) = hub.status();
+                }
+                #[cfg(test)]
+                if board.cut.swap(false, core::sync::atomic::Ordering::Relaxed) {
+                    hub.cut();
+                }
+            }
+            _ = &mut stopped => return,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the links know of the shards.
+
+use std::os::fd::BorrowedFd;
+
+use protocol::message::MessageRef;
+
+/// The shards' side of the links to other nodes. Each other node has a number, its *slot*.
+pub(crate) trait Plane: Send {
+    /// How many shards there are: so many streams of messages go to each node.
+    fn shards(&self) -> u16;
+
+    /// The shards' clock, in milliseconds.
+    fn now_ms(&self) -> u64;
+
+    /// Becomes readable when a shard has something.
+    fn news_fd(&self) -> BorrowedFd<'_>;
+
+    /// What the descriptor told is known. To be done before everything is taken.
+    fn clear_news(&mut self);
+
+    /// A node is there: from here on messages may be routed to it.
+    fn up(&mut self, node: u16);
+
+    /// A node is known to be dead. What the shards still have for it is dropped; what was taken
+    /// and is not accepted is to be counted as accepted.
+    fn down(&mut self, node: u16);
+
+    /// Takes messages that shards forward to a node, in the order of each shard, until `take`
+    /// says false: then that one and those behind it of the same shard are given again next
+    /// time.
+    fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool);
+
+    /// A node has accepted so many more of a shard's messages.
+    fn node_accepted(&mut self, node: u16, shard: u16, count: u64);
+
+    /// A message has come from a node, by one of its streams. False if there is no room for it
+    /// now: it is to be given again.
+    fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool;
+
+    /// Hands what has arrived, and what was said of routes, to the shards.
+    fn flush(&mut self);
+
+    /// Whether something found no room: [`Plane::flush`] is to be called again soon.
+    fn has_backlog(&self) -> bool;
+
+    /// How many messages of each stream of each node were accepted here since the last call.
+    fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64));
+
+    /// A route to another node was added or removed.
+    fn route(&mut self, node: u16, filter: &str, add: bool);
+
+    /// What has changed of the routes to this node: first and last subscriptions of shards.
+    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool));
+}
+
+impl Plane for shards::Nodes {
+    fn shards(&self) -> u16 {
+        self.shards()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn news_fd(&self) -> BorrowedFd<'_> {
+        self.news_fd()
+    }
+
+    fn clear_news(&mut self) {
+        self.clear_news();
+    }
+
+    fn up(&mut self, node: u16) {
+        self.up(node);
+    }
+
+    fn down(&mut self, node: u16) {
+        self.down(node);
+    }
+
+    fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {
+        self.forwards(node, take);
+    }
+
+    fn node_accepted(&mut self, node: u16, shard: u16, count: u64) {
+        self.node_accepted(node, shard, count);
+    }
+
+    fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool {
+        self.arrived(node, stream, message)
+    }
+
+    fn flush(&mut self) {
+        self.flush();
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.has_backlog()
+    }
+
+    fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64)) {
+        self.accepted(each);
+    }
+
+    fn route(&mut self, node: u16, filter: &str, add: bool) {
+        self.route(node, filter, add);
+    }
+
+    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
+        self.own_routes(each);
+    }
+}

@@ -1,0 +1,235 @@
+//! Whole links on 127.0.0.0/8, between planes without shards.
+
+mod fake;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use shard_cluster::members::State;
+
+use super::seed::Seed;
+use super::*;
+use fake::{FakePlane, Seen};
+
+/// A node under test.
+struct Node {
+    running: Running,
+    plane: FakePlane,
+}
+
+/// What a node under test is started with.
+#[derive(Clone)]
+struct Start {
+    settings: Settings,
+    bind: SocketAddr,
+}
+
+fn settings(name: &str, port: u16, others: &[String]) -> Start {
+    let own = Seed::parse(name).unwrap();
+    let bind = SocketAddr::new(name.split_once('@').unwrap().1.parse().unwrap(), port);
+    let settings = Settings {
+        cluster: "test".to_owned(),
+        name: own.name,
+        cookie: "a cookie of the tests".to_owned(),
+        seeds: others
+            .iter()
+            .map(|seed| Seed::parse(seed).unwrap())
+            .collect(),
+        data_dir: None,
+        hash_seed: 7,
+    };
+    Start { settings, bind }
+}
+
+impl Node {
+    fn start(with: Start) -> Self {
+        let plane = FakePlane::new(2);
+        let socket = bind(with.bind).unwrap();
+        let running = start(with.settings, socket, Box::new(plane.clone())).unwrap();
+        Self { running, plane }
+    }
+
+    fn is_connected(&self) -> bool {
+        let status = self.running.status();
+        !status.is_empty() && status.iter().all(|node| node.is_connected)
+    }
+}
+
+/// A free UDP port of 127.0.0.1.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(Instant::now() < end, "{what}: did not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nodes a, b, … of one cluster, each with its own address and port.
+fn cluster(count: u8) -> Vec<Node> {
+    all_settings(count).into_iter().map(Node::start).collect()
+}
+
+fn all_settings(count: u8) -> Vec<Start> {
+    let names: Vec<(String, u16)> = (0..count)
+        .map(|n| {
+            (
+                format!("{}@127.0.0.{}", char::from(b'a' + n), n + 1),
+                free_port(),
+            )
+        })
+        .collect();
+    let seeds: Vec<String> = names
+        .iter()
+        .map(|(name, port)| format!("{name}:{port}"))
+        .collect();
+    let all = names
+        .iter()
+        .map(|(name, port)| settings(name, *port, &seeds));
+    all.collect()
+}
+
+#[test]
+fn messages_cross_in_order_and_are_accepted() {
+    let nodes = cluster(2);
+    wait_for("the connection", || nodes.iter().all(Node::is_connected));
+    for n in 0..1000_u32 {
+        nodes[0].plane.forward(0, (n % 2) as u16, n);
+    }
+    wait_for("the messages", || nodes[1].plane.arrived().len() == 1000);
+    let arrived = nodes[1].plane.arrived();
+    for shard in 0..2 {
+        let of_shard = arrived.iter().filter(|seen| seen.stream == shard);
+        let numbers: Vec<u32> = of_shard.map(|seen| seen.number).collect();
+        let sent: Vec<u32> = (0..1000).filter(|n| n % 2 == u32::from(shard)).collect();
+        assert_eq!(numbers, sent);
+    }
+    assert_eq!(nodes[0].plane.accepted_by_nodes(), [0, 0]);
+    nodes[1].plane.accept_all();
+    wait_for("the acknowledgements", || {
+        nodes[0].plane.accepted_by_nodes() == [500, 500]
+    });
+    wait_for("an empty stream", || {
+        nodes[0].running.status()[0].unacknowledged == 0
+    });
+    let status = &nodes[1].running.status()[0];
+    assert_eq!(
+        (status.name.as_str(), status.state),
+        ("a@127.0.0.1", State::Alive)
+    );
+    assert!(status.received_bytes > 1000 && status.incarnation > 0);
+}
+
+#[test]
+fn routes_follow_the_subscriptions_of_each_node() {
+    let nodes = cluster(3);
+    nodes[0].plane.subscribe("a/+", true);
+    wait_for("the connections", || nodes.iter().all(Node::is_connected));
+    wait_for("the route", || {
+        let has = |node: &Node| node.plane.routes() == [("a/+".to_owned(), 1)];
+        nodes[1..].iter().all(has)
+    });
+    nodes[0].plane.subscribe("b", true);
+    nodes[0].plane.subscribe("a/+", false);
+    wait_for("the change", || {
+        let has = |node: &Node| node.plane.routes() == [("b".to_owned(), 1)];
+        nodes[1..].iter().all(has)
+    });
+    assert_eq!(nodes[0].plane.routes(), []);
+}
+
+#[test]
+fn a_node_that_is_silent_for_the_lease_is_down_and_its_routes_are_gone() {
+    let mut nodes = cluster(2);
+    nodes[1].plane.subscribe("x", true);
+    wait_for("the route", || nodes[0].plane.routes().len() == 1);
+    nodes.pop().unwrap().running.stop();
+    wait_for("the end", || {
+        nodes[0].plane.ups() == [(0, true), (0, false)]
+    });
+    assert_eq!(nodes[0].plane.routes(), []);
+    wait_for("what is shown", || {
+        nodes[0].running.status()[0].state == State::Gone
+    });
+}
+
+#[test]
+fn what_was_not_accepted_comes_again_over_the_next_connection_and_once() {
+    let settings = all_settings(2);
+    let a = Node::start(settings[0].clone());
+    let b = Node::start(settings[1].clone());
+    wait_for("the connection", || a.is_connected() && b.is_connected());
+    for round in 0..5_u32 {
+        for n in 0..2000 {
+            a.plane.forward(0, 0, round * 2000 + n);
+        }
+        // Some are under way, some have come, some of them are accepted.
+        wait_for("some", || b.plane.arrived().len() as u32 > round * 2000);
+        b.plane.accept_all();
+        a.running.board.cut.store(true, Ordering::Relaxed);
+    }
+    wait_for("all", || b.plane.arrived().len() == 10_000);
+    b.plane.accept_all();
+    wait_for("their acknowledgement", || {
+        a.plane.accepted_by_nodes() == [10_000, 0]
+    });
+    let numbers: Vec<u32> = b.plane.arrived().iter().map(|seen| seen.number).collect();
+    assert!(numbers.iter().copied().eq(0..10_000));
+}
+
+#[test]
+fn shards_without_room_keep_the_other_node_waiting_and_nothing_is_lost() {
+    let nodes = cluster(2);
+    wait_for("the connection", || nodes.iter().all(Node::is_connected));
+    nodes[1].plane.set_room(100);
+    for n in 0..500 {
+        nodes[0].plane.forward(0, 0, n);
+    }
+    wait_for("what has room", || nodes[1].plane.arrived().len() == 100);
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(nodes[1].plane.arrived().len(), 100);
+    nodes[1].plane.set_room(usize::MAX);
+    wait_for("the rest", || nodes[1].plane.arrived().len() == 500);
+    let numbers = nodes[1]
+        .plane
+        .arrived()
+        .into_iter()
+        .map(|Seen { number, .. }| number);
+    assert!(numbers.eq(0..500));
+}
+
+#[test]
+fn who_has_another_cookie_or_cluster_is_refused() {
+    let settings = all_settings(3);
+    let mut wrong_cookie = settings[1].clone();
+    wrong_cookie.settings.cookie = "another cookie of theirs".to_owned();
+    let mut wrong_cluster = settings[2].clone();
+    wrong_cluster.settings.cluster = "other".to_owned();
+    let nodes = [settings[0].clone(), wrong_cookie, wrong_cluster].map(Node::start);
+    nodes[0].plane.subscribe("secret", true);
+    thread::sleep(Duration::from_secs(2));
+    for node in &nodes {
+        assert!(
+            node.running
+                .status()
+                .iter()
+                .all(|other| !other.is_connected)
+        );
+        assert_eq!(node.plane.routes(), []);
+        assert_eq!(node.plane.ups(), []);
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_or_not_here_is_said() {
+    let taken = all_settings(1).remove(0);
+    let _node = Node::start(taken.clone());
+    let error = bind(taken.bind).unwrap_err();
+    assert!(error.what.contains("is taken"), "{error}");
+    let error = bind("192.0.2.1:4370".parse().unwrap()).unwrap_err();
+    assert!(error.what.contains("does not have 192.0.2.1"), "{error}");
+}

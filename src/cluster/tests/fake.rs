@@ -1,0 +1,205 @@
+//! A plane without shards: what tests put in goes out, what comes in is kept.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use protocol::message::MessageRef;
+use protocol::wire::QoS;
+
+use crate::cluster::plane::Plane;
+
+/// A message that came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Seen {
+    pub(super) node: u16,
+    pub(super) stream: u16,
+    pub(super) number: u32,
+}
+
+/// A plane; its clones are the same.
+#[derive(Clone)]
+pub(super) struct FakePlane {
+    inner: Arc<Mutex<Inner>>,
+    doorbell: Arc<(UnixStream, UnixStream)>,
+    shards: u16,
+    start: Instant,
+}
+
+#[derive(Default)]
+struct Inner {
+    forwards: VecDeque<(u16, u16, u32)>,
+    own: VecDeque<(String, bool)>,
+    arrived: Vec<Seen>,
+    accepted: usize,
+    told: usize,
+    room: Option<usize>,
+    accepted_by_nodes: Vec<u64>,
+    routes: BTreeSet<(String, u16)>,
+    ups: Vec<(u16, bool)>,
+}
+
+impl FakePlane {
+    pub(super) fn new(shards: u16) -> Self {
+        let doorbell = UnixStream::pair().unwrap();
+        doorbell.0.set_nonblocking(true).unwrap();
+        let inner = Inner {
+            accepted_by_nodes: vec![0; usize::from(shards)],
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            doorbell: Arc::new(doorbell),
+            shards,
+            start: Instant::now(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    fn ring(&self) {
+        (&self.doorbell.1).write_all(&[1]).unwrap();
+    }
+
+    pub(super) fn forward(&self, node: u16, shard: u16, number: u32) {
+        self.inner().forwards.push_back((node, shard, number));
+        self.ring();
+    }
+
+    pub(super) fn subscribe(&self, filter: &str, add: bool) {
+        self.inner().own.push_back((filter.to_owned(), add));
+        self.ring();
+    }
+
+    pub(super) fn accept_all(&self) {
+        let mut inner = self.inner();
+        inner.accepted = inner.arrived.len();
+        drop(inner);
+        self.ring();
+    }
+
+    pub(super) fn set_room(&self, room: usize) {
+        self.inner().room = Some(room);
+    }
+
+    pub(super) fn arrived(&self) -> Vec<Seen> {
+        self.inner().arrived.clone()
+    }
+
+    pub(super) fn accepted_by_nodes(&self) -> Vec<u64> {
+        self.inner().accepted_by_nodes.clone()
+    }
+
+    pub(super) fn routes(&self) -> Vec<(String, u16)> {
+        // Slots are given in the order in which nodes come; the tests look at filters.
+        let inner = self.inner();
+        let routes = inner.routes.iter();
+        routes.map(|(filter, _)| (filter.clone(), 1)).collect()
+    }
+
+    pub(super) fn ups(&self) -> Vec<(u16, bool)> {
+        self.inner().ups.clone()
+    }
+}
+
+impl Plane for FakePlane {
+    fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64 + 1000
+    }
+
+    fn news_fd(&self) -> BorrowedFd<'_> {
+        self.doorbell.0.as_fd()
+    }
+
+    fn clear_news(&mut self) {
+        let mut bytes = [0; 4096];
+        while matches!((&self.doorbell.0).read(&mut bytes), Ok(read) if read > 0) {}
+    }
+
+    fn up(&mut self, node: u16) {
+        self.inner().ups.push((node, true));
+    }
+
+    fn down(&mut self, node: u16) {
+        self.inner().ups.push((node, false));
+    }
+
+    fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {
+        let mut inner = self.inner();
+        while let Some((to, shard, number)) = inner.forwards.front().copied()
+            && to == node
+        {
+            let message = MessageRef {
+                topic: "t",
+                properties: &[],
+                payload: &number.to_le_bytes(),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                expires_ms: u64::MAX,
+                publisher: 7,
+            };
+            if !take(shard, &message) {
+                break;
+            }
+            inner.forwards.pop_front();
+        }
+    }
+
+    fn node_accepted(&mut self, _node: u16, shard: u16, count: u64) {
+        self.inner().accepted_by_nodes[usize::from(shard)] += count;
+    }
+
+    fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool {
+        let mut inner = self.inner();
+        if inner.room.is_some_and(|room| inner.arrived.len() >= room) {
+            return false;
+        }
+        let number = u32::from_le_bytes(message.payload.try_into().unwrap());
+        inner.arrived.push(Seen {
+            node,
+            stream,
+            number,
+        });
+        true
+    }
+
+    fn flush(&mut self) {}
+
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
+    fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64)) {
+        let mut inner = self.inner();
+        let (from, to) = (inner.told, inner.accepted);
+        inner.told = to;
+        for seen in &inner.arrived[from..to] {
+            each(seen.node, seen.stream, 1);
+        }
+    }
+
+    fn route(&mut self, node: u16, filter: &str, add: bool) {
+        let key = (filter.to_owned(), node);
+        let mut inner = self.inner();
+        let changed = if add {
+            inner.routes.insert(key)
+        } else {
+            inner.routes.remove(&key)
+        };
+        assert!(changed, "{filter} of {node} was added or removed twice");
+    }
+
+    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
+        let own: Vec<_> = self.inner().own.drain(..).collect();
+        own.iter().for_each(|(filter, add)| each(filter, *add));
+    }
+}

@@ -1,0 +1,285 @@
+//! Brokers that know each other: what is published on one reaches subscribers on all, and is
+//! acknowledged when it has.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test stops at what it did not expect"
+)]
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each file of tests uses a part of it"
+)]
+mod common;
+
+use std::net::UdpSocket;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::packet::PUBACK;
+use common::{Broker, Client, Publish, Setup, scenarios};
+
+scenarios! {
+    mqtt311_and_5: [
+        what_is_published_on_one_node_reaches_subscribers_on_all,
+        retained_messages_are_on_all_nodes,
+        a_node_that_dies_keeps_nobody_waiting_and_comes_back,
+        a_node_that_was_away_for_longer_than_the_lease_takes_part_again,
+    ],
+    mqtt5: [
+        what_was_under_way_when_a_node_was_stopped_for_a_moment_comes_once_and_in_order,
+        more_than_the_links_hold_slows_the_publisher_down_and_nothing_is_lost,
+        a_kept_session_gets_what_was_published_while_its_node_restarted,
+        a_node_with_another_cookie_is_refused,
+        nodes_that_do_not_belong_together_say_why,
+    ],
+}
+
+/// Names of nodes with addresses and ports of their own.
+fn names(count: u8) -> Vec<String> {
+    let sockets: Vec<UdpSocket> = (1..=count)
+        .map(|node| UdpSocket::bind((format!("127.0.0.{node}"), 0)).unwrap())
+        .collect();
+    let addresses = sockets.iter().map(|socket| socket.local_addr().unwrap());
+    addresses.map(|address| format!("node@{address}")).collect()
+}
+
+/// The broker that has a name, among all that do.
+fn node(setup: Setup, name: &str, names: &[String], more: &[(&str, &str)]) -> Broker {
+    let seeds = names.join(",");
+    let settings = [
+        ("node.name", name),
+        ("cluster.discovery_strategy", "static"),
+        ("cluster.static.seeds", &seeds),
+    ];
+    setup.broker_with(&[&settings, more].concat())
+}
+
+fn cluster(setup: Setup, count: u8) -> Vec<Broker> {
+    let names = names(count);
+    let brokers = names.iter().map(|name| node(setup, name, &names, &[]));
+    brokers.collect()
+}
+
+/// Publishes until the message reaches the subscriber, which has a subscription to the topic.
+fn wait_for_route(publisher: &mut Client, subscriber: &mut Client, topic: &str) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        publisher.publish(topic, "probe", 1);
+        let came = subscriber.messages_until_pong();
+        if !came.is_empty() {
+            came.iter().for_each(|message| subscriber.complete(message));
+            return;
+        }
+        assert!(Instant::now() < end, "{topic} has no route");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn wait_for_output(broker: &Broker, text: &str) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !broker.output().contains(text) {
+        assert!(Instant::now() < end, "no {text:?} in:\n{}", broker.output());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(broker: &Broker, signal: &str) {
+    let pid = broker.pid().to_string();
+    let status = Command::new("kill").args([signal, &pid]).status();
+    assert!(status.unwrap().success());
+}
+
+fn what_is_published_on_one_node_reaches_subscribers_on_all(setup: Setup) {
+    let brokers = cluster(setup, 3);
+    let clients = brokers.iter().zip(0..).map(|(broker, number)| {
+        let mut client = broker.client(&format!("client-{number}"));
+        client.subscribe(&format!("all/{number}/#"), 2);
+        client
+    });
+    let mut clients: Vec<Client> = clients.collect();
+    for (from, broker) in brokers.iter().enumerate() {
+        let mut publisher = broker.client("publisher");
+        for (to, client) in clients.iter_mut().enumerate() {
+            let topic = format!("all/{to}/{from}");
+            wait_for_route(&mut publisher, client, &topic);
+            for number in 0..30 {
+                publisher.publish(&topic, number.to_string(), number % 3);
+            }
+            for number in 0..30 {
+                client.expect_message(&topic, &number.to_string(), number % 3);
+            }
+        }
+    }
+    clients
+        .iter_mut()
+        .for_each(Client::expect_silence_until_pong);
+}
+
+fn retained_messages_are_on_all_nodes(setup: Setup) {
+    let brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("probe", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "probe");
+    publisher.publish_message(Publish::new("kept", "value").retain(), 1);
+    subscriber.subscribe("kept", 1);
+    subscriber.expect_message("kept", "value", 1);
+    publisher.publish_message(Publish::new("kept", "").retain(), 1);
+    subscriber.expect_message("kept", "", 1);
+    let mut late = brokers[1].client("late");
+    late.subscribe("kept", 1);
+    late.expect_silence_until_pong();
+}
+
+fn a_node_that_dies_keeps_nobody_waiting_and_comes_back(setup: Setup) {
+    let mut brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    brokers[1].kill();
+    // Acknowledged once the other node is known to be dead.
+    publisher.publish("t", "lost with the node", 1);
+    wait_for_output(&brokers[0], "is down");
+    brokers[1].start_again();
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("t", 1);
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    publisher.publish("t", "again", 1);
+    subscriber.expect_message("t", "again", 1);
+}
+
+fn a_node_that_was_away_for_longer_than_the_lease_takes_part_again(setup: Setup) {
+    let brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    signal(&brokers[1], "-STOP");
+    wait_for_output(&brokers[0], "is down");
+    signal(&brokers[1], "-CONT");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    publisher.publish("t", "again", 1);
+    subscriber.expect_message("t", "again", 1);
+    let mut back = brokers[0].client("back");
+    back.subscribe("back", 1);
+    wait_for_route(&mut subscriber, &mut back, "back");
+}
+
+fn what_was_under_way_when_a_node_was_stopped_for_a_moment_comes_once_and_in_order(setup: Setup) {
+    let brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    signal(&brokers[1], "-STOP");
+    let ids: Vec<u16> = (0..500).map(|_| publisher.next_id()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        publisher.send_publish(&Publish::new("t", number.to_string()).qos(1, *id));
+    }
+    thread::sleep(Duration::from_secs(1));
+    signal(&brokers[1], "-CONT");
+    for number in 0..500 {
+        subscriber.expect_message("t", &number.to_string(), 1);
+    }
+    for id in ids {
+        publisher.expect_success(PUBACK, id);
+    }
+    subscriber.expect_silence_until_pong();
+}
+
+fn a_node_with_another_cookie_is_refused(setup: Setup) {
+    let names = names(2);
+    let cookies = ["the cookie of one", "that of the other"];
+    let brokers: Vec<Broker> = names
+        .iter()
+        .zip(cookies)
+        .map(|(name, cookie)| node(setup, name, &names, &[("node.cookie", cookie)]))
+        .collect();
+    for broker in &brokers {
+        wait_for_output(broker, "its node.cookie is another one");
+        assert!(!broker.output().contains("is up"), "{}", broker.output());
+    }
+}
+
+fn more_than_the_links_hold_slows_the_publisher_down_and_nothing_is_lost(setup: Setup) {
+    let brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    signal(&brokers[1], "-STOP");
+    let goes_on = format!("sleep 1.5; kill -CONT {}", brokers[1].pid());
+    let mut goes_on = Command::new("sh").args(["-c", &goes_on]).spawn().unwrap();
+    // 60 MB, of which the links take 8 MiB.
+    let payload = "x".repeat(100_000);
+    let reader = thread::spawn(move || {
+        for number in 0..600 {
+            let message = subscriber.expect_publish();
+            let expected = format!("{number} ");
+            assert!(message.payload.starts_with(expected.as_bytes()), "{number}");
+            subscriber.complete(&message);
+        }
+        subscriber.expect_silence_until_pong();
+    });
+    let ids: Vec<u16> = (0..600).map(|_| publisher.next_id()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let payload = format!("{number} {payload}");
+        publisher.send_publish(&Publish::new("t", payload).qos(1, *id));
+    }
+    for id in ids {
+        publisher.expect_success(PUBACK, id);
+    }
+    reader.join().unwrap();
+    goes_on.wait().unwrap();
+}
+
+fn a_kept_session_gets_what_was_published_while_its_node_restarted(setup: Setup) {
+    let mut brokers = cluster(setup, 2);
+    let (mut subscriber, _) = brokers[1].connect("subscriber").persistent().open();
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    subscriber.disconnect();
+    brokers[1].kill();
+    let ids: Vec<u16> = (0..10).map(|_| publisher.next_id()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        publisher.send_publish(&Publish::new("t", number.to_string()).qos(1, *id));
+    }
+    brokers[1].start_again();
+    for id in ids {
+        publisher.expect_success(PUBACK, id);
+    }
+    let (mut subscriber, _) = brokers[1].connect("subscriber").persistent().open();
+    let mut next = 0;
+    while next < 10 {
+        let message = subscriber.expect_publish();
+        subscriber.complete(&message);
+        // Its acknowledgement may not have been stored.
+        if message.payload != b"probe" {
+            assert_eq!(message.payload, next.to_string().as_bytes());
+            next += 1;
+        }
+    }
+    let lost = brokers[0].output().contains("is down");
+    assert!(!lost, "{}", brokers[0].output());
+    subscriber.expect_silence_until_pong();
+}
+
+fn nodes_that_do_not_belong_together_say_why(setup: Setup) {
+    let names = names(3);
+    let other = node(setup, &names[0], &names, &[("cluster.name", "other")]);
+    let one = node(setup, &names[1], &names, &[]);
+    wait_for_output(&one, "belongs to the cluster other");
+    wait_for_output(&other, "belongs to the cluster other");
+    // It is not named by the others.
+    let stranger = node(setup, &names[2], &names[1..], &[]);
+    drop(other);
+    let alone = node(setup, &names[0], &names[..1], &[]);
+    wait_for_output(&one, "is not in cluster.static.seeds");
+    assert!(!alone.output().contains("is up"), "{}", alone.output());
+    wait_for_output(&stranger, "is up");
+}
