@@ -51,7 +51,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use log::{error, info};
@@ -60,7 +60,7 @@ use ring::hmac;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
@@ -123,7 +123,7 @@ struct Board {
 /// Running links.
 #[derive(Debug)]
 pub(crate) struct Running {
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     board: Arc<Board>,
 }
@@ -275,16 +275,14 @@ fn run(
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
-        spawn_local(dial::accept(Rc::clone(&shared), endpoint.clone()));
-        for seed in seeds {
-            spawn_local(dial::dial(
-                Rc::clone(&shared),
-                endpoint.clone(),
-                local,
-                seed,
-            ));
-        }
+        let accept = dial::accept(Rc::clone(&shared), endpoint.clone());
+        let mut tasks = vec![spawn_local(accept)];
+        tasks.extend(seeds.into_iter().map(|seed| {
+            let dial = dial::dial(Rc::clone(&shared), endpoint.clone(), local, seed);
+            spawn_local(dial)
+        }));
         work(&shared, stopped, board).await;
+        tasks.iter().for_each(JoinHandle::abort);
         shared.hub.borrow_mut().stop();
         endpoint.close(0_u8.into(), &[]);
         _ = timeout(GOODBYE, endpoint.wait_idle()).await;
