@@ -13,6 +13,7 @@
 )]
 mod common;
 
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::process::Command;
 use std::thread;
@@ -25,6 +26,7 @@ scenarios! {
     mqtt311_and_5: [
         what_is_published_on_one_node_reaches_subscribers_on_all,
         retained_messages_are_on_all_nodes,
+        a_node_that_was_away_gets_the_retained_messages_of_the_others,
         a_node_that_dies_keeps_nobody_waiting_and_comes_back,
         a_node_that_was_away_for_longer_than_the_lease_takes_part_again,
     ],
@@ -132,6 +134,48 @@ fn retained_messages_are_on_all_nodes(setup: Setup) {
     let mut late = brokers[1].client("late");
     late.subscribe("kept", 1);
     late.expect_silence_until_pong();
+}
+
+fn a_node_that_was_away_gets_the_retained_messages_of_the_others(setup: Setup) {
+    let mut brokers = cluster(setup, 2);
+    let mut subscriber = brokers[1].client("subscriber");
+    subscriber.subscribe("probe", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "probe");
+    for topic in ["kept", "replaced", "removed"] {
+        publisher.publish_message(Publish::new(topic, "old").retain(), 1);
+    }
+    brokers[1].kill();
+    wait_for_output(&brokers[0], "is down");
+    publisher.publish_message(Publish::new("replaced", "new").retain(), 1);
+    publisher.publish_message(Publish::new("removed", "").retain(), 1);
+    publisher.publish_message(Publish::new("$own/topic", "new").retain(), 1);
+    brokers[1].start_again();
+    // The values come one after the other, to whoever subscribes before and after.
+    let expected = [("$own/topic", "new"), ("kept", "old"), ("replaced", "new")];
+    let end = Instant::now() + Duration::from_secs(20);
+    for round in 0.. {
+        let mut late = brokers[1].client(&format!("late-{round}"));
+        late.subscribe("#", 1);
+        late.subscribe("$own/#", 1);
+        let came = late.messages_until_pong();
+        let came: BTreeMap<String, String> = came
+            .iter()
+            .map(|message| {
+                let text = String::from_utf8_lossy(&message.payload).into_owned();
+                (message.topic.clone(), text)
+            })
+            .collect();
+        let came: Vec<_> = came
+            .iter()
+            .map(|(topic, text)| (&**topic, &**text))
+            .collect();
+        if came == expected {
+            break;
+        }
+        assert!(Instant::now() < end, "{came:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn a_node_that_dies_keeps_nobody_waiting_and_comes_back(setup: Setup) {

@@ -30,6 +30,9 @@ const RING_BATCHES: usize = 64;
 /// Bytes of messages in one batch, and batches kept back, for one shard.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// Between two log lines about retained messages that were refused.
+const REFUSED_LOG_MS: u64 = 60_000;
+
 /// Other nodes as the thread with the links sees the shards. Owned by that thread.
 ///
 /// A node is a number below 64, given by that thread for the life of the process.
@@ -41,6 +44,14 @@ pub struct Nodes {
     routes: NodeRoutes,
     /// Changes of routes that found no room.
     backlog: VecDeque<(u16, RouteChange)>,
+    refused: Refused,
+}
+
+/// Retained messages of other nodes that were not retained here, as last logged.
+#[derive(Debug, Default)]
+struct Refused {
+    logged: u64,
+    next_log_ms: u64,
 }
 
 /// The ends of what connects one shard.
@@ -89,6 +100,7 @@ impl Nodes {
             shards,
             routes,
             backlog: VecDeque::new(),
+            refused: Refused::default(),
         };
         (nodes, ends)
     }
@@ -118,11 +130,17 @@ impl Nodes {
         self.own.park(|| true);
     }
 
-    /// A node is there: retained messages go to it, and others where it has routes.
+    /// A node is there: it is handed all retained messages, gets the new ones, and others where
+    /// it has routes.
     pub fn up(&mut self, node: u16) {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_known.fetch_or(bit, Ordering::Relaxed);
         self.common.nodes_up.fetch_or(bit, Ordering::Relaxed);
+        self.common.arrivals.add(node % NODES_MAX);
+        for shard in &self.shards {
+            // It has retained messages for the node.
+            shard.doorbell.ring();
+        }
     }
 
     /// A node is gone. The caller removes its routes, and counts what it had taken for it and
@@ -145,6 +163,19 @@ impl Nodes {
             for (shard, count) in counts.into_iter().enumerate().filter(|(_, n)| *n > 0) {
                 self.node_accepted(node, shard as u16, count);
             }
+        }
+    }
+
+    /// Says how many retained messages of other nodes found no room, once a minute at most.
+    fn log_refused(&mut self) {
+        let shards = self.common.stats.iter();
+        let all = shards.map(|stats| stats.retained_refused.get()).sum();
+        if let Some(count) = self.refused.take_news(all, self.now_ms()) {
+            log::warn!(
+                "{count} retained messages of other nodes are not retained here: \
+                 mqtt.max_retained_messages or mqtt.max_retained_bytes is reached, or the disk \
+                 is full"
+            );
         }
     }
 
@@ -217,6 +248,7 @@ impl Nodes {
     /// Hands what has arrived, and what was said of routes, to the shards.
     pub fn flush(&mut self) {
         self.drop_for_the_dead();
+        self.log_refused();
         for shard in &mut self.shards {
             let mut news = false;
             while let Some(batch) = shard.waiting.pop_front() {
@@ -277,6 +309,17 @@ impl Nodes {
                 RouteChange::Remove(filter) => each(&filter, false),
             }
         }
+    }
+}
+
+impl Refused {
+    /// How many are to be logged, if any are and the last line is old enough.
+    fn take_news(&mut self, all: u64, now_ms: u64) -> Option<u64> {
+        if all == self.logged || now_ms < self.next_log_ms {
+            return None;
+        }
+        self.next_log_ms = now_ms + REFUSED_LOG_MS;
+        Some(all - core::mem::replace(&mut self.logged, all))
     }
 }
 
@@ -359,4 +402,19 @@ fn connect_node() -> (NodeEnd, ToNode) {
         order: VecDeque::new(),
     };
     (ours, theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_messages_are_logged_once_a_minute_at_most_and_none_is_left_out() {
+        let mut refused = Refused::default();
+        assert_eq!(refused.take_news(0, 5), None);
+        assert_eq!(refused.take_news(3, 10), Some(3));
+        assert_eq!(refused.take_news(9, 60_009), None);
+        assert_eq!(refused.take_news(10, 60_010), Some(7));
+        assert_eq!(refused.take_news(10, 200_000), None);
+    }
 }

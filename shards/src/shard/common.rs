@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use protocol::auth::Mechanism;
+use protocol::hash::Seed;
 
 use crate::settings::{Allowance, Events, Listener, Settings, SysEventMessages, SysTopics};
 
 use super::auto_subscribe::Automatic;
 use super::connection::Remote;
+use super::replicate::Arrivals;
 use super::rewrite::Rewrites;
 use super::stats::Stats;
 
@@ -46,6 +48,8 @@ pub(crate) struct Common {
     pub(crate) interest: Interest,
     /// The nodes of the cluster that are up, a bit each. Written by the thread with the links.
     pub(crate) nodes_up: AtomicU64,
+    /// How often each has come up.
+    pub(crate) arrivals: Arrivals,
     /// Those that there have been.
     pub(crate) nodes_known: AtomicU64,
     /// The counters of every shard.
@@ -67,6 +71,7 @@ impl Common {
             listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),
             nodes_up: AtomicU64::default(),
+            arrivals: Arrivals::default(),
             nodes_known: AtomicU64::default(),
             stats: stats.collect(),
         }
@@ -78,6 +83,11 @@ impl Common {
             stats: vec![stats],
             ..Self::default()
         }
+    }
+
+    /// A number for the node, the same in each of its lives.
+    pub(super) fn node_tag(&self) -> u64 {
+        Seed::new(0).hash(&self.node)
     }
 
     /// The mechanism behind an Authentication Method.

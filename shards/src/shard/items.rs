@@ -54,6 +54,9 @@ pub(crate) enum Item {
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Retained),
+    /// What another node retained before now, to be retained if it is newer than what is known.
+    /// Counts as a publish for [`Item::Accepted`].
+    Keep(Retained),
     /// A message of a shared subscription for one member.
     Deliver {
         to: SessionRef,
@@ -212,7 +215,7 @@ pub(crate) struct Packed {
     publisher: u64,
     /// To be stored by the publisher's shard.
     pub(crate) atomic: bool,
-    /// As in [`Retained`], if it is to be retained.
+    /// The version, as in [`Retained`], if it is to be retained.
     pub(crate) retaining: u64,
 }
 

@@ -257,7 +257,7 @@ fn message_bytes(change: &Change) -> usize {
             ..
         }
         | Change::PutMessage { message, .. }
-        | Change::Retain { message }
+        | Change::Retain { message, .. }
         | Change::PutDelayed { message, .. } => message.size(),
         _ => 0,
     }

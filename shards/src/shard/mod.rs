@@ -48,7 +48,9 @@ mod queue;
 mod quota;
 mod rates;
 mod redistribute;
+mod removals;
 mod replay;
+mod replicate;
 mod restore;
 mod rewrite;
 mod session;
@@ -122,10 +124,12 @@ pub(crate) struct Shard {
     subscriptions: SubscriptionTree,
     plans: Plans,
     retained: RetainedTree<replay::Retained>,
-    /// The number of the message to retain that is being routed.
+    /// The version of the message to retain that is being routed.
     retaining: u64,
     retained_expiries: replay::Expiries,
     retained_quota: Arc<RetainedQuota>,
+    /// Retained messages on other nodes. `None` where there is no cluster.
+    replicas: Option<Box<replicate::Replicas>>,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
     frames: Option<Box<Frames>>,
@@ -279,6 +283,7 @@ impl Shard {
             retaining: 0,
             retained_expiries: replay::Expiries::default(),
             retained_quota: setup.retained_quota,
+            replicas: None,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
             frames: None,
@@ -360,6 +365,9 @@ impl Shard {
     pub(crate) fn finish_turn(&mut self) {
         self.resume_paused();
         self.resume_replays();
+        if self.replicas.is_some() {
+            self.hand_out_retained();
+        }
         if !self.unsent.is_empty() {
             self.send_to_readers();
         }
@@ -467,6 +475,7 @@ impl Shard {
         let sys = self.sys.as_ref().map(|sys| sys.due_ms());
         let others = sys.into_iter().chain(self.next_delayed_ms());
         let others = others.chain(self.retained_expiries.next_ms());
+        let others = others.chain(self.next_removal_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }
 
@@ -477,6 +486,7 @@ impl Shard {
             || self.may_resume()
             || self.journal.as_ref().is_some_and(|j| j.has_done())
             || !self.unfinished_replays.is_empty()
+            || self.may_hand_out()
     }
 
     fn next_serial(&mut self) -> u32 {

@@ -19,7 +19,8 @@ use super::connection::{AckKind, Answer, Connection, Phase, Remote};
 use super::items::{Batch, Item};
 use super::peers::Peer;
 use super::plan::Plan;
-use super::publish::Reach;
+use super::publish::{Reach, Routed};
+use super::replicate::{RETAINED, Replicas};
 use super::{NONE, Shard};
 use crate::bits::bits;
 
@@ -49,6 +50,7 @@ pub(super) struct FromNode {
 impl Shard {
     /// Makes room for the nodes of a cluster.
     pub(crate) fn join_cluster(&mut self, bytes_max: usize) {
+        self.replicas = Some(Box::new(Replicas::new(self.count)));
         for _ in 0..NODES_MAX {
             self.peers.push(Peer::new(bytes_max));
             let serial = self.next_serial();
@@ -99,20 +101,25 @@ impl Shard {
         waits: &mut Vec<(u16, u64)>,
     ) {
         if message.retain {
-            for node in bits(self.nodes_up()) {
-                self.send_to_node(self.node_peer(node), message, waits);
-            }
+            self.send_retained_to_nodes(message, waits);
             return;
         }
         for &peer in &plan.peers {
             if peer >= self.count {
-                self.send_to_node(peer, message, waits);
+                self.send_to_node(peer, message, message.qos, waits);
             }
         }
     }
 
-    /// A node that takes too little loses QoS 0 messages, and publishers of others wait.
-    fn send_to_node(&mut self, peer: u16, message: &MessageRef<'_>, waits: &mut Vec<(u16, u64)>) {
+    /// A node that takes too little loses QoS 0 messages, and publishers of others wait. `qos`
+    /// is the one that the message was published with.
+    pub(super) fn send_to_node(
+        &mut self,
+        peer: u16,
+        message: &MessageRef<'_>,
+        qos: QoS,
+        waits: &mut Vec<(u16, u64)>,
+    ) {
         let Some(target) = self.peers.get_mut(usize::from(peer)) else {
             return;
         };
@@ -124,7 +131,7 @@ impl Shard {
             self.slow_node = peer - self.count + 1;
         }
         let sent = target.publish(message, false, 0);
-        if message.qos != QoS::AtMostOnce {
+        if qos != QoS::AtMostOnce {
             waits.push((peer, sent));
         }
     }
@@ -181,6 +188,10 @@ impl Shard {
             kind: AckKind::PubAck,
             reason: ReasonCode::SUCCESS,
         };
+        if message.topic == RETAINED {
+            self.retained_from_node(key, answer, message);
+            return;
+        }
         if message.topic.starts_with(CLUSTER_PREFIX) {
             self.hear(message);
             self.answer_node(key, answer);
@@ -192,7 +203,15 @@ impl Shard {
             self.answer_node(key, answer);
             return;
         };
-        let routed = self.follow(&plan, message, Reach::ThisNode);
+        let routed = self.follow(&plan, message, Reach::ThisNode { version: 0 });
+        self.answer_node_with(key, answer, routed);
+    }
+
+    /// Accepts a message when all is done that it has led to.
+    pub(super) fn answer_node_with(&mut self, key: u32, answer: Answer, routed: Routed) {
+        if routed.retain_refused {
+            self.stats.retained_refused.add(1);
+        }
         if routed.waits.is_empty() && !routed.touched.is_stored() {
             self.answer_node(key, answer);
         } else {

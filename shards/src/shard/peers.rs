@@ -67,6 +67,11 @@ impl Peer {
         self.under_way_bytes + self.batch.size() >= self.bytes_max
     }
 
+    /// Whether as much waits as may be under way of what is in no hurry.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.under_way_bytes + self.batch.size() >= self.bytes_max / 2
+    }
+
     /// Publishes it has accepted.
     pub(super) fn accepted(&self) -> u64 {
         self.accepted
@@ -94,6 +99,15 @@ impl Peer {
     pub(super) fn retain(&mut self, retained: Retained) -> u64 {
         self.batch.kept_bytes += retained.message.size();
         self.batch.items.push(Item::Retain(retained));
+        self.batch.wants_answer = true;
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Adds what another node retained before now. Counts as a publish; returns its number.
+    pub(super) fn keep(&mut self, retained: Retained) -> u64 {
+        self.batch.kept_bytes += retained.message.size();
+        self.batch.items.push(Item::Keep(retained));
         self.batch.wants_answer = true;
         self.sent += 1;
         self.sent
@@ -247,6 +261,7 @@ impl Shard {
             Item::Connection(connection) => adopt(connection),
             Item::Publish(packed) => self.publish_arrived(from, &packed, bytes),
             Item::Retain(retained) => self.retain_arrived(from, retained),
+            Item::Keep(retained) => self.keep_arrived(from, retained),
             Item::StoredLater { publish } => self.stored_later(from, publish),
             Item::Staged { token, changes } => self.staged_by(from, token, changes),
             Item::Committed { token } => self.committed_by(from, token),
@@ -342,12 +357,24 @@ impl Shard {
 
     fn retain_arrived(&mut self, from: u16, retained: Retained) {
         let publish = self.count_arrived(from);
-        if self.store_retained(retained) {
+        if self.store_retained(retained.clone()) {
+            self.hand_on(&retained);
             self.settle_arrived(from, publish);
         } else {
             self.stats.dropped.add(1);
             self.refuse_arrived(from, self.store_is_full());
         }
+    }
+
+    fn keep_arrived(&mut self, from: u16, retained: Retained) {
+        let publish = self.count_arrived(from);
+        let routed = self.keep_handed(retained);
+        if routed.retain_refused {
+            self.refuse_arrived(from, self.store_is_full());
+            return;
+        }
+        self.touched = routed.touched;
+        self.settle_arrived(from, publish);
     }
 
     fn count_arrived(&mut self, from: u16) -> u64 {
@@ -375,6 +402,10 @@ impl Shard {
             self.refused_in(transaction);
         }
         if let Some((key, serial)) = waiting {
+            if self.is_node(key) {
+                self.stats.retained_refused.add(1);
+                return;
+            }
             self.refuse_pending(key, serial, (from, publish), full);
         }
     }

@@ -36,8 +36,10 @@ pub(super) struct Routed {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reach {
     Everywhere,
-    /// It came from another node.
-    ThisNode,
+    /// It came from another node, with its version if it is to be retained, or 0.
+    ThisNode {
+        version: u64,
+    },
 }
 
 impl Shard {
@@ -276,19 +278,30 @@ impl Shard {
             ..Routed::default()
         };
         if message.retain {
-            self.retain(message, &mut routed);
-        }
-        for &peer in &plan.peers {
-            if peer < self.count {
-                self.send_publish(peer, message, &mut routed.waits);
-            }
+            self.retain(message, reach, &mut routed);
         }
         if self.is_clustered() && reach == Reach::Everywhere {
             self.send_to_nodes(plan, message, &mut routed.waits);
         }
-        self.deliver_plan(plan, message);
+        self.spread(plan, message, &mut routed.waits);
         routed.touched = core::mem::take(&mut self.touched);
         routed
+    }
+
+    /// Brings a message to the sessions of this node that subscribe to its topic.
+    #[inline]
+    pub(super) fn spread(
+        &mut self,
+        plan: &Plan,
+        message: &MessageRef<'_>,
+        waits: &mut Vec<(u16, u64)>,
+    ) {
+        for &peer in &plan.peers {
+            if peer < self.count {
+                self.send_publish(peer, message, waits);
+            }
+        }
+        self.deliver_plan(plan, message);
     }
 
     /// A message that another shard has routed here. False if there is no room for it in the
@@ -312,7 +325,7 @@ impl Shard {
         topic.is_ok_and(|topic| !self.plan(topic).is_empty())
     }
 
-    fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
+    pub(super) fn plan(&mut self, topic: TopicName<'_>) -> Rc<Plan> {
         let known = self.known_plan(topic.as_str());
         known.unwrap_or_else(|| self.make_plan(topic))
     }
@@ -369,25 +382,31 @@ impl Shard {
 
     /// Sets or forgets the retained message of a topic, on the shard that the topic hashes
     /// to.
-    fn retain(&mut self, message: &MessageRef<'_>, routed: &mut Routed) {
+    fn retain(&mut self, message: &MessageRef<'_>, reach: Reach, routed: &mut Routed) {
         let owner = self.shard_of(message.topic);
-        self.retaining = self.retained_quota.next_number();
-        let number = self.retaining;
+        self.retaining = match reach {
+            Reach::ThisNode { version } if version > 0 => version,
+            _ => self.next_version(),
+        };
+        let version = self.retaining;
+        let waits = message.qos != QoS::AtMostOnce || reach != Reach::Everywhere;
+        // What the other nodes retain is not dropped here.
+        let may_drop = !waits && !self.is_clustered();
         let retained = |message: &MessageRef<'_>| Retained {
             message: message.to_message(),
-            number,
+            version,
         };
         if owner == self.id {
             routed.retain_refused = !self.store_retained(retained(message));
             return;
         }
         if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
-            if message.qos == QoS::AtMostOnce && peer.is_full() {
+            if may_drop && peer.is_full() {
                 self.stats.dropped.add(1);
                 return;
             }
             let sent = peer.retain(retained(message));
-            if message.qos != QoS::AtMostOnce {
+            if waits {
                 if self.touched.atomic {
                     let later = Later::Transaction(self.touched.transaction);
                     peer.wait_later(sent, later);

@@ -6,22 +6,53 @@ use crate::settings::Mqtt;
 
 use super::delayed::DelayedQuota;
 
+/// Bits of a version that count within a millisecond, and those that come from its node.
+const COUNT_BITS: u32 = 10;
+const NODE_BITS: u32 = 12;
+
 /// Counts the retained messages of a node. One for all shards: touched only when a message
 /// is retained or forgotten, so that the limits are exact on any number of shards.
 #[derive(Debug, Default)]
 pub(crate) struct RetainedQuota {
     messages: AtomicU64,
     bytes: AtomicU64,
-    /// Messages that were to be retained since the start.
-    numbered: AtomicU64,
+    /// The newest version of a retained message that is known here.
+    newest: AtomicU64,
     /// What may wait to be published later.
     pub(super) delayed: DelayedQuota,
 }
 
 impl RetainedQuota {
-    /// A number for a message that is to be retained, larger than those before.
-    pub(super) fn next_number(&self) -> u64 {
-        self.numbered.fetch_add(1, Ordering::Relaxed) + 1
+    /// A version for a message that is to be retained, larger than all that are known here: from
+    /// the top the milliseconds since 1970, a count within them, and bits of `node`, which tell
+    /// apart what two nodes retain in the same instant. Should the clock go back, or another
+    /// node's be ahead, it is the count that grows.
+    pub(super) fn next_version(&self, unix_ms: u64, node: u64) -> u64 {
+        let now = unix_ms << COUNT_BITS;
+        let node = node & ((1 << NODE_BITS) - 1);
+        let next = |newest: u64| {
+            let instant = now
+                .max((newest >> NODE_BITS) + 1)
+                .min(u64::MAX >> NODE_BITS);
+            instant << NODE_BITS | node
+        };
+        // Whoever has a version knows what was known where it was given.
+        let newest = self
+            .newest
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |newest| {
+                Some(next(newest))
+            });
+        next(newest.unwrap_or_else(|newest| newest))
+    }
+
+    /// The newest version that is known; see [`RetainedQuota::next_version`].
+    pub(super) fn newest(&self) -> u64 {
+        self.newest.fetch_add(0, Ordering::AcqRel)
+    }
+
+    /// A version has come from another node, or from the disk.
+    pub(super) fn saw(&self, version: u64) {
+        self.newest.fetch_max(version, Ordering::AcqRel);
     }
 
     /// Takes room for a message of `bytes` bytes, in place of one of `replaced` bytes if
@@ -63,6 +94,24 @@ impl RetainedQuota {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_newer_than_all_that_are_known_whatever_the_clock_says() {
+        let quota = RetainedQuota::default();
+        let first = quota.next_version(1_700_000_000_000, 5);
+        assert_eq!(first >> 22, 1_700_000_000_000);
+        let second = quota.next_version(1_600_000_000_000, 5);
+        assert!(second > first);
+        quota.saw(second + (9 << 22));
+        let third = quota.next_version(1_700_000_000_001, u64::MAX);
+        assert!(third > second + (9 << 22));
+        assert_eq!(quota.newest(), third);
+        // Nodes do not give the same one.
+        let other = RetainedQuota::default();
+        assert_ne!(other.next_version(1_700_000_000_000, 6), first);
+        quota.saw(u64::MAX);
+        assert_eq!(quota.next_version(0, 0xFFF), u64::MAX);
+    }
 
     #[test]
     fn replacing_needs_no_room_for_another_message() {

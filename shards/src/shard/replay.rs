@@ -40,12 +40,12 @@ const EXPIRED_PER_TURN: usize = 256;
 /// output counts as well.
 const OUTPUT_HIGH: usize = 64 << 10;
 
-/// A retained message, and when it was published among all that were to be retained on the
-/// node; 0 before its start.
+/// A retained message, or the removal of one, and its version: the largest is the newest of its
+/// topic, on all nodes. 0 if it was stored without.
 #[derive(Clone, Debug)]
 pub(crate) struct Retained {
     pub(crate) message: Arc<Message>,
-    pub(crate) number: u64,
+    pub(crate) version: u64,
 }
 
 /// The retained messages of one new subscription, on their way to the subscriber. Lives on
@@ -120,15 +120,20 @@ impl Expiries {
 }
 
 impl Shard {
-    /// Keeps, or with an empty payload forgets, the retained message of a topic. False when
-    /// the store is full.
+    /// Keeps, or with an empty payload forgets, the retained message of a topic, unless a newer
+    /// one has come before. False when the store is full.
     pub(super) fn store_retained(&mut self, retained: Retained) -> bool {
         let message = Arc::clone(&retained.message);
+        let version = retained.version;
         let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) else {
             return false;
         };
+        if self.is_outdated(topic, &retained) {
+            return true;
+        }
         if message.payload().is_empty() {
             self.forget_retained(topic);
+            self.note_removal(topic.as_str(), version);
             let topic = topic.as_str().into();
             self.record_retained(message.qos, Change::Forget { topic });
             return true;
@@ -145,7 +150,7 @@ impl Shard {
         let has_room = self.retained_quota.take(message.size(), old, &self.limits);
         if has_room {
             self.put_retained(topic, retained);
-            self.record_retained(message.qos, Change::Retain { message });
+            self.record_retained(message.qos, Change::Retain { message, version });
         }
         has_room
     }
@@ -153,6 +158,9 @@ impl Shard {
     /// Puts a message into the tree in place of the one of its topic.
     pub(super) fn put_retained(&mut self, topic: TopicName<'_>, retained: Retained) {
         self.retained_expiries.insert(&retained.message);
+        if let Some(replicas) = &mut self.replicas {
+            replicas.removals.remove(topic.as_str());
+        }
         if let Some(old) = self.retained.insert(topic, retained) {
             self.retained_expiries.remove(&old.message);
         }
@@ -161,6 +169,9 @@ impl Shard {
     /// Forgets retained messages that have expired, so that they leave their room to others
     /// though nobody looks for them.
     pub(super) fn forget_expired(&mut self) {
+        if let Some(replicas) = &mut self.replicas {
+            replicas.removals.forget(self.now_ms);
+        }
         for _ in 0..EXPIRED_PER_TURN {
             let Some(message) = self.retained_expiries.pop_expired(self.now_ms) else {
                 return;
@@ -171,7 +182,9 @@ impl Shard {
 
     fn expire_retained(&mut self, message: &Message) {
         if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
-            self.forget_retained(topic);
+            if let Some(version) = self.forget_retained(topic) {
+                self.note_removal(topic.as_str(), version);
+            }
             let topic = topic.as_str().into();
             self.record_retained(QoS::AtMostOnce, Change::Forget { topic });
         }
@@ -190,11 +203,12 @@ impl Shard {
         }
     }
 
-    fn forget_retained(&mut self, topic: TopicName<'_>) {
-        if let Some(old) = self.retained.remove(topic) {
-            self.retained_expiries.remove(&old.message);
-            self.retained_quota.give_back(old.message.size());
-        }
+    /// Returns the version of what was retained.
+    fn forget_retained(&mut self, topic: TopicName<'_>) -> Option<u64> {
+        let old = self.retained.remove(topic)?;
+        self.retained_expiries.remove(&old.message);
+        self.retained_quota.give_back(old.message.size());
+        Some(old.version)
     }
 
     /// Sends the retained messages that a new subscription matches, at once or when fewer
@@ -363,7 +377,7 @@ impl Shard {
         }
         let replays = self.sessions.get(session)?.replays.as_ref();
         let newer = replays.and_then(|replays| replays.newer.get(found.message.topic()));
-        let newer = newer.filter(|newer| newer.number > found.number);
+        let newer = newer.filter(|newer| newer.version > found.version);
         let message = newer.map_or(found.message, |newer| Arc::clone(&newer.message));
         // An empty one has ended what was retained.
         (!message.payload().is_empty()).then_some(message)
@@ -377,17 +391,17 @@ impl Shard {
         if self.shard_of(topic) == self.id {
             return;
         }
-        let number = self.retaining;
+        let version = self.retaining;
         for target in &plan.targets {
             let session = self.sessions.get_mut(target.session);
             let Some(replays) = session.and_then(|session| session.replays.as_mut()) else {
                 continue;
             };
-            let known = replays.newer.get(topic).map(|newer| newer.number);
-            let is_newer = known.is_none_or(|known| known < number);
+            let known = replays.newer.get(topic).map(|newer| newer.version);
+            let is_newer = known.is_none_or(|known| known < version);
             if is_newer && (known.is_some() || replays.newer.len() < NEWER_MAX) {
                 let message = outgoing.keep();
-                let retained = Retained { message, number };
+                let retained = Retained { message, version };
                 replays.newer.insert(topic.into(), retained);
             }
         }

@@ -10,12 +10,12 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use protocol::hash::Seed;
-use protocol::message::Message;
 use protocol::session::{Delivery, Outflow, StoredAs};
 use protocol::topic::{Subscription, TopicName};
 use protocol::wire::QoS;
 use shard_store::{
-    SessionNumber, SessionRecord, Stored, StoredEntry, StoredSession, StoredSubscription,
+    SessionNumber, SessionRecord, Stored, StoredEntry, StoredRetained, StoredSession,
+    StoredSubscription,
 };
 
 use super::held::SharedName;
@@ -33,9 +33,9 @@ pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
             part.sessions.push(session);
         }
     }
-    for message in stored.retained {
-        if let Some(part) = parts.get_mut(shard(message.topic())) {
-            part.retained.push(message);
+    for retained in stored.retained {
+        if let Some(part) = parts.get_mut(shard(retained.message.topic())) {
+            part.retained.push(retained);
         }
     }
     for delayed in stored.delayed {
@@ -85,8 +85,8 @@ impl Shard {
         for session in sessions {
             missing += self.restore_session(session, ticket);
         }
-        for message in stored.retained {
-            self.restore_retained(message);
+        for retained in stored.retained {
+            self.restore_retained(retained);
         }
         let mut delayed = stored.delayed;
         delayed.sort_by_key(|delayed| delayed.number);
@@ -242,11 +242,13 @@ impl Shard {
         outcome.waits
     }
 
-    fn restore_retained(&mut self, message: Arc<Message>) {
-        if let Ok(topic) = TopicName::parse(message.topic(), u16::MAX) {
+    fn restore_retained(&mut self, stored: StoredRetained) {
+        let StoredRetained { message, version } = stored;
+        self.retained_quota.saw(version);
+        let name = Arc::clone(&message);
+        if let Ok(topic) = TopicName::parse(name.topic(), u16::MAX) {
             self.retained_quota.restore(message.size());
-            let message = Arc::clone(&message);
-            self.put_retained(topic, Retained { message, number: 0 });
+            self.put_retained(topic, Retained { message, version });
         }
     }
 }

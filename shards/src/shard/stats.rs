@@ -60,6 +60,9 @@ pub struct Stats {
     /// Messages dropped: a queue, an output buffer or a ring was full, or the message was
     /// refused.
     pub dropped: Counter,
+    /// Retained messages of other nodes that were not retained here: a limit was reached, or the
+    /// store was full.
+    pub retained_refused: Counter,
     /// Messages of clients that nobody subscribes to.
     pub(crate) no_subscribers: Counter,
     /// Messages of clients that were refused with a reason code.

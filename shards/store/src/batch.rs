@@ -241,9 +241,11 @@ impl Batch {
             Change::ReleasePacketId { session, packet_id } => {
                 self.delete(Key::held(*session, *packet_id));
             }
-            Change::Retain { message } => self.put(Key::retained(message.topic()), |out| {
-                codec::write_retained(out, clock, message);
-            }),
+            Change::Retain { message, version } => {
+                self.put(Key::retained(message.topic()), |out| {
+                    codec::write_retained(out, clock, message, *version);
+                });
+            }
             Change::Forget { topic } => self.delete(Key::retained(topic)),
             _ => self.add_message(change, clock),
         }

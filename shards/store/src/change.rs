@@ -121,6 +121,8 @@ pub enum Change {
     Retain {
         /// The message.
         message: Arc<Message>,
+        /// Which of two values of the topic is the newer one, over all nodes; 0 if unknown.
+        version: u64,
     },
     /// Nothing is retained for a topic any more.
     Forget {

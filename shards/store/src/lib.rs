@@ -54,5 +54,7 @@ pub use change::{Body, Change, Commit, Sent, SessionNumber, SessionRecord, Will}
 pub use dump::{Counts, ImportError, export, import};
 pub use link::StoreLink;
 pub use open::{Durability, Expect, FORMAT, OpenError, Options, Store, exists, open, remove_empty};
-pub use stored::{Stored, StoredDelayed, StoredEntry, StoredSession, StoredSubscription};
+pub use stored::{
+    Stored, StoredDelayed, StoredEntry, StoredRetained, StoredSession, StoredSubscription,
+};
 pub use thread::{OnFailure, StoreFailure, StoreHandle};

@@ -9,7 +9,9 @@ use crate::change::{Sent, SessionNumber};
 use crate::clock::Clock;
 use crate::codec::key::{Key, Record, parse};
 use crate::codec::{self, Damaged};
-use crate::stored::{Stored, StoredDelayed, StoredEntry, StoredSession, StoredSubscription};
+use crate::stored::{
+    Stored, StoredDelayed, StoredEntry, StoredRetained, StoredSession, StoredSubscription,
+};
 
 /// Takes the records in the order of their keys: shared messages, then sessions, then what
 /// belongs to sessions.
@@ -80,8 +82,9 @@ impl Loader {
             }
             Record::Entry(session, entry) => self.entry(session, entry, value)?,
             Record::Retained(topic) => {
-                let message = codec::read_retained(topic.as_bytes(), value, clock)?;
-                self.stored.retained.push(message);
+                let (message, version) = codec::read_retained(topic.as_bytes(), value, clock)?;
+                let retained = StoredRetained { message, version };
+                self.stored.retained.push(retained);
             }
             Record::Delayed(number) => {
                 let (due_ms, message) = codec::read_delayed(value, clock)?;

@@ -14,11 +14,20 @@ pub struct Stored {
     /// The sessions.
     pub sessions: Vec<StoredSession>,
     /// The retained messages.
-    pub retained: Vec<Arc<Message>>,
+    pub retained: Vec<StoredRetained>,
     /// The messages that are to be published later.
     pub delayed: Vec<StoredDelayed>,
     /// All numbers from this one on are free, for sessions, messages and entries.
     pub next_number: u64,
+}
+
+/// A stored retained message.
+#[derive(Debug)]
+pub struct StoredRetained {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Its version; 0 if it was stored without one.
+    pub version: u64,
 }
 
 /// A stored session.

@@ -93,6 +93,17 @@ impl<M> RetainedTree<M> {
         None
     }
 
+    /// Like [`RetainedTree::matches`], for all messages, those of topics that begin with `$`
+    /// among them.
+    pub fn all(
+        &self,
+        cursor: Option<Cursor>,
+        limit: usize,
+        visit: &mut dyn FnMut(&M),
+    ) -> Option<Cursor> {
+        Search::all(self).run(cursor, limit.max(1), visit)
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.messages.len()

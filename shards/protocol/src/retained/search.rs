@@ -21,6 +21,8 @@ pub(super) struct Search<'t, M> {
     path: Vec<u32>,
     /// For the root and each node of `path`, the children that are still to be looked at.
     pending: Vec<Children<'t>>,
+    /// First levels that begin with `$` are looked at too.
+    all: bool,
 }
 
 /// What a level of the filter asks for.
@@ -46,6 +48,18 @@ impl<'t, M> Search<'t, M> {
             levels,
             path: Vec::new(),
             pending: Vec::new(),
+            all: false,
+        }
+    }
+
+    /// A search for everything.
+    pub(super) fn all(tree: &'t RetainedTree<M>) -> Self {
+        Self {
+            tree,
+            levels: vec![Level::Below],
+            path: Vec::new(),
+            pending: Vec::new(),
+            all: true,
         }
     }
 
@@ -143,7 +157,8 @@ impl<'t, M> Search<'t, M> {
     /// Whether `node`, a child of the node at the end of `path`, is a first level that
     /// begins with `$`, and the filter begins with a wildcard [MQTT-4.7.2-1].
     fn is_hidden(&self, node: u32) -> bool {
-        self.path.is_empty()
+        !self.all
+            && self.path.is_empty()
             && matches!(self.levels.first(), Some(Level::Any | Level::Below))
             && self.topics().is_dollar(node)
     }

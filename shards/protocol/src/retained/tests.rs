@@ -194,3 +194,17 @@ fn the_deepest_topics_are_found() {
     }
     assert_eq!(tree.get(topic(deep)), Some(&deep));
 }
+
+#[test]
+fn all_messages_are_found_those_of_dollar_topics_too() {
+    let tree = tree_of(&["a", "a/b", "$a", "$a/b", "/"]);
+    for limit in [1, 2, usize::MAX] {
+        let mut found = Vec::new();
+        let mut cursor = tree.all(None, limit, &mut |message| found.push(*message));
+        while cursor.is_some() {
+            cursor = tree.all(cursor, limit, &mut |message| found.push(*message));
+        }
+        found.sort_unstable();
+        assert_eq!(found, ["$a", "$a/b", "/", "a", "a/b"]);
+    }
+}

@@ -9,7 +9,7 @@ use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, SubscriptionOptions};
 use shard_store::{
     Body, Change, Commit, Sent, SessionNumber, SessionRecord, Stored, StoredDelayed, StoredEntry,
-    StoredSession, StoredSubscription,
+    StoredRetained, StoredSession, StoredSubscription,
 };
 
 /// The store of a node.
@@ -35,7 +35,7 @@ struct Tables {
     messages: BTreeMap<u64, Arc<Message>>,
     entries: BTreeMap<(u64, u64), Entry>,
     held: BTreeSet<(u64, PacketId)>,
-    retained: BTreeMap<String, Arc<Message>>,
+    retained: BTreeMap<String, (Arc<Message>, u64)>,
     delayed: BTreeMap<u64, (u64, Arc<Message>)>,
 }
 
@@ -108,7 +108,7 @@ impl Disk {
         let numbers = tables.sessions.keys();
         Stored {
             sessions: numbers.map(|number| tables.session(*number)).collect(),
-            retained: tables.retained.values().cloned().collect(),
+            retained: tables.retained.values().cloned().map(retained).collect(),
             delayed: tables
                 .delayed
                 .iter()
@@ -166,8 +166,9 @@ impl Tables {
             Change::ReleasePacketId { session, packet_id } => {
                 self.held.remove(&(session.0, packet_id));
             }
-            Change::Retain { message } => {
-                self.retained.insert(message.topic().to_owned(), message);
+            Change::Retain { message, version } => {
+                let topic = message.topic().to_owned();
+                self.retained.insert(topic, (message, version));
             }
             Change::Forget { topic } => {
                 self.retained.remove(&*topic);
@@ -273,4 +274,8 @@ impl Tables {
             membership: entry.membership,
         }
     }
+}
+
+fn retained((message, version): (Arc<Message>, u64)) -> StoredRetained {
+    StoredRetained { message, version }
 }

@@ -28,6 +28,7 @@ mod queues;
 mod random;
 mod rates;
 mod received;
+mod replicas;
 mod retained;
 mod routing;
 mod sessions;

@@ -12,6 +12,8 @@ use crate::clock::Clock;
 
 const RETAIN: u8 = 1 << 2;
 const EXPIRES: u8 = 1 << 3;
+/// A retained message has a version; it comes behind the time of expiry.
+const VERSION: u8 = 1 << 4;
 const ALL: u8 = 0b11 | RETAIN | EXPIRES;
 
 /// The longest topic name, as on the wire.
@@ -22,12 +24,12 @@ const MESSAGE_BYTES_MAX: usize = 268_435_455;
 /// Appends a message; it goes on to the end of the value.
 pub(crate) fn write_message(out: &mut Vec<u8>, clock: Clock, message: &Message) {
     let message = message.by_ref();
-    write_parts(out, clock, &message, message.topic);
+    write_parts(out, clock, &message, message.topic, 0);
 }
 
 /// Appends a retained message, whose topic is the key.
-pub(crate) fn write_retained(out: &mut Vec<u8>, clock: Clock, message: &Message) {
-    write_parts(out, clock, &message.by_ref(), "");
+pub(crate) fn write_retained(out: &mut Vec<u8>, clock: Clock, message: &Message, version: u64) {
+    write_parts(out, clock, &message.by_ref(), "", version);
 }
 
 /// Appends a delayed message.
@@ -36,14 +38,24 @@ pub(crate) fn write_delayed(out: &mut Vec<u8>, clock: Clock, due_ms: u64, messag
     write_message(out, clock, message);
 }
 
-fn write_parts(out: &mut Vec<u8>, clock: Clock, message: &MessageRef<'_>, topic: &str) {
+fn write_parts(
+    out: &mut Vec<u8>,
+    clock: Clock,
+    message: &MessageRef<'_>,
+    topic: &str,
+    version: u64,
+) {
     let expires = message.expires_ms != u64::MAX;
     let flags = message.qos as u8
         | if message.retain { RETAIN } else { 0 }
-        | if expires { EXPIRES } else { 0 };
+        | if expires { EXPIRES } else { 0 }
+        | if version > 0 { VERSION } else { 0 };
     out.push(flags);
     if expires {
         out.extend_from_slice(&clock.stored(message.expires_ms).to_be_bytes());
+    }
+    if version > 0 {
+        out.extend_from_slice(&version.to_be_bytes());
     }
     write::bytes(out, topic.as_bytes());
     write::bytes(out, message.properties);
@@ -52,15 +64,15 @@ fn write_parts(out: &mut Vec<u8>, clock: Clock, message: &MessageRef<'_>, topic:
 
 /// Reads a message, which takes all that is left.
 pub(crate) fn read_message(value: &[u8], clock: Clock) -> Result<Arc<Message>, Damaged> {
-    read_parts(Reader(value), clock, None)
+    Ok(read_parts(Reader(value), clock, None)?.0)
 }
 
-/// Reads a retained message, whose topic is the key.
+/// Reads a retained message, whose topic is the key, and its version.
 pub(crate) fn read_retained(
     topic: &[u8],
     value: &[u8],
     clock: Clock,
-) -> Result<Arc<Message>, Damaged> {
+) -> Result<(Arc<Message>, u64), Damaged> {
     read_parts(Reader(value), clock, Some(text(topic)?))
 }
 
@@ -68,21 +80,26 @@ pub(crate) fn read_retained(
 pub(crate) fn read_delayed(value: &[u8], clock: Clock) -> Result<(u64, Arc<Message>), Damaged> {
     let mut reader = Reader(value);
     let due_ms = clock.counted(reader.u64()?);
-    Ok((due_ms, read_parts(reader, clock, None)?))
+    Ok((due_ms, read_parts(reader, clock, None)?.0))
 }
 
 pub(super) fn read_parts(
     mut reader: Reader<'_>,
     clock: Clock,
     key: Option<&str>,
-) -> Result<Arc<Message>, Damaged> {
+) -> Result<(Arc<Message>, u64), Damaged> {
     let flags = reader.u8()?;
-    if flags & !ALL != 0 {
+    let all = ALL | if key.is_some() { VERSION } else { 0 };
+    if flags & !all != 0 {
         return Err(Damaged("a message has unknown flags"));
     }
     let expires_ms = match flags & EXPIRES {
         0 => u64::MAX,
         _ => clock.counted(reader.u64()?),
+    };
+    let version = match flags & VERSION {
+        0 => 0,
+        _ => reader.u64()?,
     };
     let written = reader.text()?;
     let topic = match key {
@@ -104,5 +121,5 @@ pub(super) fn read_parts(
         expires_ms,
         publisher: u64::MAX,
     };
-    Ok(message.to_message())
+    Ok((message.to_message(), version))
 }

@@ -100,13 +100,18 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_message_comes_back(message in message()) {
+    fn a_message_comes_back(message in message(), version in any::<u64>()) {
         let clock = clock();
         let bytes = written(|out| write_message(out, clock, &message));
         prop_assert_eq!(read_message(&bytes, clock), Ok(Arc::clone(&message)));
-        let bytes = written(|out| write_retained(out, clock, &message));
         let topic = message.topic().as_bytes();
-        prop_assert_eq!(read_retained(topic, &bytes, clock), Ok(message));
+        // Without a version it is written as before there were versions.
+        for version in [0, version] {
+            let bytes = written(|out| write_retained(out, clock, &message, version));
+            let expected = Ok((Arc::clone(&message), version));
+            prop_assert_eq!(read_retained(topic, &bytes, clock), expected);
+            prop_assert_eq!(bytes[0] & 1 << 4 != 0, version != 0);
+        }
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl Checker {
             Line::Entry(entry) => self.entry(&entry, clock),
             Line::Retained(text) => Ok(Change::Retain {
                 message: message(&text, clock)?,
+                version: text.version,
             }),
             Line::Delayed(delayed) => self.delayed(&delayed, clock),
         }

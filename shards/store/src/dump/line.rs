@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::base64;
 use crate::change::{Sent, SessionNumber, SessionRecord, Will};
 use crate::clock::Clock;
-use crate::stored::{StoredDelayed, StoredEntry, StoredSubscription};
+use crate::stored::{StoredDelayed, StoredEntry, StoredRetained, StoredSubscription};
 
 /// One line.
 #[derive(Debug, Deserialize, Serialize)]
@@ -187,6 +187,9 @@ pub(super) struct Text {
     pub(super) retain: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) expires_ms: Option<Time>,
+    /// Of a retained message: the largest is the newest of its topic in a cluster.
+    #[serde(default, skip_serializing_if = "is_0")]
+    pub(super) version: u64,
     /// The properties of MQTT 5.0 that are forwarded, as on the wire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) properties_base64: Option<String>,
@@ -209,9 +212,17 @@ impl Text {
             retain: message.retain,
             expires_ms: (message.expires_ms != u64::MAX)
                 .then(|| Time::of(message.expires_ms, clock)),
+            version: 0,
             properties_base64: (!message.properties.is_empty()).then(|| base64(message.properties)),
             payload: text.map(str::to_owned),
             payload_base64: text.is_none().then(|| base64(message.payload)),
+        }
+    }
+
+    pub(super) fn retained(retained: &StoredRetained, clock: Clock) -> Self {
+        Self {
+            version: retained.version,
+            ..Self::of(&retained.message, clock)
         }
     }
 }

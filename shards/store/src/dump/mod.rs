@@ -106,8 +106,8 @@ pub fn export(store: &Store, stored: &Stored, out: &mut dyn Write) -> io::Result
             put(&Line::Entry(Box::new(Entry::of(number, entry, clock))))?;
         }
     }
-    for message in &stored.retained {
-        put(&Line::Retained(line::Text::of(message, clock)))?;
+    for retained in &stored.retained {
+        put(&Line::Retained(line::Text::retained(retained, clock)))?;
     }
     for delayed in &stored.delayed {
         put(&Line::delayed(delayed, clock))?;

@@ -25,6 +25,7 @@ fn what_was_exported_can_be_imported() {
     running.store(vec![
         Change::Retain {
             message: tests::message("binary", &[0xff, 0, 1]),
+            version: 1,
         },
         Change::PutSession {
             session: SessionNumber(30),

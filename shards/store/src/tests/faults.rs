@@ -228,6 +228,7 @@ fn a_group_that_finds_no_room_is_written_when_there_is_some() {
                 let mut changes = vec![entry(1, number)];
                 changes.extend((0..20).map(|i| Change::Retain {
                     message: message(&format!("{number}/{i}"), &[7; 600]),
+                    version: 1,
                 }));
                 running.send(changes);
             }

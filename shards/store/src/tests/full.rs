@@ -80,6 +80,7 @@ fn a_full_disk_stops_nothing_for_good_and_loses_nothing() {
             entry(1, number),
             Change::Retain {
                 message: message(&format!("t/{number}"), &[3; 2000]),
+                version: 1,
             },
         ];
         running.send(changes);
@@ -142,6 +143,7 @@ fn a_stop_with_a_full_disk_says_so_and_takes_its_time() {
     for number in 2..4000 {
         running.send(vec![Change::Retain {
             message: message(&format!("t/{number}"), &[3; 4000]),
+            version: 1,
         }]);
     }
     wait_until("the disk is full", || running.link.is_full());
@@ -164,7 +166,13 @@ fn what_the_log_has_outlives_a_stop_and_a_start_with_a_full_disk() {
     for number in 2..60 {
         let payload = vec![number as u8; 16 << 10];
         let message = message(&format!("t/{number}"), &payload);
-        running.send(vec![entry(1, number), Change::Retain { message }]);
+        running.send(vec![
+            entry(1, number),
+            Change::Retain {
+                message,
+                version: 1,
+            },
+        ]);
     }
     let number = running.number;
     running.wait(number);

@@ -220,9 +220,11 @@ pub(crate) fn everything() -> Vec<Change> {
         },
         Change::Retain {
             message: message("r/1", b"kept"),
+            version: 9,
         },
         Change::Retain {
             message: message("r/2", b"not kept"),
+            version: 10,
         },
         Change::Forget {
             topic: "r/2".into(),
@@ -254,7 +256,8 @@ fn assert_everything(stored: &Stored) {
         &second.entries[0].message
     ));
     assert_eq!(stored.retained.len(), 1);
-    assert_eq!(stored.retained[0].payload(), b"kept");
+    assert_eq!(stored.retained[0].message.payload(), b"kept");
+    assert_eq!(stored.retained[0].version, 9);
     assert!((4_000..=5_000).contains(&stored.delayed[0].due_ms));
     assert_eq!(stored.next_number, 21);
 }
@@ -360,6 +363,7 @@ fn space_is_given_back_while_it_runs() {
         let topics = number..number + 500;
         let retained = |number| Change::Retain {
             message: message(&format!("t/{number}"), &[1; 800]),
+            version: 1,
         };
         running.store(topics.map(retained).collect());
     }

@@ -216,6 +216,7 @@ fn live(store: Store, mut last: u64, turns: u64, random: &mut Random) -> u64 {
         let size = [0, 100, 9000][random.below(3)];
         changes.push(Change::Retain {
             message: message(&format!("r/{}", last % 50), &vec![last as u8; size]),
+            version: 1,
         });
         running.send(changes);
         if random.below(4) == 0 {
