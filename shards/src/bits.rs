@@ -1,10 +1,8 @@
 //! Sets of small numbers in one word.
 
+use shard_sync::routes::ones;
+
 /// The positions of the bits that are set.
-pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u16> {
-    std::iter::from_fn(move || {
-        let bit = word.trailing_zeros() as u16;
-        word &= word.wrapping_sub(1);
-        (bit < 64).then_some(bit)
-    })
+pub(crate) fn bits(word: u64) -> impl Iterator<Item = u16> {
+    ones(word).map(|bit| bit as u16)
 }

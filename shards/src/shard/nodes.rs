@@ -158,9 +158,7 @@ impl Shard {
 
     /// Whether a connection stands for another node.
     pub(super) fn is_node(&self, key: u32) -> bool {
-        let first = self.from_nodes.first().map_or(NONE, |node| node.key);
-        (first..first.saturating_add(u32::from(NODES_MAX))).contains(&key)
-            && self.from_nodes.iter().any(|node| node.key == key)
+        self.from_nodes.iter().any(|node| node.key == key)
     }
 
     /// Handles messages from another node. Only [`Item::Publish`] comes.

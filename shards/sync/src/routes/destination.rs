@@ -103,7 +103,7 @@ impl DestinationSet {
 }
 
 /// The positions of the bits that are set, in ascending order.
-pub(super) fn ones(word: u64) -> impl Iterator<Item = u32> {
+pub fn ones(word: u64) -> impl Iterator<Item = u32> {
     std::iter::successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1)))
         .take_while(|rest| *rest != 0)
         .map(u64::trailing_zeros)

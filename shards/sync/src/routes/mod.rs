@@ -49,7 +49,7 @@ use std::sync::OnceLock;
 
 use crate::shim::{Arc, AtomicU64, CachePadded, Ordering};
 
-pub use destination::{Destination, DestinationSet};
+pub use destination::{Destination, DestinationSet, ones};
 pub use reader::RouteReader;
 pub use writer::{RouteWriter, RoutesFull};
 
