@@ -22,6 +22,7 @@
 //! | [`dial`] | making and taking connections |
 //! | [`connection`], [`frames`] | the tasks of one |
 //! | [`ended`] | why one ends |
+//! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
 //! | [`incarnation`] | the numbers of this node's lives |
 //! | [`status`] | what is to be seen of all that |
@@ -32,6 +33,11 @@ mod connection;
 mod dial;
 mod ended;
 mod frames;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "joining and the HTTP API will use it")
+)]
+mod handle;
 mod hub;
 mod ids;
 mod incarnation;
@@ -39,6 +45,11 @@ mod news;
 mod peer;
 pub(crate) mod plane;
 mod proof;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "consensus and the HTTP API will use it")
+)]
+mod rpc;
 pub(crate) mod seed;
 mod status;
 #[cfg(test)]
@@ -64,12 +75,14 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use handle::{Handle, Orders};
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
 use news::News;
 use plane::Plane;
 use proof::Cookie;
+use rpc::Handlers;
 use seed::Seed;
 pub(crate) use status::NodeStatus;
 
@@ -109,6 +122,7 @@ pub(crate) struct Settings {
 struct Shared {
     hub: RefCell<Hub>,
     cookie: Cookie,
+    handlers: Handlers,
 }
 
 /// Between the thread and who looks at it.
@@ -126,9 +140,19 @@ pub(crate) struct Running {
     thread: Option<thread::JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     board: Arc<Board>,
+    handle: Handle,
 }
 
 impl Running {
+    /// For other threads, to ask other nodes and to answer them.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the HTTP API will ask other nodes")
+    )]
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// What is known of the other nodes, half a second old at most.
     #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
@@ -170,6 +194,7 @@ pub(crate) fn start(
     let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
+    let (handle, orders) = handle::channel();
     let thread = {
         let board = Arc::clone(&board);
         let work = move || {
@@ -179,7 +204,7 @@ pub(crate) fn start(
                 local,
                 settings,
                 plane,
-                (stopped, &board),
+                (stopped, orders, &board),
             )
         };
         let builder = thread::Builder::new().name("cluster".to_owned());
@@ -189,6 +214,7 @@ pub(crate) fn start(
         thread: Some(thread),
         stop: Some(stop),
         board,
+        handle,
     })
 }
 
@@ -247,7 +273,7 @@ fn run(
     local: SocketAddr,
     settings: Settings,
     plane: Box<dyn Plane>,
-    (stopped, board): (oneshot::Receiver<()>, &Board),
+    (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
     let Settings {
         cluster,
@@ -271,12 +297,14 @@ fn run(
     let shared = Rc::new(Shared {
         hub: RefCell::new(Hub::new(begin, plane)),
         cookie: Cookie::new(&cookie),
+        handlers: Handlers::default(),
     });
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
         let accept = dial::accept(Rc::clone(&shared), endpoint.clone());
-        let mut tasks = vec![spawn_local(accept)];
+        let orders = orders.serve(Rc::clone(&shared));
+        let mut tasks = vec![spawn_local(accept), spawn_local(orders)];
         tasks.extend(seeds.into_iter().map(|seed| {
             let dial = dial::dial(Rc::clone(&shared), endpoint.clone(), local, seed);
             spawn_local(dial)
