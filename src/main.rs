@@ -32,7 +32,7 @@ use clap::Parser;
 
 use cli::{Arguments, Command};
 use config::Config;
-use config::keys::KEYS;
+use config::keys;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -92,7 +92,7 @@ fn check(config: &Config) -> ExitCode {
 /// `shardmq keys`: the table of all keys.
 fn keys() -> String {
     let mut out = String::new();
-    for key in KEYS {
+    for key in keys::all() {
         _ = writeln!(
             out,
             "{}\n    {}\n    {}",

@@ -255,8 +255,9 @@ fn clients_are_on_several_nodes_and_what_crosses_is_told() {
         let near = (0.6..1.5).contains(&(copies / expected));
         assert!(near, "{scenario}: {crossed}");
     }
-    let longer = hosts.replace("200ms", "1s");
-    let report = broker.run(&format!("shared --qos 1 {longer}"));
+    // Publishers and members that have no common divisor: 10 and 10 take turns in step, and then
+    // it can be that each publisher always meets a member on its own node.
+    let report = broker.run(&format!("shared --qos 1 --subscribers 7 {hosts}"));
     let share = report["crossed"]["share"].as_f64().unwrap();
     assert!(share > 0.0, "{}", report["crossed"]);
     broker.run("session --subscribers 6 --messages 10 --hosts 127.0.0.1,127.0.0.2");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use shards::settings::{Delayed, Engine, Events, Mqtt, Storage, SysEventMessages, SysTopics};
 
-use super::keys::{self, KEYS};
+use super::keys;
 use super::origin::{Origin, Problem};
 use super::value::{Raw, Value};
 
@@ -172,7 +172,7 @@ impl Entries {
     /// Every entry in the order of the key table, listeners one after the other.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (String, Option<&Entry>)> {
         let of_listeners = |pattern: &&str| keys::listener_of(pattern).is_some();
-        let rows = || KEYS.iter().map(|key| key.path);
+        let rows = || keys::all().map(|key| key.path);
         let mut paths: Vec<String> = Vec::new();
         for path in rows() {
             if keys::share_group_of(path).is_some() {

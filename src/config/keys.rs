@@ -3,6 +3,7 @@
 //! The defaults of `[mqtt]` and of the engine's part of `[shards]` are those of
 //! [`shards::settings`]; a test holds this table to the fields there.
 
+use super::cluster_keys::CLUSTER_KEYS;
 use super::cpu_list::CPU_MAX;
 use super::nearest;
 use super::value::{Column, Kind};
@@ -19,7 +20,7 @@ pub(crate) struct Key {
 }
 
 /// A row of the table.
-const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
+pub(super) const fn key(path: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { path, kind, about }
 }
 
@@ -116,8 +117,8 @@ const AUTO_SUBSCRIBE: &[Column] = &[
     small("nl", 1),
 ];
 
-/// All keys, in the order in which `shardmq check` prints them.
-pub(crate) const KEYS: &[Key] = &[
+/// All keys but those of the cluster.
+const KEYS: &[Key] = &[
     key("node.name", Kind::NodeName, "name of this node, name@host"),
     key(
         "node.cookie",
@@ -609,26 +610,6 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Boolean,
         "whether there is $events/message/delivery_dropped",
     ),
-    key(
-        "cluster.name",
-        Kind::Text(255),
-        "name of the cluster: nodes of another one are refused",
-    ),
-    key(
-        "cluster.bind",
-        Kind::Bind,
-        "UDP address of the links to other nodes; by default the host of node.name, port 4370",
-    ),
-    key(
-        "cluster.discovery_strategy",
-        Kind::Word(&["manual", "static"]),
-        "how other nodes are found: manual, not at all; static, by cluster.static.seeds",
-    ),
-    key(
-        "cluster.static.seeds",
-        Kind::Seeds,
-        "all nodes of the cluster, by their names",
-    ),
 ];
 
 /// What keys begin with.
@@ -653,9 +634,14 @@ const SECTIONS: [&str; 18] = [
     "broker.shared_subscription_group.*",
 ];
 
+/// All keys, in the order in which `shardmq check` prints them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().chain(CLUSTER_KEYS)
+}
+
 /// The key that a path means. A listener's name stands where the table has `*`.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| matches(key.path, path))
+    all().find(|key| matches(key.path, path))
 }
 
 /// Whether a path is that of a row.
@@ -702,7 +688,7 @@ pub(crate) fn unknown(path: &str) -> String {
         true => path.replace('*', group),
         false => path.replace('*', name),
     };
-    let keys: Vec<String> = KEYS.iter().map(|key| named(&key.path)).collect();
+    let keys: Vec<String> = all().map(|key| named(&key.path)).collect();
     let sections: Vec<String> = SECTIONS.iter().map(named).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let sections: Vec<&str> = sections.iter().map(String::as_str).collect();
@@ -731,7 +717,7 @@ mod tests {
     fn assert_rows(section: &str, settings: impl Serialize) {
         for (name, default) in fields(settings) {
             let path = format!("{section}.{name}");
-            let key = find(&path).unwrap_or_else(|| panic!("{path} has no row in KEYS"));
+            let key = find(&path).unwrap_or_else(|| panic!("{path} is no key"));
             assert!(
                 key.kind.read_bare(&default.to_string()).is_ok(),
                 "default of {path}"
@@ -754,7 +740,7 @@ mod tests {
     #[test]
     fn every_key_of_the_data_plane_is_one_of_its_settings_and_its_limits_fit() {
         let (mqtt, engine) = (fields(Mqtt::default()), fields(Engine::default()));
-        for key in KEYS {
+        for key in all() {
             let (Kind::Integer(min, max) | Kind::PowerOfTwo(min, max)) = key.kind else {
                 continue;
             };
@@ -779,7 +765,7 @@ mod tests {
 
     #[test]
     fn the_sections_are_what_keys_begin_with() {
-        for key in KEYS {
+        for key in all() {
             if let Some((section, _)) = key.path.rsplit_once('.') {
                 assert!(SECTIONS.contains(&section), "{}", key.path);
             }

@@ -3,7 +3,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`keys`] | the table of all keys |
+//! | [`keys`], [`cluster_keys`] | the tables of all keys |
 //! | [`value`], [`bind`], [`cpu_list`], [`durability`] | what a key takes |
 //! | [`file`], [`environment`] | the layers that are not the command line |
 //! | [`entries`], [`origin`] | values by key, where they came from, what is wrong |
@@ -13,6 +13,7 @@
 
 pub(crate) mod bind;
 pub(crate) mod cluster;
+mod cluster_keys;
 pub(crate) mod cpu_list;
 pub(crate) mod durability;
 mod entries;
