@@ -16,7 +16,7 @@ use super::ended::Ended;
 use super::frames::Frames;
 use super::peer::LinkId;
 use super::proof::{CHANNEL_BYTES, LABEL, PROOF_BYTES, Side};
-use super::{Shared, hub::Hub};
+use super::{Shared, hub::Hub, rpc};
 
 /// How long proof and hello may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -184,14 +184,19 @@ async fn run(shared: &Rc<Shared>, met: Met) -> Ended {
         send,
         frames,
     } = met;
-    let (control, streams) = match shared.hub.borrow_mut().link(id) {
-        Some(link) => (Rc::clone(&link.control), link.streams.clone()),
+    let (name, control, streams) = match shared.hub.borrow().linked(id) {
+        Some((name, link)) => (
+            Box::from(name),
+            Rc::clone(&link.control),
+            link.streams.clone(),
+        ),
         None => return Ended::replaced(),
     };
     let said = shared.hub.borrow().incarnation();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(control_in(Rc::clone(shared), id, frames));
     tasks.spawn_local(control_out(Rc::clone(shared), id, send, control));
+    tasks.spawn_local(rpc::serve(Rc::clone(shared), name, connection.clone()));
     tasks.spawn_local(streams_in(Rc::clone(shared), id, connection.clone()));
     for (shard, notify) in streams.into_iter().enumerate() {
         let connection = connection.clone();

@@ -24,6 +24,7 @@
 //! | [`dial`] | making and taking connections |
 //! | [`connection`], [`frames`] | the tasks of one |
 //! | [`ended`] | why one ends |
+//! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
 //! | [`incarnation`] | the numbers of this node's lives |
 //! | [`status`] | what is to be seen of all that |
@@ -35,6 +36,11 @@ mod dial;
 pub(crate) mod discovery;
 mod ended;
 mod frames;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "joining and the HTTP API will use it")
+)]
+mod handle;
 mod hub;
 mod ids;
 mod incarnation;
@@ -43,6 +49,11 @@ mod news;
 mod peer;
 pub(crate) mod plane;
 mod proof;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "consensus and the HTTP API will use it")
+)]
+mod rpc;
 pub(crate) mod seed;
 mod status;
 #[cfg(test)]
@@ -70,12 +81,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::failure::Failure;
 use dial::Dials;
 use discovery::Strategy;
+use handle::{Handle, Orders};
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
 use news::News;
 use plane::Plane;
 use proof::Cookie;
+use rpc::Handlers;
 use seed::Seed;
 pub(crate) use status::NodeStatus;
 
@@ -120,6 +133,7 @@ struct Shared {
     hub: RefCell<Hub>,
     cookie: Cookie,
     dials: Dials,
+    handlers: Handlers,
 }
 
 /// Between the thread and who looks at it.
@@ -137,9 +151,19 @@ pub(crate) struct Running {
     thread: Option<thread::JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     board: Arc<Board>,
+    handle: Handle,
 }
 
 impl Running {
+    /// For other threads, to ask other nodes and to answer them.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the HTTP API will ask other nodes")
+    )]
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// What is known of the other nodes, half a second old at most.
     #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
@@ -181,6 +205,7 @@ pub(crate) fn start(
     let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
+    let (handle, orders) = handle::channel();
     let thread = {
         let board = Arc::clone(&board);
         let work = move || {
@@ -190,7 +215,7 @@ pub(crate) fn start(
                 local,
                 settings,
                 plane,
-                (stopped, &board),
+                (stopped, orders, &board),
             )
         };
         let builder = thread::Builder::new().name("cluster".to_owned());
@@ -200,6 +225,7 @@ pub(crate) fn start(
         thread: Some(thread),
         stop: Some(stop),
         board,
+        handle,
     })
 }
 
@@ -258,7 +284,7 @@ fn run(
     local: SocketAddr,
     settings: Settings,
     plane: Box<dyn Plane>,
-    (stopped, board): (oneshot::Receiver<()>, &Board),
+    (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
     let Settings {
         cluster,
@@ -295,13 +321,19 @@ fn run(
         hub: RefCell::new(Hub::new(begin, plane)),
         cookie: Cookie::new(&cookie),
         dials: Dials::new(endpoint.clone(), local),
+        handlers: Handlers::default(),
     });
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
         let accept = dial::accept(Rc::clone(&shared));
         let discover = introduce::discover(Rc::clone(&shared), discovery, own);
-        let tasks = [spawn_local(accept), spawn_local(discover)];
+        let orders = orders.serve(Rc::clone(&shared));
+        let tasks = [
+            spawn_local(accept),
+            spawn_local(discover),
+            spawn_local(orders),
+        ];
         seeds.into_iter().for_each(|seed| shared.know(seed));
         work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
