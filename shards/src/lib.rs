@@ -27,6 +27,6 @@ mod wheel;
 
 pub use alone::Alone;
 pub use node::{Running, StartError, Stopper, Storage, start};
-pub use nodes::Nodes;
+pub use nodes::{Nodes, OwnerEvent, OwnerRequest};
 pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};
 pub use shard_store as store;

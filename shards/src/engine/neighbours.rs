@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
+use crate::nodes::OwnersEnd;
 use crate::shard::Batch;
 
 /// The ends of the rings that one shard holds, by the number of the other shard; its own
@@ -25,6 +26,8 @@ pub(crate) struct NodesEnd {
     pub(crate) to: Vec<ToNode>,
     /// Only nodes below have ever been there.
     pub(crate) known: usize,
+    /// Who has which client identifier.
+    pub(crate) owners: OwnersEnd,
     /// Of the thread with the links.
     pub(crate) doorbell: Arc<Doorbell>,
 }
@@ -86,6 +89,6 @@ impl NodesEnd {
     pub(super) fn is_empty(&self) -> bool {
         let mut known = self.to.iter().take(self.known);
         let quiet = |to: &ToNode| to.taken.load(Ordering::Acquire) == to.taken_seen;
-        self.from.is_empty() && known.all(quiet)
+        self.from.is_empty() && self.owners.from.is_empty() && known.all(quiet)
     }
 }

@@ -39,8 +39,10 @@ mod input;
 mod items;
 mod journal;
 mod json;
+mod moves;
 mod nodes;
 mod outbox;
+mod owners;
 mod peers;
 mod plan;
 mod publish;
@@ -130,6 +132,10 @@ pub(crate) struct Shard {
     retained_quota: Arc<RetainedQuota>,
     /// Retained messages on other nodes. `None` where there is no cluster.
     replicas: Option<Box<replicate::Replicas>>,
+    /// Whose client identifiers are. `None` where there is no cluster.
+    owners: Option<Box<owners::Owners>>,
+    /// A session comes from another node or goes to one.
+    has_moves: bool,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
     frames: Option<Box<Frames>>,
@@ -284,6 +290,8 @@ impl Shard {
             retained_expiries: replay::Expiries::default(),
             retained_quota: setup.retained_quota,
             replicas: None,
+            owners: None,
+            has_moves: false,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
             frames: None,
@@ -368,6 +376,9 @@ impl Shard {
         if self.replicas.is_some() {
             self.hand_out_retained();
         }
+        if self.has_moves {
+            self.go_on_moving();
+        }
         if !self.unsent.is_empty() {
             self.send_to_readers();
         }
@@ -436,8 +447,10 @@ impl Shard {
         };
         match connection.phase {
             Phase::AwaitsConnect => Input::WantedOnce,
-            Phase::Authenticates | Phase::Live if connection.paused => Input::Paused,
-            Phase::Authenticates | Phase::Live | Phase::Closing => Input::Wanted,
+            Phase::Authenticates | Phase::Claims | Phase::Live if connection.paused => {
+                Input::Paused
+            }
+            Phase::Authenticates | Phase::Claims | Phase::Live | Phase::Closing => Input::Wanted,
             Phase::Gone => Input::Leaving,
         }
     }
@@ -476,6 +489,7 @@ impl Shard {
         let others = sys.into_iter().chain(self.next_delayed_ms());
         let others = others.chain(self.retained_expiries.next_ms());
         let others = others.chain(self.next_removal_ms());
+        let others = others.chain(self.next_arrival_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }
 
@@ -487,6 +501,7 @@ impl Shard {
             || self.journal.as_ref().is_some_and(|j| j.has_done())
             || !self.unfinished_replays.is_empty()
             || self.may_hand_out()
+            || self.may_move_on()
     }
 
     fn next_serial(&mut self) -> u32 {

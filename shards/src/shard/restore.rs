@@ -123,7 +123,7 @@ impl Shard {
     }
 
     /// Returns how many answers to wait for.
-    fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
+    pub(super) fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
         // A crash came between the end of this one and the start of the next: it ends when all
         // serve, with its will and what it leaves to the groups it was a member of.
         let is_superseded = self.find_session(&stored.record.client_id).is_some();
