@@ -123,7 +123,8 @@ fn serve(tls: Arc<ServerConfig>, stream: TcpStream, state: &Mutex<State>) {
 /// Sends an answer in small chunks.
 fn send(to: &mut impl Write, status: u16, body: &str) -> std::io::Result<()> {
     let mut out = format!(
-        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n\r\n"
     );
     for chunk in body.as_bytes().chunks(50) {
         let text = std::str::from_utf8(chunk).unwrap();
