@@ -22,6 +22,11 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "IPv4 or IPv6, with a generated key (_tcp) or certificates (_tls); always QUIC",
     ),
     key(
+        "cluster.discovery_strategy",
+        Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
+        "how other nodes are found: manual, not at all; else as the section of that name says",
+    ),
+    key(
         "cluster.ssl_options.cacertfile",
         Kind::Folder,
         "PEM file of who may have signed the certificates of nodes",
@@ -35,11 +40,6 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "cluster.ssl_options.keyfile",
         Kind::Folder,
         "PEM file of the key of that certificate",
-    ),
-    key(
-        "cluster.discovery_strategy",
-        Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
-        "how other nodes are found: manual, not at all; else as the section of that name says",
     ),
     key(
         "cluster.static.seeds",
