@@ -27,8 +27,8 @@ use crate::engine::neighbours::{NodesEnd, ToNode};
 use crate::routes::NodeRoutes;
 use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange};
 
-use owners::OwnersLink;
 pub(crate) use owners::OwnersEnd;
+use owners::OwnersLink;
 pub use owners::{OwnerEvent, OwnerRequest};
 
 /// Batches in a ring between a shard and the thread with the links.

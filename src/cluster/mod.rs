@@ -26,6 +26,7 @@
 //! | [`ended`] | why one ends |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
+//! | [`owners`] | whose client identifiers are |
 //! | [`incarnation`] | the numbers of this node's lives |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
@@ -46,6 +47,7 @@ mod ids;
 mod incarnation;
 mod introduce;
 mod news;
+mod owners;
 mod peer;
 mod pem;
 pub(crate) mod plane;

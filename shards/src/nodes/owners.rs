@@ -14,6 +14,12 @@ pub enum OwnerRequest {
         /// The client identifier.
         client: Box<str>,
     },
+    /// There is a session of a former process: it is wanted unless another node has the
+    /// identifier by now. Answered in the same way.
+    ClaimFormer {
+        /// The client identifier.
+        client: Box<str>,
+    },
     /// What [`OwnerEvent::Revoke`] asked for is done.
     Revoked {
         /// The client identifier.
@@ -33,9 +39,10 @@ impl OwnerRequest {
     #[must_use]
     pub fn client(&self) -> &str {
         match self {
-            Self::Claim { client } | Self::Revoked { client, .. } | Self::Release { client } => {
-                client
-            }
+            Self::Claim { client }
+            | Self::ClaimFormer { client }
+            | Self::Revoked { client, .. }
+            | Self::Release { client } => client,
         }
     }
 }

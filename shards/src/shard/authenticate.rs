@@ -109,13 +109,7 @@ impl Shard {
     }
 
     /// What comes next before CONNACK.
-    fn go_on_with(
-        &mut self,
-        key: u32,
-        connect: Connect<'_>,
-        step: Step,
-        raw: (u8, &[u8]),
-    ) -> Flow {
+    fn go_on_with(&mut self, key: u32, connect: Connect<'_>, step: Step, raw: (u8, &[u8])) -> Flow {
         match step {
             Step::Ask(data) => {
                 let reason = ReasonCode::CONTINUE_AUTHENTICATION;

@@ -23,6 +23,7 @@ use super::replay::Retained;
 use super::session::{Session, Will};
 use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
+use crate::nodes::OwnerRequest;
 
 /// Parts what was stored among `count` shards.
 pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
@@ -116,7 +117,13 @@ impl Shard {
             };
             if self.find_session(&session.client_id) != Some(key) {
                 self.end_session(key);
-            } else if session.connection == NONE {
+                continue;
+            }
+            if let Some(owners) = &mut self.owners {
+                let client = session.client_id.clone();
+                owners.request(OwnerRequest::ClaimFormer { client });
+            }
+            if session.connection == NONE {
                 self.watch_absence(key);
             }
         }

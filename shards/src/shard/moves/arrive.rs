@@ -5,13 +5,13 @@ use shard_store::{Body, Change, SessionNumber, StoredSession};
 
 use super::pack::{self, Unpacker};
 use super::said::What;
-use crate::shard::{NONE, Shard};
 use crate::shard::deliver::Receiver;
 use crate::shard::durable::put_session;
 use crate::shard::frames::Outgoing;
 use crate::shard::journal::Waiter;
 use crate::shard::owners::PATIENCE_MS;
 use crate::shard::subscribe::{Then, Ticket};
+use crate::shard::{NONE, Shard};
 
 /// For how long after its routes are in force what comes to the former owner is still wanted.
 const SETTLE_MS: u64 = 300;
@@ -36,6 +36,13 @@ pub(super) struct Arrival {
     pub(super) revoked: Option<u64>,
 }
 
+impl Arrival {
+    /// Whether it ends with the time: it has not come, or all of it has.
+    fn is_watched(&self) -> bool {
+        !self.is_here || self.is_taken && self.in_force
+    }
+}
+
 impl super::Moves {
     /// Whether a client identifier that is to be given up is so later.
     pub(in crate::shard) fn revoke_later(&mut self, client: &str, epoch: u64) -> bool {
@@ -47,7 +54,10 @@ impl super::Moves {
     }
 
     pub(super) fn next_arrival_ms(&self) -> Option<u64> {
-        let arrivals = self.arriving.values();
+        let arrivals = self
+            .arriving
+            .values()
+            .filter(|arrival| arrival.is_watched());
         arrivals.map(|arrival| arrival.until_ms).min()
     }
 }
@@ -187,7 +197,9 @@ impl Shard {
     /// The routes of a session that has arrived are in force.
     pub(in crate::shard) fn arrived_is_in_force(&mut self, client: &str) {
         let until_ms = self.now_ms + SETTLE_MS;
-        let arrival = self.moves().and_then(|moves| moves.arriving.get_mut(client));
+        let arrival = self
+            .moves()
+            .and_then(|moves| moves.arriving.get_mut(client));
         if let Some(arrival) = arrival {
             arrival.in_force = true;
             arrival.until_ms = until_ms;
@@ -201,7 +213,9 @@ impl Shard {
             return;
         };
         let client = session.client_id.clone();
-        let arrival = self.moves().and_then(|moves| moves.arriving.get_mut(&client));
+        let arrival = self
+            .moves()
+            .and_then(|moves| moves.arriving.get_mut(&client));
         if let Some(arrival) = arrival {
             arrival.is_taken = true;
             let (former, epoch) = (arrival.former, arrival.epoch);
@@ -235,8 +249,7 @@ impl Shard {
         for (client, arrival) in &owners.moves.arriving {
             let is_gone = self.life_of(arrival.former) != Some(arrival.life);
             let is_due = self.now_ms >= arrival.until_ms;
-            let is_whole = arrival.is_taken && arrival.in_force;
-            if is_gone || is_due && (is_whole || !arrival.in_force) {
+            if is_gone || is_due && arrival.is_watched() {
                 over.push((client.clone(), is_gone));
             }
         }

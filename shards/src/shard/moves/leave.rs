@@ -8,9 +8,9 @@ use protocol::session::{Delivery, Inflow, Outflow};
 use super::pack::Packer;
 use super::said::What;
 use crate::nodes::OwnerRequest;
-use crate::shard::{NONE, Shard};
 use crate::shard::durable::EXCLUSIVE_PREFIX;
 use crate::shard::session::Session;
+use crate::shard::{NONE, Shard};
 
 /// Bytes of a session in one message.
 const PART_BYTES: usize = 32 << 10;
@@ -66,12 +66,10 @@ impl Shard {
 
     /// A session that was given up has moved on.
     pub(in crate::shard) fn drop_given_up(&mut self, client: &str) {
-        if self
-            .moves()
-            .is_some_and(|moves| moves.leaving.remove(client).is_some())
-        {
-            self.drop_session_silently(client);
+        if let Some(moves) = self.moves() {
+            moves.leaving.remove(client);
         }
+        self.drop_session_silently(client);
         self.note_moves();
     }
 
@@ -217,13 +215,19 @@ impl Shard {
 
     /// A message for a session: if that is on its way to another node, the message goes after
     /// it. True if nothing is kept of it here.
-    pub(in crate::shard) fn pass_on(&mut self, key: u32, delivery: &mut dyn FnMut() -> Delivery) -> bool {
+    pub(in crate::shard) fn pass_on(
+        &mut self,
+        key: u32,
+        delivery: &mut dyn FnMut() -> Delivery,
+    ) -> bool {
         let Some(session) = self.sessions.get(key) else {
             return false;
         };
         let client = session.client_id.clone();
         let now_ms = self.now_ms;
-        let left = self.moves().and_then(|moves| moves.leaving.get_mut(&client));
+        let left = self
+            .moves()
+            .and_then(|moves| moves.leaving.get_mut(&client));
         let Some(to) = left.and_then(|left| left.to.as_mut()) else {
             return false;
         };
@@ -245,7 +249,9 @@ impl Shard {
         let clients = moves.leaving.iter().filter(|(_, left)| left.to.is_some());
         let clients: Vec<Box<str>> = clients.map(|(client, _)| client.clone()).collect();
         for client in clients {
-            let left = self.moves().and_then(|moves| moves.leaving.get_mut(&client));
+            let left = self
+                .moves()
+                .and_then(|moves| moves.leaving.get_mut(&client));
             let Some(mut to) = left.and_then(|left| left.to.take()) else {
                 continue;
             };
@@ -254,7 +260,10 @@ impl Shard {
                 continue;
             }
             self.send_parts(&client, &mut to);
-            if let Some(left) = self.moves().and_then(|moves| moves.leaving.get_mut(&client)) {
+            if let Some(left) = self
+                .moves()
+                .and_then(|moves| moves.leaving.get_mut(&client))
+            {
                 left.to = Some(to);
             }
         }
@@ -296,9 +305,7 @@ impl Shard {
             let mut leaving = owners.moves.leaving.values();
             leaving.any(|left| {
                 let to = left.to.as_ref();
-                to.is_some_and(|to| {
-                    (!to.is_sent || !to.late.is_empty()) && self.can_take(to.node)
-                })
+                to.is_some_and(|to| (!to.is_sent || !to.late.is_empty()) && self.can_take(to.node))
             })
         })
     }

@@ -12,6 +12,7 @@
 mod acknowledgements;
 mod aliases;
 mod authentication;
+mod cluster;
 mod connections;
 mod counters;
 mod delayed;
@@ -21,6 +22,7 @@ mod engine;
 mod events;
 mod exclusive;
 mod full_rings;
+mod moves;
 mod node;
 mod nodes;
 mod packet;
