@@ -26,11 +26,12 @@
 //! | [`ended`] | why one ends |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
-//! | [`incarnation`] | the numbers of this node's lives |
+//! | [`incarnation`], [`condemned`] | the numbers of this node's lives, and of others' that are over |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
 
 mod arrivals;
+mod condemned;
 mod connection;
 mod dial;
 pub(crate) mod discovery;
@@ -72,6 +73,7 @@ use std::time::Duration;
 use log::{error, info};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use ring::hmac;
+use shard_cluster::members::Policy;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -79,6 +81,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use condemned::Condemned;
 use dial::Dials;
 use discovery::Strategy;
 use handle::{Handle, Orders};
@@ -122,6 +125,10 @@ pub(crate) struct Settings {
     pub(crate) seeds: Vec<Seed>,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
+    /// What a partition does to a node that sees no majority of the cores.
+    pub(crate) policy: Policy,
+    /// Whether a node that others had given up goes on by itself.
+    pub(crate) autoheal: bool,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
@@ -294,6 +301,8 @@ fn run(
         mut seeds,
         discovery,
         data_dir,
+        policy,
+        autoheal,
         hash_seed,
     } = settings;
     seeds.retain(|seed| seed.name != name);
@@ -314,6 +323,9 @@ fn run(
         cores: names.chain([name.clone()]).collect(),
         address: local.to_string(),
         incarnations: Incarnations::new(data_dir.as_deref()),
+        condemned: Condemned::new(data_dir.as_deref()),
+        policy,
+        autoheal,
         seed: hash_seed,
         name: name.clone(),
     };

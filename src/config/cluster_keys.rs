@@ -17,6 +17,16 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "UDP address of the links to other nodes; by default the host of node.name, port 4370",
     ),
     key(
+        "cluster.partition_policy",
+        Kind::Word(&["fence", "serve_local"]),
+        "what a node does that sees no majority of the cores: fence, it acknowledges no QoS 1 and 2",
+    ),
+    key(
+        "cluster.autoheal",
+        Kind::Boolean,
+        "whether a node that others had given up takes part again by itself",
+    ),
+    key(
         "cluster.discovery_strategy",
         Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
         "how other nodes are found: manual, not at all; else as the section of that name says",

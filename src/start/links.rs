@@ -29,6 +29,8 @@ pub(super) fn prepare(config: &Config, data_dir: &Path) -> Result<Option<Links>,
         own: cluster.own.clone(),
         seeds: cluster.seeds.clone(),
         discovery: cluster.discovery.clone(),
+        policy: cluster.policy,
+        autoheal: cluster.autoheal,
         data_dir: Some(data_dir.to_owned()),
         hash_seed: super::random(),
     };
