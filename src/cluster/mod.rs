@@ -26,7 +26,7 @@
 //! | [`ended`] | why one ends |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
-//! | [`incarnation`], [`condemned`] | the numbers of this node's lives, and of others' that are over |
+//! | [`incarnation`], [`condemned`] | the lives of this node, and those of others that are over |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
 
@@ -137,6 +137,26 @@ pub(crate) struct Settings {
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
     pub(crate) hash_seed: u64,
+}
+
+impl Settings {
+    /// What the hub of a node begins with whose links are at `local`.
+    fn begin(&self, local: SocketAddr) -> Begin {
+        let names = self.seeds.iter().map(|seed| seed.name.clone());
+        let others = names.filter(|name| *name != self.name);
+        let folder = self.data_dir.as_deref();
+        Begin {
+            cluster: self.cluster.clone(),
+            name: self.name.clone(),
+            address: local.to_string(),
+            cores: others.chain([self.name.clone()]).collect(),
+            incarnations: Incarnations::new(folder),
+            condemned: Condemned::new(folder),
+            policy: self.policy,
+            autoheal: self.autoheal,
+            seed: self.hash_seed,
+        }
+    }
 }
 
 /// What all tasks of the thread have in common. Never borrowed while a task waits.
@@ -297,6 +317,7 @@ fn run(
     plane: Box<dyn Plane>,
     (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
+    let begin = settings.begin(local);
     let Settings {
         cluster,
         name,
@@ -304,16 +325,12 @@ fn run(
         own,
         mut seeds,
         discovery,
-        data_dir,
-        policy,
-        autoheal,
-        hash_seed,
-        security: _,
+        ..
     } = settings;
     let host = own.host.clone();
     seeds.retain(|seed| seed.name != name);
     let own = discovery::Own {
-        cluster: cluster.clone(),
+        cluster,
         name: name.clone(),
         seed: Seed {
             port: local.port(),
@@ -322,18 +339,6 @@ fn run(
         .text(),
         port: local.port(),
         is_ipv4: local.is_ipv4(),
-    };
-    let names = seeds.iter().map(|seed| seed.name.clone());
-    let begin = Begin {
-        cluster,
-        cores: names.chain([name.clone()]).collect(),
-        address: local.to_string(),
-        incarnations: Incarnations::new(data_dir.as_deref()),
-        condemned: Condemned::new(data_dir.as_deref()),
-        policy,
-        autoheal,
-        seed: hash_seed,
-        name: name.clone(),
     };
     let shared = Rc::new(Shared {
         hub: RefCell::new(Hub::new(begin, plane)),

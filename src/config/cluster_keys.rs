@@ -19,7 +19,7 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     key(
         "cluster.partition_policy",
         Kind::Word(&["fence", "serve_local"]),
-        "what a node does that sees no majority of the cores: fence, it acknowledges no QoS 1 and 2",
+        "what a node does that sees no majority of the cores: fence, no acknowledgements",
     ),
     key(
         "cluster.autoheal",

@@ -144,8 +144,8 @@ impl Shard {
     }
 
     /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
-    /// a ring to another shard is full or the node has no lease, anything while the client does not read the answers
-    /// it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
+    /// a ring to another shard is full or the node has no lease, anything while the client
+    /// does not read the answers it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
     /// so that a client's packets take effect in the order it sent them. A client that sends
     /// faster than it may waits with anything.
     #[inline]
