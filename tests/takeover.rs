@@ -41,6 +41,8 @@ fn cluster(setup: Setup, count: u8) -> Vec<Broker> {
     let names: Vec<String> = addresses.map(|address| format!("node@{address}")).collect();
     drop(sockets);
     let seeds = names.join(",");
+    // Of two, one is no majority.
+    let policy = if count == 2 { "serve_local" } else { "fence" };
     let brokers: Vec<Broker> = names
         .iter()
         .map(|name| {
@@ -48,6 +50,7 @@ fn cluster(setup: Setup, count: u8) -> Vec<Broker> {
                 ("node.name", name),
                 ("cluster.discovery_strategy", "static"),
                 ("cluster.static.seeds", &seeds),
+                ("cluster.partition_policy", policy),
             ])
         })
         .collect();

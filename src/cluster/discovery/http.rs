@@ -20,7 +20,7 @@ use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -153,7 +153,11 @@ impl Client {
         if !self.url.is_tls {
             return begin(tcp).await;
         }
-        let tls = TlsConnector::from(Arc::new(client_config(&self.files)?));
+        let files = self.files.clone();
+        // Disks block.
+        let config = spawn_blocking(move || client_config(&files)).await;
+        let config = config.map_err(|error| error.to_string())??;
+        let tls = TlsConnector::from(Arc::new(config));
         let name = ServerName::try_from(self.url.host.clone());
         let name = name.map_err(|error| error.to_string())?;
         begin(

@@ -43,6 +43,7 @@ struct Inner {
     ups: Vec<(u16, bool)>,
     requests: Vec<OwnerRequest>,
     events: Vec<OwnerEvent>,
+    lease_until_ms: u64,
 }
 
 impl FakePlane {
@@ -90,6 +91,11 @@ impl FakePlane {
     pub(super) fn forward(&self, node: u16, shard: u16, number: u32) {
         self.inner().forwards.push_back((node, shard, number));
         self.ring();
+    }
+
+    /// Whether the node may acknowledge.
+    pub(super) fn has_lease(&self) -> bool {
+        self.now_ms() < self.inner().lease_until_ms
     }
 
     pub(super) fn subscribe(&self, filter: &str, add: bool) {
@@ -143,6 +149,10 @@ impl Plane for FakePlane {
 
     fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64 + 1000
+    }
+
+    fn set_lease_until(&mut self, until_ms: u64) {
+        self.inner().lease_until_ms = until_ms;
     }
 
     fn news_fd(&self) -> BorrowedFd<'_> {
