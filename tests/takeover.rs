@@ -177,6 +177,11 @@ fn a_client_goes_on_when_the_node_that_had_its_session_is_killed(setup: Setup) {
     away(&brokers[0], &mut publisher, "t");
     publisher.publish("t", "lost with its node", 1);
     brokers[0].kill();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !brokers[1].output().contains("is down") {
+        assert!(Instant::now() < end, "{}", brokers[1].output());
+        thread::sleep(Duration::from_millis(20));
+    }
     let (mut client, connack) = brokers[1].connect("mover").persistent().open();
     connack.expect_no_session();
     client.subscribe("t", 1);

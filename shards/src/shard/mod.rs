@@ -299,9 +299,7 @@ impl Shard {
             frames: None,
             outbox: Outbox::default(),
             handovers: Vec::new(),
-            peers: (0..setup.count)
-                .map(|_| Peer::new(setup.peer_bytes_max))
-                .collect(),
+            peers: Peer::several(setup.count, setup.peer_bytes_max),
             from_nodes: Vec::new(),
             fence: fence::Fence::default(),
             slow_node: 0,

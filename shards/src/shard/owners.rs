@@ -23,7 +23,10 @@ use super::{NONE, Shard};
 use crate::nodes::{OwnerEvent, OwnerRequest};
 
 /// How long a CONNECT waits for its client identifier and its session.
-pub(super) const PATIENCE_MS: u64 = 10_000;
+pub(super) const PATIENCE_MS: u64 = 8_000;
+
+/// How long it waits for a lease of this node: without, nobody can say whose it is.
+const LEASE_PATIENCE_MS: u64 = 4_000;
 
 /// What a shard has to do with the owners of client identifiers.
 #[derive(Debug, Default)]
@@ -41,6 +44,7 @@ pub(super) struct Owners {
 struct Waiting {
     key: u32,
     serial: u32,
+    until_ms: u64,
     clean_start: bool,
     first: u8,
     body: Vec<u8>,
@@ -86,8 +90,10 @@ impl Shard {
             self.wheel.cancel(timer);
         }
         let timer = Timer::Connection { key, serial };
-        connection.timer = Some(self.wheel.insert(self.now_ms + PATIENCE_MS, timer));
+        let due_ms = self.now_ms + LEASE_PATIENCE_MS;
+        connection.timer = Some(self.wheel.insert(due_ms, timer));
         let waiting = Waiting {
+            until_ms: self.now_ms + PATIENCE_MS,
             key,
             serial,
             clean_start: connect.clean_start,
@@ -246,16 +252,28 @@ impl Shard {
 
     /// A client has waited for too long.
     pub(super) fn claim_due(&mut self, key: u32, serial: u32) {
+        let (now_ms, is_fenced) = (self.now_ms, self.is_fenced());
         let Some(owners) = &mut self.owners else {
             return;
         };
         let mut waiting = owners.waiting.iter();
         let is_it = |waiting: &Waiting| (waiting.key, waiting.serial) == (key, serial);
         let client = waiting.find(|(_, waiting)| is_it(waiting));
+        let until_ms = client.map_or(0, |(_, waiting)| waiting.until_ms);
+        if until_ms > now_ms && !is_fenced {
+            return self.wait_on(key, serial, until_ms);
+        }
         let client = client.map(|(client, _)| client.clone());
         match client.and_then(|client| owners.waiting.remove(&client)) {
             Some(waiting) => self.refuse_waiting(&waiting),
             None => self.close_silently(key),
+        }
+    }
+
+    fn wait_on(&mut self, key: u32, serial: u32, until_ms: u64) {
+        let timer = Timer::Connection { key, serial };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.timer = Some(self.wheel.insert(until_ms, timer));
         }
     }
 

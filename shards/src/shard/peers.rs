@@ -61,6 +61,11 @@ impl Peer {
         }
     }
 
+    /// Those of all shards of the node.
+    pub(super) fn several(count: u16, bytes_max: usize) -> Vec<Self> {
+        (0..count).map(|_| Self::new(bytes_max)).collect()
+    }
+
     /// Whether so much waits that no more QoS 0 messages are taken and QoS 1 and 2
     /// publishers are paused.
     pub(super) fn is_full(&self) -> bool {

@@ -76,7 +76,7 @@ impl Cluster {
     }
 
     fn join(&mut self, number: usize) {
-        let others = (1 << self.nodes.len()) - 1 & !(1 << number);
+        let others = ((1 << self.nodes.len()) - 1) & !(1 << number);
         let node = &mut self.nodes[number];
         node.requests = Some(Vec::new());
         for shard in &mut node.shards {
@@ -85,6 +85,7 @@ impl Cluster {
         let common = &node.shards[0].common;
         common.nodes_known.store(others, Ordering::Relaxed);
         common.nodes_up.store(others, Ordering::Relaxed);
+        common.lease_until_ms.store(u64::MAX, Ordering::Relaxed);
     }
 
     /// A node that was lost comes back with what is on its disk.

@@ -187,7 +187,7 @@ fn a_connect_does_not_wait_for_ever() {
         client,
         &packet::subscribe(protocol::wire::Version::V5, 1, 0, &[("x", 0)]),
     );
-    cluster.advance(9_000);
+    cluster.advance(7_000);
     assert!(cluster.nodes[1].take(client).is_empty());
     cluster.advance(2_000);
     assert!(cluster.nodes[1].is_closed(client));
