@@ -34,6 +34,7 @@ mod ending;
 mod events;
 mod exclusive;
 mod frames;
+mod groups;
 mod held;
 mod input;
 mod items;
@@ -83,6 +84,7 @@ pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;
+pub(crate) use groups::SHARE_PREFIX;
 use items::SessionRef;
 pub(crate) use items::{Batch, Item};
 pub(crate) use journal::Journal;
@@ -141,6 +143,10 @@ pub(crate) struct Shard {
     peers: Vec<Peer>,
     /// Empty where there is no cluster.
     from_nodes: Vec<nodes::FromNode>,
+    /// Groups over several nodes. `None` where there is no cluster.
+    groups: Option<Box<groups::Groups>>,
+    /// The message that is being routed comes from another node, which has given it to groups.
+    is_foreign: bool,
     /// The node, plus 1, that the message that is being routed has found full, or 0.
     slow_node: u16,
     #[expect(
@@ -293,6 +299,8 @@ impl Shard {
                 .map(|_| Peer::new(setup.peer_bytes_max))
                 .collect(),
             from_nodes: Vec::new(),
+            groups: None,
+            is_foreign: false,
             slow_node: 0,
             spare_batches: Vec::new(),
             routes: setup.routes,
@@ -373,6 +381,9 @@ impl Shard {
         }
         if !self.unread.is_empty() {
             self.tell_groups_of_readers();
+        }
+        if self.groups.is_some() {
+            self.announce_groups();
         }
         self.publish_raised();
         // What is raised by the end of a client may be too much for another.
@@ -476,6 +487,7 @@ impl Shard {
         let others = sys.into_iter().chain(self.next_delayed_ms());
         let others = others.chain(self.retained_expiries.next_ms());
         let others = others.chain(self.next_removal_ms());
+        let others = others.chain(self.next_group_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }
 
