@@ -154,7 +154,7 @@ impl Nodes {
     pub fn down(&mut self, node: u16) {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_up.fetch_and(!bit, Ordering::Relaxed);
-        self.tell_shards(node, || Item::NodeGone);
+        self.gone(node, true);
     }
 
     /// Drops what shards have for nodes that are gone.

@@ -136,8 +136,12 @@ impl Hub {
         let welcome = self.members.hello(now_ms, hello);
         welcome.map_err(|reason| self.refusal(reason, hello))?;
         let peer = &mut self.peers[usize::from(slot)];
+        let former = peer.incoming.boot();
         let heard = peer.incoming.hello(hello.boot, hello.shards);
         heard.map_err(|_| Ended::refused(Reason::Stale, "a process of it that is over"))?;
+        if former != 0 && former != hello.boot {
+            self.plane.gone(slot, true);
+        }
 
         self.last_serial += 1;
         let serial = self.last_serial;
@@ -542,7 +546,8 @@ impl Hub {
         warn!("another node had given this one up: it goes on as incarnation {incarnation}");
         self.members.renew(incarnation);
         self.routes.own_mut().renew(incarnation);
-        for peer in &mut self.peers {
+        for (slot, peer) in (0..).zip(&mut self.peers) {
+            self.plane.gone(slot, false);
             if let Some(link) = peer.link.take() {
                 peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
                 Ended::replaced().close(&link.connection);

@@ -31,6 +31,10 @@ pub(crate) trait Plane: Send {
     /// is not accepted is to be told by [`Plane::lost`], afterwards.
     fn down(&mut self, node: u16);
 
+    /// The process of a node that has accepted messages is gone; or, unless it `died`, what its
+    /// shards have said since may be lost.
+    fn gone(&mut self, node: u16, died: bool);
+
     /// So many more of a shard's messages are lost with a node: nobody waits for them.
     fn lost(&mut self, node: u16, shard: u16, count: u64);
 
@@ -93,6 +97,10 @@ impl Plane for shards::Nodes {
 
     fn down(&mut self, node: u16) {
         self.down(node);
+    }
+
+    fn gone(&mut self, node: u16, died: bool) {
+        self.gone(node, died);
     }
 
     fn lost(&mut self, node: u16, shard: u16, count: u64) {

@@ -54,15 +54,30 @@ impl Nodes {
         }
     }
 
+    /// The process of a node that had accepted messages is gone; or, unless it `died`, what it
+    /// has said since may be lost.
+    pub fn gone(&mut self, node: u16, died: bool) {
+        for shard in 0..self.shards.len() {
+            let end = self.shards[shard].nodes.get(usize::from(node));
+            let taken = end.map_or(0, |end| end.taken.load(Ordering::Relaxed));
+            self.tell_shard(shard, node, Item::NodeGone { up_to: taken, died });
+        }
+    }
+
     /// Tells all shards something about a node.
     pub(super) fn tell_shards(&mut self, node: u16, item: impl Fn() -> Item) {
-        for shard in &mut self.shards {
-            if shard.waiting.back().is_none_or(|(last, _)| *last != node) {
-                shard.waiting.push_back((node, Box::<Batch>::default()));
-            }
-            if let Some((_, batch)) = shard.waiting.back_mut() {
-                batch.items.push(item());
-            }
+        for shard in 0..self.shards.len() {
+            self.tell_shard(shard, node, item());
+        }
+    }
+
+    fn tell_shard(&mut self, shard: usize, node: u16, item: Item) {
+        let waiting = &mut self.shards[shard].waiting;
+        if waiting.back().is_none_or(|(last, _)| *last != node) {
+            waiting.push_back((node, Box::<Batch>::default()));
+        }
+        if let Some((_, batch)) = waiting.back_mut() {
+            batch.items.push(item);
         }
     }
 }

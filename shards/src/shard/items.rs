@@ -8,7 +8,7 @@ use protocol::subscriptions::{Ability, GroupId, Resort};
 use protocol::wire::{QoS, SubscriptionOptions};
 use shard_store::Change;
 
-use super::groups::Journey;
+use super::groups::{Journey, Origin, Told};
 use super::held::SharedName;
 use super::replay::Retained;
 use super::transaction::Token;
@@ -124,15 +124,15 @@ pub(crate) enum Item {
         filter: Box<str>,
         session: SessionRef,
     },
-    /// A message from another node for a group of the other shard. Counts as a publish for
-    /// [`Item::Accepted`].
+    /// A message from another node for a group of the other shard.
     ForGroup(Box<ForGroup>),
-    /// Nothing can become any more of messages of the other shard that another node has got.
-    Settled { numbers: Vec<u64> },
+    /// What has become of messages of the other shard that another node has got.
+    Told(Vec<(Told, u64)>),
     /// The node that the batch is from has members of a group, or has not any more.
     Share { text: Box<str>, add: bool },
-    /// The node that the batch is from is gone.
-    NodeGone,
+    /// The process of the node that the batch is from that has accepted messages up to this one
+    /// is gone, or only what it has said of them may be lost.
+    NodeGone { up_to: u64, died: bool },
     /// Asks for retained messages from `after` on.
     Replay {
         to: SessionRef,
@@ -220,6 +220,13 @@ pub(crate) struct SharedDelivery {
     pub(crate) membership: Membership,
     /// How it has come from another node, if it has.
     pub(crate) journey: Option<Arc<Journey>>,
+}
+
+impl SharedDelivery {
+    /// The node that keeps the message, if it has come from another one.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.journey.as_ref().and_then(|journey| journey.origin)
+    }
 }
 
 /// A message copied into [`Batch::bytes`].

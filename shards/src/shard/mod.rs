@@ -383,7 +383,7 @@ impl Shard {
             self.tell_groups_of_readers();
         }
         if self.groups.is_some() {
-            self.announce_groups();
+            self.tell_of_groups();
         }
         self.publish_raised();
         // What is raised by the end of a client may be too much for another.

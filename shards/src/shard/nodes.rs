@@ -17,7 +17,7 @@ use protocol::wire::{PacketId, QoS, ReasonCode, Version};
 
 use super::common::CLUSTER_PREFIX;
 use super::connection::{AckKind, Answer, Connection, Phase, Remote};
-use super::groups::{GROUP, SETTLED};
+use super::groups::{GROUP, TOLD};
 use super::items::{Batch, Item};
 use super::peers::Peer;
 use super::plan::Plan;
@@ -181,7 +181,7 @@ impl Shard {
                     }
                 }
                 Item::Share { text, add } => self.share_changed(node, text, *add),
-                Item::NodeGone => self.node_gone(node),
+                Item::NodeGone { up_to, died } => self.node_gone(node, *up_to, *died),
                 _ => {}
             }
         }
@@ -209,7 +209,8 @@ impl Shard {
             return;
         }
         if message.topic == GROUP {
-            self.group_from_node(node, (key, answer), message);
+            self.group_from_node(node, message);
+            self.answer_node(key, answer);
             return;
         }
         if message.topic.starts_with(CLUSTER_PREFIX) {
@@ -262,8 +263,8 @@ impl Shard {
 
     /// What another node says to this one.
     fn hear(&mut self, message: &MessageRef<'_>) {
-        if message.topic == SETTLED {
-            self.hear_settled(message.payload);
+        if message.topic == TOLD {
+            self.hear_told(message.payload);
             return;
         }
         let [clean_start, client_id @ ..] = message.payload else {

@@ -122,14 +122,10 @@ impl Peer {
         self.sent
     }
 
-    /// Adds a message that another node has sent for a group. Counts as a publish; returns its
-    /// number.
-    pub(super) fn give_for_group(&mut self, given: ForGroup) -> u64 {
+    /// Adds a message that another node has sent for a group.
+    pub(super) fn give_for_group(&mut self, given: ForGroup) {
         self.batch.kept_bytes += given.message.size();
         self.batch.items.push(Item::ForGroup(Box::new(given)));
-        self.batch.wants_answer = true;
-        self.sent += 1;
-        self.sent
     }
 
     /// The message that was added last comes from another node.
@@ -326,8 +322,8 @@ impl Shard {
                 ability,
                 delivery,
             } => self.deliver_again(member, ability, &delivery),
-            Item::ForGroup(given) => self.for_group_arrived(from, *given),
-            Item::Settled { numbers } => self.settle(&numbers),
+            Item::ForGroup(given) => self.give_from_node(*given),
+            Item::Told(told) => self.told(&told),
             Item::Able {
                 group,
                 group_serial,
@@ -403,12 +399,6 @@ impl Shard {
             return;
         }
         self.touched = routed.touched;
-        self.settle_arrived(from, publish);
-    }
-
-    fn for_group_arrived(&mut self, from: u16, given: ForGroup) {
-        let publish = self.count_arrived(from);
-        self.give_from_node(given);
         self.settle_arrived(from, publish);
     }
 

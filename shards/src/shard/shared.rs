@@ -16,7 +16,7 @@ use protocol::wire::{QoS, SubscriptionOptions};
 
 use super::deliver::Receiver;
 use super::frames::{Frames, Outgoing};
-use super::groups::Way;
+use super::groups::{Told, Way};
 use super::held::{Refused, SharedName};
 use super::items::{Item, Member, SessionRef, SharedDelivery};
 use super::journal::Waiter;
@@ -272,7 +272,7 @@ impl Shard {
             } else if member.shard == self.id {
                 let refused = self.give_here(group, &member, resort, frames, outgoing);
                 if refused.is_none() {
-                    self.owe_for(way.journey.as_deref(), || outgoing.keep());
+                    self.took_for(way.journey.as_deref(), || outgoing.keep());
                 }
                 refused
             } else {
@@ -343,9 +343,13 @@ impl Shard {
         let waits = qos != QoS::AtMostOnce && published != QoS::AtMostOnce;
         if !waits && peer.is_full() {
             self.stats.dropped.add(1);
+            if let Some(origin) = way.origin() {
+                self.took_for_good(origin);
+            }
             return;
         }
-        let waits = waits && self.journal.is_some();
+        // Another node is told by the member's shard.
+        let waits = waits && self.journal.is_some() && way.origin().is_none();
         let token = (waits || self.touched.atomic).then(|| self.expect_member());
         let delivery = SharedDelivery {
             token,
@@ -410,7 +414,7 @@ impl Shard {
             },
         };
         self.deliver_kept(&given.message, receiver);
-        self.owe_for(given.journey.as_deref(), || Arc::clone(&given.message));
+        self.took_for(given.journey.as_deref(), || Arc::clone(&given.message));
         let touched = core::mem::take(&mut self.touched);
         if touched.atomic {
             self.answered(touched.transaction);
@@ -451,6 +455,8 @@ impl Shard {
                 is_for_here: true,
             };
             self.give_kept(group, &delivery.message, &way);
+        } else if let Some(origin) = delivery.origin() {
+            self.tell(origin, Told::Back);
         } else {
             self.stats.dropped.add(1);
         }
@@ -474,6 +480,7 @@ impl Shard {
             match self.find_group(name) {
                 _ if message.expires_ms <= self.now_ms => self.stats.expired.add(1),
                 Some(group) => self.give_kept(group, message, &Way::default()),
+                None if self.is_clustered() => self.wait_for_group(name, message),
                 // Undelivered messages end with their group (5.0 section 4.8.2).
                 None => self.stats.dropped.add(1),
             }

@@ -137,6 +137,8 @@ impl Plane for FakePlane {
         self.inner().ups.push((node, false));
     }
 
+    fn gone(&mut self, _node: u16, _died: bool) {}
+
     fn lost(&mut self, node: u16, shard: u16, count: u64) {
         self.node_accepted(node, shard, count);
     }

@@ -1,12 +1,13 @@
 //! A message of a group on its way to another node.
 
-use protocol::message::{Message, MessageRef};
+use protocol::message::MessageRef;
 use protocol::topic::TopicName;
 use protocol::wire::QoS;
 
 use std::sync::Arc;
 
 use super::super::held::SharedName;
+use super::super::items::ForGroup;
 
 /// A message for one member of a group: what [`wrap`] makes. Properties, expiry and publisher
 /// are those of the envelope.
@@ -18,8 +19,7 @@ const LAST: u8 = 1 << 3;
 /// The head: flags, number, how many nodes were visited, lengths of group, filter and topic.
 const HEAD: usize = 1 + 8 + 1 + 3 * 2;
 
-/// What a node calls a message that it has sent for a group. The node keeps it until it hears
-/// that nothing can become of it any more.
+/// What a node calls a message that it has sent for a group and keeps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Origin {
     pub(super) node: u16,
@@ -33,19 +33,11 @@ pub(crate) struct Journey {
     pub(super) last: bool,
     /// The nodes none of whose members could, by number.
     pub(super) visited: Vec<u64>,
-    pub(super) origin: Option<Origin>,
-}
-
-/// What was in an envelope.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) name: SharedName,
-    pub(super) message: Arc<Message>,
-    pub(super) journey: Journey,
+    pub(crate) origin: Option<Origin>,
 }
 
 /// The payload of an envelope. `number`: what the sender calls the message, 0 if it does not
-/// want to hear what becomes of it.
+/// keep it.
 pub(super) fn wrap(
     name: &SharedName,
     message: &MessageRef<'_>,
@@ -75,7 +67,7 @@ pub(super) fn wrap(
 }
 
 /// What a node has sent.
-pub(super) fn open(node: u16, outer: &MessageRef<'_>) -> Option<Opened> {
+pub(super) fn open(node: u16, outer: &MessageRef<'_>) -> Option<ForGroup> {
     let (flags, rest) = outer.payload.split_first()?;
     let (number, rest) = rest.split_first_chunk()?;
     let (count, mut rest) = rest.split_first()?;
@@ -106,20 +98,17 @@ pub(super) fn open(node: u16, outer: &MessageRef<'_>) -> Option<Opened> {
         ..*outer
     };
     let number = u64::from_le_bytes(*number);
-    Some(Opened {
+    Some(ForGroup {
         name: SharedName {
             group: group.into(),
             filter: filter.into(),
         },
         message: message.to_message(),
-        journey: Journey {
+        journey: Arc::new(Journey {
             last: flags & LAST != 0,
-            visited: visited
-                .iter()
-                .map(|node| u64::from_le_bytes(*node))
-                .collect(),
+            visited: visited.iter().map(|tag| u64::from_le_bytes(*tag)).collect(),
             origin: (number != 0).then_some(Origin { node, number }),
-        },
+        }),
     })
 }
 
@@ -159,7 +148,7 @@ mod tests {
         assert_eq!(*opened.message, *message.to_message());
         assert_eq!(opened.name, name);
         let origin = Some(Origin { node: 4, number: 9 });
-        assert_eq!(opened.journey, Journey { origin, ..journey });
+        assert_eq!(*opened.journey, Journey { origin, ..journey });
         let shortest = payload.len() - message.payload.len();
         for len in 0..shortest {
             let outer = MessageRef {

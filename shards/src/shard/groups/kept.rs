@@ -4,14 +4,18 @@
 //! ```text
 //!   node that gives              node with the member
 //!   envelope, number   ───────►  gives it to the member
-//!                      ◄───────  accepted: the publisher is acknowledged
+//!                      ◄───────  taken: the publisher is acknowledged,
+//!                                or back: it goes to another
 //!                                the member acknowledges
-//!                      ◄───────  settled: numbers
+//!                      ◄───────  settled
 //! ```
 //!
-//! If the node dies before it has accepted a message, that is given to another member, and so
-//! is one with QoS 1 that is not settled. One with QoS 2 may be with its member, and no other
-//! must get it then [MQTT-4.8.2-5].
+//! If the node dies before it has taken a message, that is given to another member, and so is
+//! one with QoS 1 that is not settled. One with QoS 2 may be with its member, and no other must
+//! get it then [MQTT-4.8.2-5].
+//!
+//! A node accepts an envelope from the link at once, and answers by a message. Acceptances have
+//! an order, so two nodes that wait for each other's members would wait for ever.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -23,16 +27,17 @@ use protocol::wire::QoS;
 use super::super::held::SharedName;
 use super::super::items::Item;
 use super::super::nodes::{FOREIGN_PUBLISHER, NODES_MAX};
-use super::super::transaction::Touched;
+use super::super::transaction::{Then, Touched};
 use super::super::{NONE, Shard};
 use super::Way;
 use super::envelope::{Journey, Origin};
 
-/// The numbers of messages of groups that are settled.
-pub(in super::super) const SETTLED: &str = "$cluster/settled";
+/// What has become of messages of groups: for each what it is, and the number.
+pub(in super::super) const TOLD: &str = "$cluster/told";
 
-/// Numbers in one message.
-const NUMBERS_MAX: usize = 4096;
+/// Bytes of that for one message, and messages told of at once.
+const TOLD_BYTES: usize = 9;
+const TOLD_MAX: usize = 4096;
 
 /// How often it is looked what is settled.
 const SETTLE_MS: u64 = 100;
@@ -44,6 +49,24 @@ const ORPHAN_MS: u64 = 1000;
 /// The shard is above these bits of a number.
 const SHARD_BIT: u32 = 48;
 
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Told {
+    /// It is with a member, and stored if that is promised.
+    Taken,
+    /// No member can take it.
+    Back,
+    /// Nothing can become of it any more.
+    Settled,
+}
+
+impl Told {
+    fn read(byte: u8) -> Option<Self> {
+        let all = [Self::Taken, Self::Back, Self::Settled];
+        all.into_iter().find(|told| *told as u8 == byte)
+    }
+}
+
 /// A message that another node has for a group.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -53,12 +76,10 @@ pub(super) struct Sent {
     /// The transaction that waits for it, or [`NONE`], and whether it is atomic.
     pub(super) transaction: u32,
     pub(super) atomic: bool,
-    /// The node that it came from.
-    pub(super) origin: Option<Origin>,
-    /// How often the node had been gone.
-    ends: u32,
-    is_accepted: bool,
-    is_settled: bool,
+    /// The nodes where it has been.
+    pub(super) journey: Journey,
+    /// Its number on the way to the node.
+    place: u64,
 }
 
 /// What is known of one node.
@@ -68,15 +89,6 @@ struct ToNode {
     order: VecDeque<(u64, u64)>,
     /// Numbers on the way to it that were lost with it.
     lost: VecDeque<Range<u64>>,
-    /// How often it was gone.
-    ends: u32,
-}
-
-/// What is done with a message that a node has accepted, or is lost with it.
-enum Outcome {
-    /// This transaction has waited for it.
-    Accepted(u32),
-    Again(Sent),
 }
 
 /// What this shard has sent to other nodes for groups, and has got from them.
@@ -91,9 +103,9 @@ pub(super) struct Kept {
     retry: bool,
     /// What members of this shard have of other nodes.
     owed: Vec<(Origin, Arc<Message>)>,
-    /// Of that, what nothing can become of any more.
-    settled: Vec<Origin>,
     settle_ms: u64,
+    /// What other nodes are to be told.
+    told: Vec<(Origin, Told)>,
 }
 
 impl Kept {
@@ -107,8 +119,8 @@ impl Kept {
             orphans: Vec::new(),
             retry: false,
             owed: Vec::new(),
-            settled: Vec::new(),
             settle_ms: 0,
+            told: Vec::new(),
         }
     }
 
@@ -123,7 +135,7 @@ impl Kept {
             return;
         };
         to.order.push_back((place, number));
-        sent.ends = to.ends;
+        sent.place = place;
         self.sent.insert(number, sent);
     }
 
@@ -132,41 +144,28 @@ impl Kept {
         self.retry |= !self.orphans.is_empty();
     }
 
-    fn next_accepted(&mut self, node: u16, up_to: u64) -> Option<Outcome> {
+    /// The next message that has left the way to a node, if it is lost.
+    fn next_lost(&mut self, node: u16, up_to: u64) -> Option<Sent> {
         let to = self.to.get_mut(usize::from(node))?;
-        let (place, number) = *to.order.front()?;
-        if place > up_to {
-            return None;
+        while let Some((place, number)) = to.order.front().copied()
+            && place <= up_to
+        {
+            to.order.pop_front();
+            while to.lost.front().is_some_and(|lost| lost.end <= place) {
+                to.lost.pop_front();
+            }
+            let is_lost = to.lost.front().is_some_and(|lost| lost.contains(&place));
+            if is_lost && let Some(sent) = self.sent.remove(&number) {
+                return Some(sent);
+            }
         }
-        to.order.pop_front();
-        while to.lost.front().is_some_and(|lost| lost.end <= place) {
-            to.lost.pop_front();
-        }
-        let is_lost = to.lost.front().is_some_and(|lost| lost.contains(&place));
-        let Some(sent) = self.sent.get_mut(&number) else {
-            return Some(Outcome::Accepted(NONE));
-        };
-        let is_kept = sent.message.qos == QoS::AtLeastOnce && !sent.is_settled;
-        let transaction = sent.transaction;
-        if !is_lost && is_kept && sent.ends == to.ends {
-            sent.is_accepted = true;
-            sent.transaction = NONE;
-            return Some(Outcome::Accepted(transaction));
-        }
-        let sent = self.sent.remove(&number)?;
-        Some(if is_lost || is_kept {
-            Outcome::Again(sent)
-        } else {
-            Outcome::Accepted(transaction)
-        })
+        None
     }
 
-    /// A node is gone: what it had accepted and not settled, in the order in which it was sent.
-    fn take_unsettled(&mut self, node: u16) -> Vec<Sent> {
-        if let Some(to) = self.to.get_mut(usize::from(node)) {
-            to.ends = to.ends.wrapping_add(1);
-        }
-        let theirs = |sent: &Sent| sent.node == node && sent.is_accepted;
+    /// Takes what a node has of the messages up to this one, in the order in which they were
+    /// sent.
+    fn take_from(&mut self, node: u16, up_to: u64) -> Vec<Sent> {
+        let theirs = |sent: &Sent| sent.node == node && sent.place <= up_to;
         let found = self.sent.iter().filter(|(_, sent)| theirs(sent));
         let mut numbers: Vec<u64> = found.map(|(number, _)| *number).collect();
         numbers.sort_unstable();
@@ -174,51 +173,41 @@ impl Kept {
         taken.collect()
     }
 
-    fn settle(&mut self, number: u64) {
+    /// A node has taken a message: the transaction that has waited for it, or [`NONE`].
+    fn taken(&mut self, number: u64) -> u32 {
         let Some(sent) = self.sent.get_mut(&number) else {
-            return;
+            return NONE;
         };
-        sent.is_settled = true;
-        if sent.is_accepted {
+        let transaction = core::mem::replace(&mut sent.transaction, NONE);
+        if sent.message.qos != QoS::AtLeastOnce {
             self.sent.remove(&number);
         }
-    }
-
-    fn owe(&mut self, origin: Origin, message: Option<Arc<Message>>, now_ms: u64) {
-        if self.owed.is_empty() && self.settled.is_empty() {
-            self.settle_ms = now_ms + SETTLE_MS;
-        }
-        match message {
-            Some(message) => self.owed.push((origin, message)),
-            None => self.settled.push(origin),
-        }
+        transaction
     }
 
     /// When something is to be done.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        let owes = !self.owed.is_empty() || !self.settled.is_empty();
-        let settle = owes.then_some(self.settle_ms);
+        let settle = (!self.owed.is_empty()).then_some(self.settle_ms);
         let retry = self.retry.then_some(0);
         let orphans = self.orphans.iter().map(|(due_ms, _)| *due_ms);
         orphans.chain(settle).chain(retry).min()
     }
 
-    /// What is settled since this was last asked.
-    fn take_settled(&mut self, now_ms: u64) -> Vec<Origin> {
-        if now_ms < self.settle_ms {
-            return Vec::new();
+    /// Looks for what is settled.
+    fn find_settled(&mut self, now_ms: u64) {
+        if self.owed.is_empty() || now_ms < self.settle_ms {
+            return;
         }
         self.settle_ms = now_ms + SETTLE_MS;
-        let settled = &mut self.settled;
+        let told = &mut self.told;
         // The session has let go of it, and so has whoever might give it to another.
         self.owed.retain(|(origin, message)| {
             let is_settled = Arc::strong_count(message) == 1;
             if is_settled {
-                settled.push(*origin);
+                told.push((*origin, Told::Settled));
             }
             !is_settled
         });
-        core::mem::take(settled)
     }
 
     fn take_orphans(&mut self, now_ms: u64) -> Vec<(u64, Sent)> {
@@ -234,7 +223,7 @@ impl Kept {
         self.sent.is_empty()
             && self.orphans.is_empty()
             && self.owed.is_empty()
-            && self.settled.is_empty()
+            && self.told.is_empty()
             && self.to.iter().all(|to| to.order.is_empty())
     }
 }
@@ -247,10 +236,8 @@ impl Sent {
             node,
             transaction: NONE,
             atomic: false,
-            origin: None,
-            ends: 0,
-            is_accepted: false,
-            is_settled: false,
+            journey: Journey::default(),
+            place: 0,
         }
     }
 }
@@ -281,20 +268,23 @@ impl Shard {
     /// A node has accepted so many of this shard's messages, or they are lost with it.
     pub(in super::super) fn node_accepted_groups(&mut self, node: u16, up_to: u64) {
         while let Some(kept) = self.kept()
-            && let Some(outcome) = kept.next_accepted(node, up_to)
+            && let Some(sent) = kept.next_lost(node, up_to)
         {
-            match outcome {
-                Outcome::Accepted(transaction) => self.answered(transaction),
-                Outcome::Again(sent) => self.give_sent_again(sent),
-            }
+            self.give_sent_again(sent);
         }
     }
 
-    /// A node is gone, and with it what its members have not acknowledged.
-    pub(in super::super) fn node_gone(&mut self, node: u16) {
-        let unsettled = self.kept().map(|kept| kept.take_unsettled(node));
-        for sent in unsettled.unwrap_or_default() {
-            self.give_sent_again(sent);
+    /// The process of a node that has accepted messages up to this one is gone, and with it
+    /// what its members have not acknowledged. Or, unless it `died`, what it has said of them
+    /// may be lost: it has them.
+    pub(in super::super) fn node_gone(&mut self, node: u16, up_to: u64, died: bool) {
+        let theirs = self.kept().map(|kept| kept.take_from(node, up_to));
+        for sent in theirs.unwrap_or_default() {
+            if died {
+                self.give_sent_again(sent);
+            } else {
+                self.answered(sent.transaction);
+            }
         }
     }
 
@@ -314,11 +304,7 @@ impl Shard {
             transaction: sent.transaction,
             atomic: sent.atomic,
         };
-        let journey = Journey {
-            origin: sent.origin,
-            ..Journey::default()
-        };
-        self.give_kept(group, &sent.message, &Way::new(journey));
+        self.give_kept(group, &sent.message, &Way::new(sent.journey));
         let touched = core::mem::take(&mut self.touched);
         if !touched.atomic {
             self.wait_in_transaction(touched.transaction, touched.stored);
@@ -326,21 +312,55 @@ impl Shard {
         self.answered(touched.transaction);
     }
 
+    /// A member has left a message behind, and no other is known: it waits for one.
+    pub(in super::super) fn wait_for_group(&mut self, name: &SharedName, message: &Arc<Message>) {
+        let mut sent = Sent::new(Arc::new(name.clone()), Arc::clone(message), 0);
+        sent.transaction = self.expect_answer();
+        self.wait_for_members(sent);
+    }
+
     /// A message for a group that has no members that this node knows of.
-    pub(super) fn wait_for_members(&mut self, sent: Sent) {
+    fn wait_for_members(&mut self, mut sent: Sent) {
         let due_ms = self.now_ms + ORPHAN_MS;
+        sent.journey = Journey::default();
         if let Some(kept) = self.kept() {
             kept.orphans.push((due_ms, sent));
         }
     }
 
-    /// A member of this shard has a message of another node; `stored` if it is not lost with
-    /// this one.
-    pub(in super::super) fn owe(&mut self, origin: Origin, message: &Arc<Message>, stored: bool) {
+    /// A member of this shard has got a message of another node. That is told when it is
+    /// stored, if it is to be.
+    pub(in super::super) fn took(&mut self, origin: Origin, message: &Arc<Message>) {
         let now_ms = self.now_ms;
-        let message = (!stored).then(|| Arc::clone(message));
+        let is_stored = core::mem::take(&mut self.touched.stored);
+        let Some(kept) = self.kept() else {
+            return;
+        };
+        if message.qos == QoS::AtLeastOnce && !is_stored {
+            if kept.owed.is_empty() {
+                kept.settle_ms = now_ms + SETTLE_MS;
+            }
+            kept.owed.push((origin, Arc::clone(message)));
+        }
+        if !is_stored {
+            kept.told.push((origin, Told::Taken));
+            return;
+        }
+        let transaction = self.open_transaction(false, Then::Taken(origin), Vec::new());
+        self.wait_in_transaction(transaction, true);
+        self.answered(transaction);
+    }
+
+    /// A message of another node is stored for its member: it is not lost with this one.
+    pub(in super::super) fn took_for_good(&mut self, origin: Origin) {
+        self.tell(origin, Told::Taken);
+        self.tell(origin, Told::Settled);
+    }
+
+    /// Tells a node what has become of its message.
+    pub(in super::super) fn tell(&mut self, origin: Origin, told: Told) {
         if let Some(kept) = self.kept() {
-            kept.owe(origin, message, now_ms);
+            kept.told.push((origin, told));
         }
     }
 
@@ -349,16 +369,13 @@ impl Shard {
         self.groups.as_ref()?.kept.next_ms()
     }
 
-    /// Does what is due: tells other nodes what is settled, and looks for members.
+    /// Does what is due: looks what is settled, and for members.
     pub(in super::super) fn tick_groups(&mut self) {
         let now_ms = self.now_ms;
         let Some(kept) = self.kept() else {
             return;
         };
-        if kept.next_ms().is_none_or(|due_ms| due_ms > now_ms) {
-            return;
-        }
-        let settled = kept.take_settled(now_ms);
+        kept.find_settled(now_ms);
         for (due_ms, sent) in kept.take_orphans(now_ms) {
             if self.living_group(&sent.name).is_some() {
                 self.give_sent_again(sent);
@@ -372,24 +389,26 @@ impl Shard {
                 self.answered(sent.transaction);
             }
         }
-        self.tell_settled(&settled);
     }
 
-    fn tell_settled(&mut self, settled: &[Origin]) {
+    /// Tells other nodes what has become of their messages.
+    pub(super) fn tell_nodes(&mut self) {
+        let told = self.kept().map(|kept| core::mem::take(&mut kept.told));
         let mut by_node: HashMap<u16, Vec<u8>> = HashMap::new();
-        for Origin { node, number } in settled {
-            let numbers = by_node.entry(*node).or_default();
-            numbers.extend_from_slice(&number.to_le_bytes());
+        for (Origin { node, number }, told) in told.unwrap_or_default() {
+            let bytes = by_node.entry(node).or_default();
+            bytes.push(told as u8);
+            bytes.extend_from_slice(&number.to_le_bytes());
         }
-        for (node, numbers) in by_node {
+        for (node, told) in by_node {
             let peer = usize::from(self.node_peer(node));
             let is_up = self.nodes_up() & (1 << node) != 0;
             let Some(peer) = self.peers.get_mut(peer).filter(|_| is_up) else {
                 continue;
             };
-            for payload in numbers.chunks(8 * NUMBERS_MAX) {
+            for payload in told.chunks(TOLD_BYTES * TOLD_MAX) {
                 let message = MessageRef {
-                    topic: SETTLED,
+                    topic: TOLD,
                     properties: &[],
                     payload,
                     qos: QoS::AtLeastOnce,
@@ -402,30 +421,50 @@ impl Shard {
         }
     }
 
-    /// Another node says what is settled.
-    pub(in super::super) fn hear_settled(&mut self, payload: &[u8]) {
-        let (numbers, _) = payload.as_chunks();
-        let mut by_shard: HashMap<u16, Vec<u64>> = HashMap::new();
-        for number in numbers {
+    /// Another node says what has become of messages.
+    pub(in super::super) fn hear_told(&mut self, payload: &[u8]) {
+        let (entries, _) = payload.as_chunks::<TOLD_BYTES>();
+        let mut by_shard: HashMap<u16, Vec<(Told, u64)>> = HashMap::new();
+        for [told, number @ ..] in entries {
             let number = u64::from_le_bytes(*number);
-            let shard = (number >> SHARD_BIT) as u16;
-            by_shard.entry(shard).or_default().push(number);
+            if let Some(told) = Told::read(*told) {
+                let shard = (number >> SHARD_BIT) as u16;
+                by_shard.entry(shard).or_default().push((told, number));
+            }
         }
-        for (shard, numbers) in by_shard {
+        for (shard, told) in by_shard {
             if shard == self.id {
-                self.settle(&numbers);
+                self.told(&told);
             } else if shard < self.count
                 && let Some(peer) = self.peers.get_mut(usize::from(shard))
             {
-                peer.push(Item::Settled { numbers });
+                peer.push(Item::Told(told));
             }
         }
     }
 
-    /// Nothing can become of messages of this shard any more.
-    pub(in super::super) fn settle(&mut self, numbers: &[u64]) {
-        if let Some(kept) = self.kept() {
-            numbers.iter().for_each(|number| kept.settle(*number));
+    /// What has become of messages of this shard.
+    pub(in super::super) fn told(&mut self, all: &[(Told, u64)]) {
+        for (told, number) in all {
+            let Some(kept) = self.kept() else {
+                return;
+            };
+            match told {
+                Told::Taken => {
+                    let transaction = kept.taken(*number);
+                    self.answered(transaction);
+                }
+                Told::Settled => {
+                    kept.sent.remove(number);
+                }
+                Told::Back => {
+                    if let Some(mut sent) = kept.sent.remove(number) {
+                        let tag = self.common.tag_of(sent.node);
+                        sent.journey.visited.push(tag);
+                        self.give_sent_again(sent);
+                    }
+                }
+            }
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! The shard that owns a group on a node knows its members there, and how many there are on
 //! each other node ([`share`]). Where a message is published, it picks a node; that node's
-//! owner of the group picks a member, or passes the message on if none can take it
-//! ([`envelope`]). Whoever has sent a message to another node keeps it until nothing can become
-//! of it any more ([`kept`]).
+//! owner of the group picks a member, or says that none can take it ([`envelope`]). Whoever has
+//! sent a message to another node keeps it until nothing can become of it any more ([`kept`]);
+//! one with QoS 0 is passed on instead.
 //!
 //! ```text
 //!   publisher's shard ──► owner of the group ──► a member here
@@ -29,16 +29,15 @@ use protocol::wire::QoS;
 use self::kept::{Kept, Sent};
 use self::share::{Place, Share, Shares, Wish};
 use super::Shard;
-use super::connection::Answer;
 use super::frames::{Frames, Outgoing};
 use super::held::SharedName;
 use super::items::ForGroup;
 use super::nodes::NODES_MAX;
 use super::peers::{Peer, RouteChange};
-use super::publish::Routed;
+use super::transaction::Touched;
 
-pub(super) use self::envelope::{GROUP, Journey};
-pub(super) use self::kept::SETTLED;
+pub(super) use self::envelope::{GROUP, Journey, Origin};
+pub(super) use self::kept::{TOLD, Told};
 pub(crate) use self::share::SHARE_PREFIX;
 
 /// The groups of this shard that are, or could be, on several nodes.
@@ -85,6 +84,11 @@ impl Way {
             journey: (!is_first).then(|| Arc::new(journey)),
             ..Self::default()
         }
+    }
+
+    /// The node that keeps it, if it has come from another one.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.journey.as_ref().and_then(|journey| journey.origin)
     }
 
     /// Whether a member whose client is away may get it.
@@ -144,8 +148,14 @@ impl Shard {
         }
     }
 
-    /// Tells the other nodes how many members groups have here.
-    pub(super) fn announce_groups(&mut self) {
+    /// Tells the other nodes how many members groups have here, and what has become of their
+    /// messages.
+    pub(super) fn tell_of_groups(&mut self) {
+        self.announce_groups();
+        self.tell_nodes();
+    }
+
+    fn announce_groups(&mut self) {
         let Some(groups) = &mut self.groups else {
             return;
         };
@@ -250,6 +260,13 @@ impl Shard {
         outgoing: &mut Outgoing<'_>,
         mut way: Way,
     ) {
+        if let Some(origin) = way.origin() {
+            // The node that has sent it keeps it.
+            if !self.give(group, frames, outgoing, &way, way.is_last()) {
+                self.tell(origin, Told::Back);
+            }
+            return;
+        }
         let qos = outgoing.message().qos;
         let is_kept = qos != QoS::AtMostOnce || self.limits.upgrade_qos;
         let mut is_for_here = way.is_for_here;
@@ -267,7 +284,7 @@ impl Shard {
                     way.journey_mut().visited.push(tag);
                 }
                 Some(Place::Node(node)) => {
-                    self.send_for_group(node, group, outgoing, &way);
+                    self.send_for_group(node, group, outgoing, way);
                     return;
                 }
                 None if is_kept && !way.is_last() => {
@@ -328,13 +345,7 @@ impl Shard {
     }
 
     /// Sends a message to a node for a group.
-    fn send_for_group(
-        &mut self,
-        node: u16,
-        group: GroupId,
-        outgoing: &mut Outgoing<'_>,
-        way: &Way,
-    ) {
+    fn send_for_group(&mut self, node: u16, group: GroupId, outgoing: &mut Outgoing<'_>, way: Way) {
         let message = *outgoing.message();
         let is_acknowledged = message.qos != QoS::AtMostOnce;
         let Some(groups) = &mut self.groups else {
@@ -344,114 +355,75 @@ impl Shard {
             return;
         };
         let name = Arc::clone(name);
-        let number = match message.qos {
-            QoS::AtMostOnce => 0,
-            _ => groups.kept.take_number(),
-        };
-        // What was accepted with QoS 2 is given to nobody else.
-        let told = if message.qos == QoS::AtLeastOnce {
-            number
-        } else {
-            0
-        };
-        let fresh = Journey::default();
-        let journey = way.journey.as_deref();
-        let payload = envelope::wrap(&name, &message, journey.unwrap_or(&fresh), told);
+        let number = is_acknowledged.then(|| groups.kept.take_number());
+        let journey = way.journey.map(Arc::unwrap_or_clone).unwrap_or_default();
+        let payload = envelope::wrap(&name, &message, &journey, number.unwrap_or(0));
         let outer = MessageRef {
             topic: GROUP,
             payload: &payload,
             retain: false,
             ..message
         };
-        let peer_number = self.node_peer(node);
-        let Some(peer) = self.peers.get_mut(usize::from(peer_number)) else {
+        let peer = self.node_peer(node);
+        let Some(peer) = self.peers.get_mut(usize::from(peer)) else {
             return;
         };
         if peer.is_full() {
             self.slow_node = node + 1;
         }
         let place = peer.publish(&outer, false, 0);
-        if is_acknowledged {
-            let mut sent = Sent::new(name, outgoing.keep(), node);
-            sent.transaction = self.expect_answer();
-            sent.atomic = self.touched.atomic;
-            sent.origin = journey.and_then(|journey| journey.origin);
-            if let (Some(origin), QoS::AtLeastOnce) = (sent.origin, message.qos) {
-                self.owe(origin, &sent.message, false);
-            }
-            if let Some(groups) = &mut self.groups {
-                groups.kept.insert(number, place, sent);
-            }
+        let Some(number) = number else {
+            return;
+        };
+        let mut sent = Sent::new(name, outgoing.keep(), node);
+        sent.transaction = self.expect_answer();
+        sent.atomic = self.touched.atomic;
+        sent.journey = journey;
+        if let Some(groups) = &mut self.groups {
+            groups.kept.insert(number, place, sent);
         }
     }
 
-    /// A member of this shard has a message: if it came from another node, that is told when
-    /// nothing can become of it any more.
-    pub(super) fn owe_for(
+    /// A member of this shard has got a message, which may have come from another node.
+    pub(super) fn took_for(
         &mut self,
         journey: Option<&Journey>,
         message: impl FnOnce() -> Arc<Message>,
     ) {
         if let Some(origin) = journey.and_then(|journey| journey.origin) {
-            self.owe(origin, &message(), self.touched.stored);
+            self.took(origin, &message());
         }
     }
 
     /// A message has come from another node for a group.
-    pub(super) fn group_from_node(
-        &mut self,
-        node: u16,
-        (key, answer): (u32, Answer),
-        outer: &MessageRef<'_>,
-    ) {
-        let Some(opened) = envelope::open(node, outer) else {
+    pub(super) fn group_from_node(&mut self, node: u16, outer: &MessageRef<'_>) {
+        let Some(given) = envelope::open(node, outer) else {
             self.stats.dropped.add(1);
-            self.answer_node_with(key, answer, Routed::default());
             return;
         };
-        let owner = self.group_owner(&opened.name);
-        let given = ForGroup {
-            name: opened.name,
-            message: opened.message,
-            journey: Arc::new(opened.journey),
-        };
-        let mut routed = Routed::default();
+        let owner = self.group_owner(&given.name);
         if owner == self.id {
             self.give_from_node(given);
-            routed.touched = core::mem::take(&mut self.touched);
         } else if let Some(peer) = self.peers.get_mut(usize::from(owner)) {
-            routed.waits.push((owner, peer.give_for_group(given)));
+            peer.give_for_group(given);
         }
-        self.answer_node_with(key, answer, routed);
     }
 
     /// A message has come from another node, for a group of this shard.
     pub(super) fn give_from_node(&mut self, given: ForGroup) {
-        let ForGroup {
-            name,
-            message,
-            journey,
-        } = given;
-        let is_acknowledged = message.qos != QoS::AtMostOnce;
-        match self.living_group(&name) {
-            Some(group) => {
-                let way = Way {
-                    journey: Some(journey),
-                    is_for_here: true,
-                    ..Way::default()
-                };
-                self.give_kept(group, &message, &way);
-            }
-            None if is_acknowledged => {
-                let mut sent = Sent::new(Arc::new(name), message, 0);
-                sent.transaction = self.expect_answer();
-                sent.origin = journey.origin;
-                if let Some(origin) = sent.origin {
-                    self.owe(origin, &sent.message, false);
-                }
-                self.wait_for_members(sent);
-            }
-            None => self.stats.dropped.add(1),
+        if let Some(group) = self.find_group(&given.name) {
+            let way = Way {
+                journey: Some(given.journey),
+                is_for_here: true,
+                ..Way::default()
+            };
+            self.give_kept(group, &given.message, &way);
+            // Who waits is told, and not the link.
+            self.touched = Touched::default();
+        } else if let Some(origin) = given.journey.origin {
+            self.tell(origin, Told::Back);
+        } else {
+            self.stats.dropped.add(1);
         }
     }
 }

@@ -198,12 +198,17 @@ impl World {
                     link.sent += batch.items.len() as u64;
                 }
                 link.under_way.clear();
+                let up_to = link.told;
+                let gone = Item::NodeGone { up_to, died: true };
+                tell(node, number, dead, gone);
+                let link = self.links.entry((other, dead, number)).or_default();
+                let shard = &mut node.shards[number];
                 if link.sent > link.told {
                     shard.node_lost(dead as u16, link.told + 1..link.sent + 1);
                     link.told = link.sent;
                     shard.node_accepted(dead as u16, link.told);
                 }
-                tell(node, number, dead, Item::NodeGone);
+                node.turn(number);
             }
             let routes = self.routes[dead].clone().into_iter();
             for (text, _) in routes.filter(|(_, count)| *count > 0) {
