@@ -390,7 +390,7 @@ fn members_that_are_away_are_the_last_resort(setup: Setup) {
         publishers[number % 2].publish("t/a", format!("{number:04}"), 2);
     }
     assert_eq!(collect_all(&mut online, 20), numbered(0..20));
-    online.map(Client::disconnect);
+    online.into_iter().for_each(Client::disconnect);
     for number in 20..40 {
         publishers[number % 2].publish("t/a", format!("{number:04}"), 1 + number as u8 % 2);
     }
