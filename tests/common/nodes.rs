@@ -27,10 +27,16 @@ pub(crate) fn node(setup: Setup, name: &str, names: &[String], more: &[(&str, &s
     setup.broker_with(&[&settings, more].concat())
 }
 
-/// Brokers with default settings.
+/// Two nodes go on without each other: neither alone is a majority.
 pub(crate) fn cluster(setup: Setup, count: u8) -> Vec<Broker> {
+    let policy = if count == 2 { "serve_local" } else { "fence" };
+    cluster_with(setup, count, &[("cluster.partition_policy", policy)])
+}
+
+/// Brokers with these settings.
+pub(crate) fn cluster_with(setup: Setup, count: u8, more: &[(&str, &str)]) -> Vec<Broker> {
     let names = names(count);
-    let brokers = names.iter().map(|name| node(setup, name, &names, &[]));
+    let brokers = names.iter().map(|name| node(setup, name, &names, more));
     brokers.collect()
 }
 

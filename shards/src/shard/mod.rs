@@ -33,6 +33,7 @@ mod end;
 mod ending;
 mod events;
 mod exclusive;
+mod fence;
 mod frames;
 mod groups;
 mod held;
@@ -147,6 +148,7 @@ pub(crate) struct Shard {
     groups: Option<Box<groups::Groups>>,
     /// The message that is being routed comes from another node, which has given it to groups.
     is_foreign: bool,
+    fence: fence::Fence,
     /// The node, plus 1, that the message that is being routed has found full, or 0.
     slow_node: u16,
     #[expect(
@@ -301,6 +303,7 @@ impl Shard {
             from_nodes: Vec::new(),
             groups: None,
             is_foreign: false,
+            fence: fence::Fence::default(),
             slow_node: 0,
             spare_batches: Vec::new(),
             routes: setup.routes,
@@ -342,6 +345,9 @@ impl Shard {
     /// Tells the time, in milliseconds of a clock that never goes back.
     pub(crate) fn set_now(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+        if self.is_clustered() {
+            self.watch_lease();
+        }
     }
 
     /// A connection was accepted. Its key is free again after [`Shard::release`].
