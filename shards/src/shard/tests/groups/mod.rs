@@ -413,6 +413,24 @@ fn retained_messages_are_given_to_one_member_as_they_are_published() {
     assert_eq!(collect(&mut world, &members).0, ["new"]);
 }
 
+/// Takes what a member has got.
+fn count(world: &mut World, member: At, got: &mut BTreeMap<String, usize>) {
+    for text in world.complete(member) {
+        *got.entry(text).or_default() += 1;
+    }
+}
+
+/// Lets everything come that is under way.
+fn finish(world: &mut World, members: &[At], got: &mut BTreeMap<String, usize>) {
+    world.held = vec![false; 3];
+    world.advance(1500);
+    for _ in 0..4 {
+        for member in members {
+            count(world, *member, got);
+        }
+    }
+}
+
 /// Members come, go and die with their nodes, whoever publishes: what is acknowledged has come,
 /// and with QoS 2 once.
 #[test]
@@ -447,12 +465,7 @@ fn nothing_is_lost_whoever_comes_and_goes() {
                     members.retain(|(node, _)| *node != 2);
                 }
                 5 => world.advance(60),
-                6 => {
-                    let member = members[random.below(members.len())];
-                    for text in world.complete(member) {
-                        *got.entry(text).or_default() += 1;
-                    }
-                }
+                6 => count(&mut world, members[random.below(members.len())], &mut got),
                 _ => {
                     let from = random.below(if world.dead[2] { 2 } else { 3 });
                     next += 1;
@@ -467,15 +480,7 @@ fn nothing_is_lost_whoever_comes_and_goes() {
             }
             world.settle();
         }
-        world.held = vec![false; 3];
-        world.advance(1500);
-        for _ in 0..4 {
-            for member in members.clone() {
-                for text in world.complete(member) {
-                    *got.entry(text).or_default() += 1;
-                }
-            }
-        }
+        finish(&mut world, &members, &mut got);
         for text in expected {
             let count = got.get(&text).copied().unwrap_or(0);
             let is_qos2 = text.ends_with("-2");
