@@ -20,6 +20,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::together::Together;
 use crate::engine::{Acceptor, Engine, EngineSetup, Gate, Lateness};
 use crate::nodes::Nodes;
+use crate::operator::Operator;
 use crate::routes::{self, RouteLink};
 use crate::settings::{Listener, Settings};
 use crate::shard::{Common, Journal, RetainedQuota, Shard, ShardSetup, Stats, part};
@@ -113,6 +114,7 @@ pub struct Running {
     stats: Vec<Arc<Stats>>,
     store: Option<StoreHandle>,
     nodes: Option<Nodes>,
+    operator: Option<Operator>,
 }
 
 /// Stops the shards; may be used from any thread.
@@ -143,6 +145,11 @@ impl Running {
     /// [`Settings::cluster`].
     pub fn take_nodes(&mut self) -> Option<Nodes> {
         self.nodes.take()
+    }
+
+    /// What the thread that serves operators needs, once.
+    pub fn take_operator(&mut self) -> Option<Operator> {
+        self.operator.take()
     }
 
     /// The counters of each shard.
@@ -241,6 +248,8 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let common = Arc::new(Common::new(settings));
     let (mut links, nodes) = connect(settings, &doorbells, &mut neighbours, &common, started)
         .map_err(|source| shard_error(0, source))?;
+    let operator = connect_operator(settings, &doorbells, &mut neighbours, &common, started)
+        .map_err(|source| shard_error(0, source))?;
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -282,6 +291,7 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
         threads,
         stopper,
         nodes,
+        operator: Some(operator),
         stats: common.stats.clone(),
         store,
     };
@@ -315,6 +325,22 @@ fn connect(
         nodes
     });
     Ok((links, nodes))
+}
+
+/// Connects the shards with the thread that will serve operators.
+fn connect_operator(
+    settings: &Settings,
+    doorbells: &[Arc<Doorbell>],
+    neighbours: &mut [Neighbours],
+    common: &Arc<Common>,
+    started: Instant,
+) -> io::Result<Operator> {
+    let (seed, common) = (settings.hash_seed, Arc::clone(common));
+    let (operator, ends) = Operator::connect(doorbells, seed, common, started)?;
+    for (shard, end) in neighbours.iter_mut().zip(ends) {
+        shard.operator = Some(end);
+    }
+    Ok(operator)
 }
 
 /// How long the shards may take to become ready.

@@ -40,6 +40,7 @@ mod items;
 mod journal;
 mod json;
 mod nodes;
+mod operator;
 mod outbox;
 mod peers;
 mod plan;
