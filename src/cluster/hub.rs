@@ -87,6 +87,16 @@ impl Hub {
         &self.members.config().name
     }
 
+    /// The cluster of this node.
+    pub(super) fn cluster(&self) -> &str {
+        &self.members.config().cluster
+    }
+
+    /// The life with which this process began.
+    pub(super) const fn boot(&self) -> u64 {
+        self.boot
+    }
+
     /// This node's life.
     pub(super) fn incarnation(&self) -> u64 {
         self.members.config().incarnation
@@ -189,6 +199,14 @@ impl Hub {
         slot.is_some_and(|slot| self.peers[slot].link.is_some())
     }
 
+    /// The connection with a node.
+    #[cfg_attr(not(test), allow(dead_code, reason = "see `rpc`"))]
+    pub(super) fn connection(&self, name: &str) -> Option<Connection> {
+        let slot = usize::from(*self.slots.get(name)?);
+        let link = self.peers[slot].link.as_ref();
+        link.map(|link| link.connection.clone())
+    }
+
     /// Cuts all connections, to test what follows.
     #[cfg(test)]
     pub(super) fn cut(&self) {
@@ -196,9 +214,11 @@ impl Hub {
         links.for_each(|link| link.connection.close(0_u8.into(), &[]));
     }
 
-    /// What wakes the tasks of a connection: the control stream's, and those of the shards.
-    pub(super) fn link(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.peers.get_mut(usize::from(id.slot))?.link(id)
+    /// The node at the other end of a connection, if that is still the one with it.
+    pub(super) fn linked(&self, id: LinkId) -> Option<(&str, &Link)> {
+        let peer = self.peers.get(usize::from(id.slot))?;
+        let link = peer.link.as_ref().filter(|link| link.serial == id.serial)?;
+        Some((&peer.name, link))
     }
 
     /// A connection has ended.

@@ -19,9 +19,12 @@
 //! |---|---|
 //! | [`seed`] | the nodes that the configuration names |
 //! | [`tls`], [`ids`], [`proof`] | how connections are protected, and who may connect |
+//! | [`discovery`] | finding other nodes by DNS, etcd and Kubernetes |
+//! | [`introduce`] | getting to know those that are found |
 //! | [`dial`] | making and taking connections |
 //! | [`connection`], [`frames`] | the tasks of one |
 //! | [`ended`] | why one ends |
+//! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
 //! | [`incarnation`] | the numbers of this node's lives |
 //! | [`status`] | what is to be seen of all that |
@@ -30,15 +33,27 @@
 mod arrivals;
 mod connection;
 mod dial;
+pub(crate) mod discovery;
 mod ended;
 mod frames;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "joining and the HTTP API will use it")
+)]
+mod handle;
 mod hub;
 mod ids;
 mod incarnation;
+mod introduce;
 mod news;
 mod peer;
 pub(crate) mod plane;
 mod proof;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "consensus and the HTTP API will use it")
+)]
+mod rpc;
 pub(crate) mod seed;
 mod status;
 #[cfg(test)]
@@ -64,12 +79,16 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use dial::Dials;
+use discovery::Strategy;
+use handle::{Handle, Orders};
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
 use news::News;
 use plane::Plane;
 use proof::Cookie;
+use rpc::Handlers;
 use seed::Seed;
 pub(crate) use status::NodeStatus;
 
@@ -97,8 +116,12 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     /// The secret that all nodes share.
     pub(crate) cookie: String,
+    /// This node, as others find it.
+    pub(crate) own: Seed,
     /// All other nodes.
     pub(crate) seeds: Vec<Seed>,
+    /// How further ones are found.
+    pub(crate) discovery: Strategy,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
@@ -109,6 +132,8 @@ pub(crate) struct Settings {
 struct Shared {
     hub: RefCell<Hub>,
     cookie: Cookie,
+    dials: Dials,
+    handlers: Handlers,
 }
 
 /// Between the thread and who looks at it.
@@ -126,9 +151,19 @@ pub(crate) struct Running {
     thread: Option<thread::JoinHandle<()>>,
     stop: Option<oneshot::Sender<()>>,
     board: Arc<Board>,
+    handle: Handle,
 }
 
 impl Running {
+    /// For other threads, to ask other nodes and to answer them.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the HTTP API will ask other nodes")
+    )]
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// What is known of the other nodes, half a second old at most.
     #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
@@ -170,6 +205,7 @@ pub(crate) fn start(
     let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
+    let (handle, orders) = handle::channel();
     let thread = {
         let board = Arc::clone(&board);
         let work = move || {
@@ -179,7 +215,7 @@ pub(crate) fn start(
                 local,
                 settings,
                 plane,
-                (stopped, &board),
+                (stopped, orders, &board),
             )
         };
         let builder = thread::Builder::new().name("cluster".to_owned());
@@ -189,6 +225,7 @@ pub(crate) fn start(
         thread: Some(thread),
         stop: Some(stop),
         board,
+        handle,
     })
 }
 
@@ -247,18 +284,30 @@ fn run(
     local: SocketAddr,
     settings: Settings,
     plane: Box<dyn Plane>,
-    (stopped, board): (oneshot::Receiver<()>, &Board),
+    (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
     let Settings {
         cluster,
         name,
         cookie,
+        own,
         mut seeds,
+        discovery,
         data_dir,
         hash_seed,
-        ..
     } = settings;
     seeds.retain(|seed| seed.name != name);
+    let own = discovery::Own {
+        cluster: cluster.clone(),
+        name: name.clone(),
+        seed: Seed {
+            port: local.port(),
+            ..own
+        }
+        .text(),
+        port: local.port(),
+        is_ipv4: local.is_ipv4(),
+    };
     let names = seeds.iter().map(|seed| seed.name.clone());
     let begin = Begin {
         cluster,
@@ -271,18 +320,24 @@ fn run(
     let shared = Rc::new(Shared {
         hub: RefCell::new(Hub::new(begin, plane)),
         cookie: Cookie::new(&cookie),
+        dials: Dials::new(endpoint.clone(), local),
+        handlers: Handlers::default(),
     });
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
-        let accept = dial::accept(Rc::clone(&shared), endpoint.clone());
-        let mut tasks = vec![spawn_local(accept)];
-        tasks.extend(seeds.into_iter().map(|seed| {
-            let dial = dial::dial(Rc::clone(&shared), endpoint.clone(), local, seed);
-            spawn_local(dial)
-        }));
+        let accept = dial::accept(Rc::clone(&shared));
+        let discover = introduce::discover(Rc::clone(&shared), discovery, own);
+        let orders = orders.serve(Rc::clone(&shared));
+        let tasks = [
+            spawn_local(accept),
+            spawn_local(discover),
+            spawn_local(orders),
+        ];
+        seeds.into_iter().for_each(|seed| shared.know(seed));
         work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
+        shared.dials.stop();
         shared.hub.borrow_mut().stop();
         endpoint.close(0_u8.into(), &[]);
         _ = timeout(GOODBYE, endpoint.wait_idle()).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use shard_cluster::members::State;
 
+use super::rpc::CallError;
 use super::seed::Seed;
 use super::*;
 use fake::{FakePlane, Seen};
@@ -29,7 +30,9 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
     let bind = SocketAddr::new(name.split_once('@').unwrap().1.parse().unwrap(), port);
     let settings = Settings {
         cluster: "test".to_owned(),
-        name: own.name,
+        name: own.name.clone(),
+        own,
+        discovery: Strategy::None,
         cookie: "a cookie of the tests".to_owned(),
         seeds: others
             .iter()
@@ -232,4 +235,55 @@ fn an_address_that_is_taken_or_not_here_is_said() {
     assert!(error.what.contains("is taken"), "{error}");
     let error = bind("192.0.2.1:4370".parse().unwrap()).unwrap_err();
     assert!(error.what.contains("does not have 192.0.2.1"), "{error}");
+}
+
+#[test]
+fn a_node_answers_what_another_one_asks_and_says_why_it_does_not() {
+    const ECHO: u8 = 200;
+    const NEVER: u8 = 201;
+    let nodes = cluster(2);
+    wait_for("the connection", || nodes.iter().all(Node::is_connected));
+    let [a, b] = [&nodes[0], &nodes[1]].map(|node| node.running.handle());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        b.answer(ECHO, |from, body| async move {
+            match body.first() {
+                Some(b'!') => Err(format!("{from} asks too much")),
+                Some(b'+') => Ok(vec![0; rpc::BODY_MAX + 1]),
+                _ => Ok(body),
+            }
+        })
+        .await;
+        b.answer(NEVER, |_, _| core::future::pending()).await;
+        let ask = |kind, body: &[u8]| {
+            let (a, body, patience) = (a.clone(), body.to_vec(), Duration::from_secs(20));
+            async move { a.call("b@127.0.0.2", kind, body, patience).await }
+        };
+        let long: Vec<u8> = (0..rpc::BODY_MAX).map(|n| n as u8).collect();
+        assert_eq!(ask(ECHO, &long).await, Ok(long.clone()));
+        assert_eq!(ask(ECHO, &[]).await, Ok(Vec::new()));
+        assert_eq!(
+            ask(ECHO, b"!").await,
+            Err(CallError::Refused("a@127.0.0.1 asks too much".to_owned()))
+        );
+        let refused = ask(ECHO, b"+").await.unwrap_err().to_string();
+        assert!(refused.contains("longer than 4 MiB"), "{refused}");
+        assert_eq!(ask(202, &[]).await, Err(CallError::UnknownKind));
+        let too_long = [&*long, &[0]].concat();
+        assert_eq!(ask(ECHO, &too_long).await, Err(CallError::TooLong));
+        let patience = Duration::from_millis(50);
+        let never = a.call("b@127.0.0.2", NEVER, Vec::new(), patience).await;
+        assert_eq!(never, Err(CallError::TimedOut));
+        let nobody = a.call("c@127.0.0.3", ECHO, Vec::new(), patience).await;
+        assert_eq!(nobody, Err(CallError::NotConnected));
+        // More than may be under way at once, none of them in the way of another.
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 1000..1300_u32 {
+            let call = ask(ECHO, &n.to_be_bytes());
+            calls.spawn(async move { (n, call.await) });
+        }
+        for (n, answer) in calls.join_all().await {
+            assert_eq!(answer, Ok(n.to_be_bytes().to_vec()), "{n}");
+        }
+    });
 }

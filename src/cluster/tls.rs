@@ -22,6 +22,8 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
+use super::rpc;
+
 /// What is spoken over these connections.
 const ALPN: &[u8] = b"shardmq-cluster/1";
 
@@ -41,7 +43,7 @@ const STREAM_WINDOW: u32 = 4 << 20;
 /// Bytes of a connection that may be under way.
 const WINDOW: u32 = 32 << 20;
 
-/// Streams that the other node may open beside the one for control: one for each shard.
+/// Streams that the other node may open for messages: one for each shard.
 const STREAMS: u32 = 1024;
 
 /// Both sides' configuration.
@@ -88,7 +90,7 @@ fn transport() -> Result<TransportConfig, Box<dyn core::error::Error>> {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(u64::from(WINDOW))
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1 + rpc::UNDER_WAY_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
         .datagram_receive_buffer_size(None);
     Ok(transport)
