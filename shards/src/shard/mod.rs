@@ -80,6 +80,7 @@ use crate::settings::Mqtt;
 use crate::slots::Slots;
 use crate::wheel::TimerWheel;
 
+pub use clock::rfc3339;
 pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};

@@ -82,8 +82,8 @@ impl Shard {
             }
             Question::Filters(part) => Answer::Filters(self.list_filters(part)),
             Question::HasFilters(filters) => {
-                let has = |filter: &Box<str>| self.find_filter(filter).is_some();
-                Answer::HasFilters(filters.iter().map(has).collect())
+                let has = |filter: &str| self.find_filter(filter).is_some();
+                Answer::HasFilters(filters.iter().map(|it| has(it)).collect())
             }
             Question::Members(members) => {
                 let options = members.iter().map(|member| self.options_of(member));
