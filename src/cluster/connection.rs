@@ -146,6 +146,8 @@ async fn answer(
                 let text = format!("{expected} was dialed, and {} answers", hello.node);
                 return Err(Ended::refused(Reason::Member, text));
             }
+            let checked = shared.guard.check(connection, hello.node);
+            checked.map_err(|text| Ended::refused(Reason::Member, text))?;
             let id = shared.hub.borrow_mut().greet(&hello, connection)?;
             frames.handled(size);
             return Ok(id);

@@ -18,7 +18,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`seed`] | the nodes that the configuration names |
-//! | [`tls`], [`ids`], [`proof`] | how connections are protected, and who may connect |
+//! | [`tls`], [`pem`], [`ids`], [`proof`] | how connections are protected, and who may connect |
 //! | [`discovery`] | finding other nodes by DNS, etcd and Kubernetes |
 //! | [`introduce`] | getting to know those that are found |
 //! | [`dial`] | making and taking connections |
@@ -47,6 +47,7 @@ mod incarnation;
 mod introduce;
 mod news;
 mod peer;
+mod pem;
 pub(crate) mod plane;
 mod proof;
 #[cfg_attr(
@@ -58,7 +59,7 @@ pub(crate) mod seed;
 mod status;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 
 use std::cell::RefCell;
 use std::io;
@@ -70,7 +71,7 @@ use std::thread;
 use std::time::Duration;
 
 use log::{error, info};
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use ring::hmac;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
@@ -92,6 +93,7 @@ use proof::Cookie;
 use rpc::Handlers;
 use seed::Seed;
 pub(crate) use status::NodeStatus;
+use tls::{Guard, Security};
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -123,6 +125,8 @@ pub(crate) struct Settings {
     pub(crate) seeds: Vec<Seed>,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
+    /// How the links are protected.
+    pub(crate) security: Security,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
@@ -134,6 +138,7 @@ struct Shared {
     hub: RefCell<Hub>,
     cookie: Cookie,
     dials: Dials,
+    guard: Guard,
     handlers: Handlers,
 }
 
@@ -211,7 +216,9 @@ pub(crate) fn start(
         .build()
         .map_err(|error| failure(&error))?;
     let reset = Cookie::new(&settings.cookie).reset_key(&settings.name);
-    let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
+    let guarded = Guard::new(settings.security.clone(), &settings.own.host);
+    let (guard, server) = guarded.map_err(|error| failure(&error))?;
+    let endpoint = endpoint(&runtime, socket, (reset, server)).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
     let (handle, orders) = handle::channel();
@@ -220,7 +227,7 @@ pub(crate) fn start(
         let work = move || {
             run(
                 &runtime,
-                endpoint,
+                (endpoint, guard),
                 local,
                 settings,
                 plane,
@@ -274,22 +281,19 @@ fn explain(address: SocketAddr, error: &io::Error) -> Failure {
 fn endpoint(
     runtime: &Runtime,
     socket: UdpSocket,
-    reset: hmac::Key,
+    (reset, server): (hmac::Key, ServerConfig),
 ) -> Result<Endpoint, Box<dyn core::error::Error>> {
-    let protection = tls::protection()?;
     let mut config = EndpointConfig::new(Arc::new(reset));
     config.cid_generator(|| Box::new(RandomIds::new()));
     let _context = runtime.enter();
-    let server = Some(protection.server);
-    let mut endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
-    endpoint.set_default_client_config(protection.client);
-    Ok(endpoint)
+    let runtime = Arc::new(TokioRuntime);
+    Ok(Endpoint::new(config, Some(server), socket, runtime)?)
 }
 
 /// The thread.
 fn run(
     runtime: &Runtime,
-    endpoint: Endpoint,
+    (endpoint, guard): (Endpoint, Guard),
     local: SocketAddr,
     settings: Settings,
     plane: Box<dyn Plane>,
@@ -304,7 +308,9 @@ fn run(
         discovery,
         data_dir,
         hash_seed,
+        security: _,
     } = settings;
+    let host = own.host.clone();
     seeds.retain(|seed| seed.name != name);
     let own = discovery::Own {
         cluster: cluster.clone(),
@@ -330,6 +336,7 @@ fn run(
         hub: RefCell::new(Hub::new(begin, plane)),
         cookie: Cookie::new(&cookie),
         dials: Dials::new(endpoint.clone(), local),
+        guard,
         handlers: Handlers::default(),
     });
     info!("links to other nodes: {name} at {local}, UDP");
@@ -342,6 +349,7 @@ fn run(
             spawn_local(accept),
             spawn_local(discover),
             spawn_local(orders),
+            spawn_local(tls::renew(Rc::clone(&shared), host)),
         ];
         seeds.into_iter().for_each(|seed| shared.know(seed));
         work(&shared, stopped, board).await;

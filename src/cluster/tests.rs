@@ -33,6 +33,7 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
         name: own.name.clone(),
         own,
         discovery: Strategy::None,
+        security: Security::Keys,
         cookie: "a cookie of the tests".to_owned(),
         seeds: others
             .iter()

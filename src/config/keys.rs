@@ -618,9 +618,10 @@ const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 25] = [
+const SECTIONS: [&str; 26] = [
     "node",
     "cluster",
+    "cluster.ssl_options",
     "cluster.static",
     "cluster.dns",
     "cluster.etcd",
