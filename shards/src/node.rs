@@ -246,10 +246,8 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
     let common = Arc::new(Common::new(settings));
-    let (mut links, nodes) = connect(settings, &doorbells, &mut neighbours, &common, started)
-        .map_err(|source| shard_error(0, source))?;
-    let operator = connect_operator(settings, &doorbells, &mut neighbours, &common, started)
-        .map_err(|source| shard_error(0, source))?;
+    let connected = connect(settings, &doorbells, &mut neighbours, &common, started);
+    let (mut links, nodes, operator) = connected.map_err(|source| shard_error(0, source))?;
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -304,15 +302,15 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
 /// What each shard has of the routes.
 type RouteEnds = Vec<(RouteReader, RouteLink)>;
 
-/// Starts the route writer, and connects the shards with the thread that will have the links
-/// to other nodes, if there may be some.
+/// Starts the route writer, and connects the shards with the thread that will serve operators,
+/// and with the one that will have the links to other nodes, if there may be some.
 fn connect(
     settings: &Settings,
     doorbells: &[Arc<Doorbell>],
     neighbours: &mut [Neighbours],
     common: &Arc<Common>,
     started: Instant,
-) -> io::Result<(RouteEnds, Option<Nodes>)> {
+) -> io::Result<(RouteEnds, Option<Nodes>, Operator)> {
     let bell = settings.cluster.then(Doorbell::new).transpose()?;
     let bell = bell.map(Arc::new);
     let seed = settings.hash_seed;
@@ -324,23 +322,12 @@ fn connect(
         }
         nodes
     });
-    Ok((links, nodes))
-}
-
-/// Connects the shards with the thread that will serve operators.
-fn connect_operator(
-    settings: &Settings,
-    doorbells: &[Arc<Doorbell>],
-    neighbours: &mut [Neighbours],
-    common: &Arc<Common>,
-    started: Instant,
-) -> io::Result<Operator> {
-    let (seed, common) = (settings.hash_seed, Arc::clone(common));
+    let common = Arc::clone(common);
     let (operator, ends) = Operator::connect(doorbells, seed, common, started)?;
     for (shard, end) in neighbours.iter_mut().zip(ends) {
         shard.operator = Some(end);
     }
-    Ok(operator)
+    Ok((links, nodes, operator))
 }
 
 /// How long the shards may take to become ready.

@@ -45,7 +45,7 @@ mod hub;
 mod ids;
 mod incarnation;
 mod introduce;
-mod news;
+pub(crate) mod news;
 mod peer;
 mod pem;
 pub(crate) mod plane;

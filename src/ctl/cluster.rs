@@ -40,7 +40,6 @@ pub(super) fn run(command: &Command, broker: &Broker<'_>) -> Result<ExitCode, Fa
 /// The nodes, then the links as each node sees them.
 fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
     let own = &cluster["self"];
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let rows: Vec<Vec<String>> = list(nodes)
         .iter()
         .map(|node| {
@@ -74,6 +73,16 @@ fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
         plain(&cluster["name"]),
         table(&heading, &rows)
     );
+    out.push_str(&links(topology));
+    for node in list(nodes).iter().filter(|node| node["reason"].is_string()) {
+        let (name, reason) = (plain(&node["node"]), plain(&node["reason"]));
+        out.push_str(&format!("\nnode {name} has not answered: {reason}\n"));
+    }
+    out
+}
+
+/// The links as each node sees them; nothing where there are none.
+fn links(topology: &Value) -> String {
     let mut rows = Vec::new();
     for node in list(topology) {
         for link in list(&node["links"]) {
@@ -90,24 +99,24 @@ fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
             ]);
         }
     }
-    if !rows.is_empty() {
-        let heading = [
-            "FROM",
-            "TO",
-            "STATE",
-            "ROUND TRIP",
-            "ROUTES",
-            "UNACKED",
-            "SENT",
-            "RECEIVED",
-        ];
-        out.push_str(&format!("\n{}", table(&heading, &rows)));
+    if rows.is_empty() {
+        return String::new();
     }
-    for node in list(nodes).iter().filter(|node| node["reason"].is_string()) {
-        let (name, reason) = (plain(&node["node"]), plain(&node["reason"]));
-        out.push_str(&format!("\nnode {name} has not answered: {reason}\n"));
-    }
-    out
+    let heading = [
+        "FROM",
+        "TO",
+        "STATE",
+        "ROUND TRIP",
+        "ROUTES",
+        "UNACKED",
+        "SENT",
+        "RECEIVED",
+    ];
+    format!("\n{}", table(&heading, &rows))
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
 }
 
 /// A time in the two largest units that it has.

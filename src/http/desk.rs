@@ -1,20 +1,18 @@
 //! Questions to the shards of this node, and their answers.
-#![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shards::Stats;
 use shards::operator::{Answer, Operator, QUESTIONS_MAX, Question};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
+
+use crate::cluster::news::News;
 
 /// How long a shard may take to answer: far above what it ever needs.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -108,13 +106,10 @@ impl Desk {
 
     /// Hands out answers for ever.
     pub(super) async fn pump(self: Rc<Self>) -> io::Result<()> {
-        let fd: OwnedFd = self.operator.borrow().news_fd().try_clone_to_owned()?;
-        // SAFETY: an `OwnedFd` owns an open descriptor and always gives the same one; it is
-        // never taken out of the `AsyncFd`.
-        let news = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+        let news = News::on(self.operator.borrow().news_fd())?;
         loop {
             self.hand_out();
-            news.readable().await?.clear_ready();
+            news.come().await?;
         }
     }
 }

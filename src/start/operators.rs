@@ -23,8 +23,10 @@ pub(super) fn prepare(
     listeners: &[Listener],
     open_files: u64,
 ) -> Result<Operators, Failure> {
+    // As other nodes know it: without a port.
+    let own = config.cluster.as_ref().map(|cluster| &cluster.own.name);
     let settings = Settings {
-        node: config.node_name.clone(),
+        node: own.unwrap_or(&config.node_name).clone(),
         cluster: config.cluster_name.clone(),
         listeners: listeners.iter().map(|it| it.name.clone()).collect(),
         open_files,
