@@ -232,7 +232,9 @@ pub(crate) fn start(
                 settings,
                 plane,
                 (stopped, orders, &board),
-            )
+            );
+            // A resolver that is asked for a name may take long.
+            runtime.shutdown_background();
         };
         let builder = thread::Builder::new().name("cluster".to_owned());
         builder.spawn(work).map_err(|error| failure(&error))?

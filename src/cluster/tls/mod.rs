@@ -174,7 +174,8 @@ pub(super) async fn renew(shared: Rc<Shared>, host: String) {
     let Security::Certificates(files) = &shared.guard.security else {
         return;
     };
-    let mut refused = None;
+    // One after the other is replaced: what does not fit is looked at twice before it is said.
+    let mut refused: Option<(String, u32)> = None;
     loop {
         sleep(LOOK).await;
         let known = shared.guard.contents.borrow().clone();
@@ -197,11 +198,15 @@ pub(super) async fn renew(shared: Rc<Shared>, host: String) {
                 *shared.guard.contents.borrow_mut() = Some(contents);
                 info!("the links to other nodes have a new certificate; new connections show it");
             }
-            Ok(Err(error)) if refused.as_ref() != Some(&error) => {
-                warn!("the new certificate is not used, the former one stays: {error}");
-                refused = Some(error);
+            Ok(Err(error)) => {
+                let former = refused.take().filter(|(former, _)| *former == error);
+                let times = former.map_or(1, |(_, times)| times.saturating_add(1));
+                if times == 2 {
+                    warn!("the new certificate is not used, the former one stays: {error}");
+                }
+                refused = Some((error, times));
             }
-            Ok(Err(_)) | Err(_) => {}
+            Err(_) => {}
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Links with certificates of the operator, over IPv4 and IPv6: what is accepted, what is said
-//! of what is not, and that new files are used while the nodes run.
+//! Links over IPv4 and IPv6, with keys of their own and with certificates of the operator: what is
+//! accepted, what is said of what is not, and that new files are used while the nodes run.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -27,6 +27,7 @@ use common::{Broker, Setup, scenarios};
 scenarios! {
     mqtt5: [
         nodes_with_certificates_are_one_cluster_over_ipv6,
+        nodes_with_keys_are_one_cluster_over_ipv6,
         new_files_are_used_for_new_connections_and_bad_ones_are_not,
         nodes_with_different_settings_say_which_is_which,
         a_certificate_of_somebody_else_is_refused,
@@ -95,6 +96,22 @@ fn nodes_with_certificates_are_one_cluster_over_ipv6(setup: Setup) {
         node(setup, name, &names, &more)
     });
     let brokers: Vec<Broker> = brokers.collect();
+    expect_messages(&brokers);
+}
+
+fn nodes_with_keys_are_one_cluster_over_ipv6(setup: Setup) {
+    let Some(names) = names("[::1]", 3) else {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    };
+    let more = [("cluster.proto_dist", "inet6_tcp".to_owned())];
+    let brokers = names.iter().map(|name| node(setup, name, &names, &more));
+    let brokers: Vec<Broker> = brokers.collect();
+    expect_messages(&brokers);
+}
+
+/// What is published on the first two nodes reaches a subscriber on the third.
+fn expect_messages(brokers: &[Broker]) {
     let mut subscriber = brokers[2].client("subscriber");
     subscriber.subscribe("t", 1);
     for (number, broker) in brokers[..2].iter().enumerate() {
@@ -212,6 +229,40 @@ fn fails(authority: &Path, own: &Files, expected: &[&str]) {
     }
     let outcome: Outcome = Folder::new().run(&arguments);
     outcome.failed_with(expected);
+}
+
+#[test]
+fn an_address_of_the_other_family_is_no_start() {
+    for (kind, more, said) in [
+        (
+            "inet6_tcp",
+            None,
+            "node.name: 127.0.0.1 has no address of the family",
+        ),
+        (
+            "inet6_tls",
+            Some("cluster.bind=127.0.0.1:0"),
+            "cluster.proto_dist = inet6_tls needs cluster.ssl_options.cacertfile",
+        ),
+        (
+            "inet6_tcp",
+            Some("cluster.bind=127.0.0.1:0"),
+            "cluster.bind: 127.0.0.1:0 is of the other family than cluster.proto_dist",
+        ),
+    ] {
+        let kind = format!("cluster.proto_dist={kind}");
+        let mut set = vec![
+            "node.name=a@127.0.0.1",
+            "cluster.discovery_strategy=static",
+            "cluster.static.seeds=a@127.0.0.1,b@127.0.0.2",
+            &kind,
+        ];
+        set.extend(more);
+        let mut arguments = vec!["--bind", "127.0.0.1:0"];
+        set.iter()
+            .for_each(|setting| arguments.extend(["--set", setting]));
+        Folder::new().run(&arguments).failed_with(&[said]);
+    }
 }
 
 #[test]
