@@ -279,11 +279,10 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
             together: Arc::clone(&together),
         };
         let (ready, stopper) = (ready.clone(), stopper.clone());
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || run_shard(cpu, (setup, engine, stored), &ready, stopper))
-            .map_err(|source| shard_error(cpu, source))?;
-        threads.push(thread);
+        let work = move || run_shard(cpu, (setup, engine, stored), &ready, stopper);
+        let builder = std::thread::Builder::new().name(format!("shard-{index}"));
+        let thread = builder.spawn(work);
+        threads.push(thread.map_err(|source| shard_error(cpu, source))?);
     }
     let running = Running {
         threads,
