@@ -26,11 +26,12 @@
 //! | [`ended`] | why one ends |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
-//! | [`incarnation`] | the numbers of this node's lives |
+//! | [`incarnation`], [`condemned`] | the lives of this node, and those of others that are over |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
 
 mod arrivals;
+mod condemned;
 mod connection;
 mod dial;
 pub(crate) mod discovery;
@@ -45,7 +46,7 @@ mod hub;
 mod ids;
 mod incarnation;
 mod introduce;
-mod news;
+pub(crate) mod news;
 mod peer;
 mod pem;
 pub(crate) mod plane;
@@ -73,6 +74,7 @@ use std::time::Duration;
 use log::{error, info};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use ring::hmac;
+use shard_cluster::members::Policy;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -80,9 +82,11 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use condemned::Condemned;
 use dial::Dials;
 use discovery::Strategy;
-use handle::{Handle, Orders};
+pub(crate) use handle::Handle;
+use handle::Orders;
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
@@ -124,12 +128,36 @@ pub(crate) struct Settings {
     pub(crate) seeds: Vec<Seed>,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
+    /// What a partition does to a node that sees no majority of the cores.
+    pub(crate) policy: Policy,
+    /// Whether a node that others had given up goes on by itself.
+    pub(crate) autoheal: bool,
     /// How the links are protected.
     pub(crate) security: Security,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
     pub(crate) hash_seed: u64,
+}
+
+impl Settings {
+    /// What the hub of a node begins with whose links are at `local`.
+    fn begin(&self, local: SocketAddr) -> Begin {
+        let names = self.seeds.iter().map(|seed| seed.name.clone());
+        let others = names.filter(|name| *name != self.name);
+        let folder = self.data_dir.as_deref();
+        Begin {
+            cluster: self.cluster.clone(),
+            name: self.name.clone(),
+            address: local.to_string(),
+            cores: others.chain([self.name.clone()]).collect(),
+            incarnations: Incarnations::new(folder),
+            condemned: Condemned::new(folder),
+            policy: self.policy,
+            autoheal: self.autoheal,
+            seed: self.hash_seed,
+        }
+    }
 }
 
 /// What all tasks of the thread have in common. Never borrowed while a task waits.
@@ -143,11 +171,19 @@ struct Shared {
 
 /// Between the thread and who looks at it.
 #[derive(Debug, Default)]
-struct Board {
+pub(crate) struct Board {
     status: Mutex<Vec<NodeStatus>>,
     /// Tests cut all connections with this.
     #[cfg(test)]
     cut: core::sync::atomic::AtomicBool,
+}
+
+impl Board {
+    /// What is known of the other nodes, half a second old at most.
+    pub(crate) fn status(&self) -> Vec<NodeStatus> {
+        let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Running links.
@@ -161,19 +197,19 @@ pub(crate) struct Running {
 
 impl Running {
     /// For other threads, to ask other nodes and to answer them.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the HTTP API will ask other nodes")
-    )]
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// What is known of the other nodes, half a second old at most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
+    #[cfg(test)]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
-        let status = self.board.status.lock();
-        status.unwrap_or_else(PoisonError::into_inner).clone()
+        self.board.status()
+    }
+
+    /// For other threads, to look at the other nodes.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Tells the other nodes that this one stops, and ends the thread.
@@ -292,6 +328,7 @@ fn run(
     plane: Box<dyn Plane>,
     (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
+    let begin = settings.begin(local);
     let Settings {
         cluster,
         name,
@@ -299,14 +336,12 @@ fn run(
         own,
         mut seeds,
         discovery,
-        data_dir,
-        hash_seed,
-        security: _,
+        ..
     } = settings;
     let host = own.host.clone();
     seeds.retain(|seed| seed.name != name);
     let own = discovery::Own {
-        cluster: cluster.clone(),
+        cluster,
         name: name.clone(),
         seed: Seed {
             port: local.port(),
@@ -315,15 +350,6 @@ fn run(
         .text(),
         port: local.port(),
         is_ipv4: local.is_ipv4(),
-    };
-    let names = seeds.iter().map(|seed| seed.name.clone());
-    let begin = Begin {
-        cluster,
-        cores: names.chain([name.clone()]).collect(),
-        address: local.to_string(),
-        incarnations: Incarnations::new(data_dir.as_deref()),
-        seed: hash_seed,
-        name: name.clone(),
     };
     let shared = Rc::new(Shared {
         hub: RefCell::new(Hub::new(begin, plane)),
