@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
 use crate::nodes::Lost;
+use crate::operator::OperatorEnd;
 use crate::shard::Batch;
 
 /// The ends of the rings that one shard holds, by the number of the other shard; its own
@@ -16,6 +17,8 @@ pub(crate) struct Neighbours {
     pub(super) from: Vec<Option<Consumer<Box<Batch>>>>,
     /// The thread with the links to other nodes. `None` where there is no cluster.
     pub(crate) nodes: Option<NodesEnd>,
+    /// The thread that serves operators.
+    pub(crate) operator: Option<OperatorEnd>,
 }
 
 /// A shard's end of what leads to the other nodes and comes from them.
@@ -61,6 +64,7 @@ impl Neighbours {
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
                 nodes: None,
+                operator: None,
             })
             .collect();
         for from in 0..count {
@@ -80,7 +84,10 @@ impl Neighbours {
     /// Whether nothing has arrived from any shard.
     pub(super) fn is_empty(&self) -> bool {
         let nodes = self.nodes.as_ref();
-        self.from.iter().flatten().all(Consumer::is_empty) && nodes.is_none_or(NodesEnd::is_empty)
+        let operator = self.operator.as_ref();
+        self.from.iter().flatten().all(Consumer::is_empty)
+            && nodes.is_none_or(NodesEnd::is_empty)
+            && operator.is_none_or(|operator| operator.from.is_empty())
     }
 }
 

@@ -42,6 +42,7 @@ mod items;
 mod journal;
 mod json;
 mod nodes;
+mod operator;
 mod outbox;
 mod peers;
 mod plan;
@@ -81,6 +82,7 @@ use crate::settings::Mqtt;
 use crate::slots::Slots;
 use crate::wheel::TimerWheel;
 
+pub use clock::rfc3339;
 pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
@@ -297,9 +299,7 @@ impl Shard {
             frames: None,
             outbox: Outbox::default(),
             handovers: Vec::new(),
-            peers: (0..setup.count)
-                .map(|_| Peer::new(setup.peer_bytes_max))
-                .collect(),
+            peers: Peer::all(setup.count, setup.peer_bytes_max),
             from_nodes: Vec::new(),
             groups: None,
             is_foreign: false,

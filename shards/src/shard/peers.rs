@@ -56,6 +56,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// All shards of a node.
+    pub(crate) fn all(count: u16, bytes_max: usize) -> Vec<Self> {
+        (0..count).map(|_| Self::new(bytes_max)).collect()
+    }
+
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             batch: Box::default(),

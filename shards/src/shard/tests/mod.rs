@@ -24,6 +24,7 @@ mod full_rings;
 mod groups;
 mod node;
 mod nodes;
+mod operator;
 mod packet;
 mod queues;
 mod random;

@@ -59,6 +59,7 @@ impl World {
             }
             common.nodes_known.store(others, Ordering::Relaxed);
             common.nodes_up.store(others, Ordering::Relaxed);
+            common.lease_until_ms.store(u64::MAX, Ordering::Relaxed);
             for shard in &mut node.shards {
                 shard.join_cluster(1 << 20);
             }
