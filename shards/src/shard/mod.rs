@@ -41,6 +41,7 @@ mod items;
 mod journal;
 mod json;
 mod nodes;
+mod operator;
 mod outbox;
 mod peers;
 mod plan;
@@ -80,6 +81,7 @@ use crate::settings::Mqtt;
 use crate::slots::Slots;
 use crate::wheel::TimerWheel;
 
+pub use clock::rfc3339;
 pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
