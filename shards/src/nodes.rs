@@ -10,6 +10,7 @@
 //! The two counts are numbers that one side writes and the other reads, so they never wait
 //! behind messages: two nodes that are full cannot keep each other waiting.
 
+mod groups;
 mod owners;
 
 use std::collections::VecDeque;
@@ -25,7 +26,9 @@ use shard_sync::{Consumer, Doorbell, Producer, ring};
 use crate::bits::bits;
 use crate::engine::neighbours::{NodesEnd, ToNode};
 use crate::routes::NodeRoutes;
-use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange};
+use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange, SHARE_PREFIX};
+
+pub(crate) use self::groups::Lost;
 
 pub(crate) use owners::OwnersEnd;
 use owners::OwnersLink;
@@ -78,6 +81,7 @@ struct NodeEnd {
     from: Consumer<Box<Batch>>,
     current: Option<Current>,
     taken: Arc<AtomicU64>,
+    lost: Arc<Lost>,
     accepted: Arc<AtomicU64>,
     /// As last read.
     accepted_seen: u64,
@@ -164,12 +168,13 @@ impl Nodes {
         }
     }
 
-    /// A node is gone. The caller removes its routes, and counts what it had taken for it and
-    /// the node has not accepted as accepted: nobody waits for the dead. What shards still have
-    /// for it is counted here, at each [`Nodes::flush`].
+    /// A node is gone. The caller removes its routes, and says by [`Nodes::lost`] what it had
+    /// taken for it and the node has not accepted. What shards still have for it is lost at
+    /// each [`Nodes::flush`].
     pub fn down(&mut self, node: u16) {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_up.fetch_and(!bit, Ordering::Relaxed);
+        self.gone(node, true);
         for shard in &self.shards {
             // It may have waited for a session from there.
             shard.doorbell.ring();
@@ -206,7 +211,7 @@ impl Nodes {
                 true
             });
             for (shard, count) in counts.into_iter().enumerate().filter(|(_, n)| *n > 0) {
-                self.node_accepted(node, shard as u16, count);
+                self.lost(node, shard as u16, count);
             }
         }
     }
@@ -341,6 +346,13 @@ impl Nodes {
 
     /// A route of another node was added or removed.
     pub fn route(&mut self, node: u16, filter: &str, add: bool) {
+        if filter.starts_with(SHARE_PREFIX) {
+            self.tell_shards(node, || Item::Share {
+                text: filter.into(),
+                add,
+            });
+            return;
+        }
         let change = match add {
             true => RouteChange::Add(filter.into()),
             false => RouteChange::Remove(filter.into()),
@@ -353,8 +365,9 @@ impl Nodes {
     pub fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
         while let Some(change) = self.routes.own.pop() {
             match change {
-                RouteChange::Add(filter) => each(&filter, true),
-                RouteChange::Remove(filter) => each(&filter, false),
+                RouteChange::Add(text) | RouteChange::Announce(text) => each(&text, true),
+                RouteChange::Remove(text) | RouteChange::Withdraw(text) => each(&text, false),
+                RouteChange::AddHere(_) | RouteChange::RemoveHere(_) => {}
             }
         }
     }
@@ -438,9 +451,11 @@ fn connect(doorbell: &Arc<Doorbell>, own: &Arc<Doorbell>) -> (ShardEnd, NodesEnd
 fn connect_node() -> (NodeEnd, ToNode) {
     let (producer, consumer) = ring(RING_BATCHES);
     let (taken, accepted) = (Arc::default(), Arc::default());
+    let lost = Arc::<Lost>::default();
     let theirs = ToNode {
         ring: producer,
         taken: Arc::clone(&taken),
+        lost: Arc::clone(&lost),
         taken_seen: 0,
         accepted: Arc::clone(&accepted),
     };
@@ -448,6 +463,7 @@ fn connect_node() -> (NodeEnd, ToNode) {
         from: consumer,
         current: None,
         taken,
+        lost,
         accepted,
         accepted_seen: 0,
         order: VecDeque::new(),

@@ -47,7 +47,7 @@ mod hub;
 mod ids;
 mod incarnation;
 mod introduce;
-mod news;
+pub(crate) mod news;
 mod owners;
 mod peer;
 mod pem;
@@ -87,7 +87,8 @@ use crate::failure::Failure;
 use condemned::Condemned;
 use dial::Dials;
 use discovery::Strategy;
-use handle::{Handle, Orders};
+pub(crate) use handle::Handle;
+use handle::Orders;
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
@@ -172,11 +173,19 @@ struct Shared {
 
 /// Between the thread and who looks at it.
 #[derive(Debug, Default)]
-struct Board {
+pub(crate) struct Board {
     status: Mutex<Vec<NodeStatus>>,
     /// Tests cut all connections with this.
     #[cfg(test)]
     cut: core::sync::atomic::AtomicBool,
+}
+
+impl Board {
+    /// What is known of the other nodes, half a second old at most.
+    pub(crate) fn status(&self) -> Vec<NodeStatus> {
+        let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Running links.
@@ -190,19 +199,19 @@ pub(crate) struct Running {
 
 impl Running {
     /// For other threads, to ask other nodes and to answer them.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the HTTP API will ask other nodes")
-    )]
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// What is known of the other nodes, half a second old at most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
+    #[cfg(test)]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
-        let status = self.board.status.lock();
-        status.unwrap_or_else(PoisonError::into_inner).clone()
+        self.board.status()
+    }
+
+    /// For other threads, to look at the other nodes.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Tells the other nodes that this one stops, and ends the thread.

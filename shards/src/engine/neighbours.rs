@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
-use crate::nodes::OwnersEnd;
+use crate::nodes::{Lost, OwnersEnd};
+use crate::operator::OperatorEnd;
 use crate::shard::Batch;
 
 /// The ends of the rings that one shard holds, by the number of the other shard; its own
@@ -16,6 +17,8 @@ pub(crate) struct Neighbours {
     pub(super) from: Vec<Option<Consumer<Box<Batch>>>>,
     /// The thread with the links to other nodes. `None` where there is no cluster.
     pub(crate) nodes: Option<NodesEnd>,
+    /// The thread that serves operators.
+    pub(crate) operator: Option<OperatorEnd>,
 }
 
 /// A shard's end of what leads to the other nodes and comes from them.
@@ -38,6 +41,8 @@ pub(crate) struct ToNode {
     /// Of this shard's messages, those that the node has accepted. Written by the thread with
     /// the links.
     pub(crate) taken: Arc<AtomicU64>,
+    /// Of those, the ones that were lost with the node: said before they are counted.
+    pub(crate) lost: Arc<Lost>,
     /// As last read.
     pub(crate) taken_seen: u64,
     /// Of the node's messages, those that this shard has accepted. Written by the shard.
@@ -61,6 +66,7 @@ impl Neighbours {
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
                 nodes: None,
+                operator: None,
             })
             .collect();
         for from in 0..count {
@@ -80,7 +86,10 @@ impl Neighbours {
     /// Whether nothing has arrived from any shard.
     pub(super) fn is_empty(&self) -> bool {
         let nodes = self.nodes.as_ref();
-        self.from.iter().flatten().all(Consumer::is_empty) && nodes.is_none_or(NodesEnd::is_empty)
+        let operator = self.operator.as_ref();
+        self.from.iter().flatten().all(Consumer::is_empty)
+            && nodes.is_none_or(NodesEnd::is_empty)
+            && operator.is_none_or(|operator| operator.from.is_empty())
     }
 }
 

@@ -28,6 +28,7 @@ impl Engine {
             }
         }
         self.take_from_nodes();
+        self.answer_operator();
         if let Some(routes) = &mut self.routes {
             let applied = routes.applied();
             self.shard.routes_applied(applied);
@@ -50,7 +51,13 @@ impl Engine {
         for node in bits(self.shard.nodes_known()) {
             nodes.known = nodes.known.max(usize::from(node) + 1);
             let to = &mut nodes.to[usize::from(node)];
-            to.taken_seen = to.taken.load(Ordering::Acquire);
+            let taken = to.taken.load(Ordering::Acquire);
+            if taken != to.taken_seen {
+                to.taken_seen = taken;
+                for lost in to.lost.take() {
+                    self.shard.node_lost(node, lost);
+                }
+            }
             self.shard.node_accepted(node, to.taken_seen);
         }
         if let Some((node, batch)) = nodes.from.pop() {
@@ -58,6 +65,19 @@ impl Engine {
         }
         if let Some(events) = nodes.owners.from.pop() {
             self.shard.owner_events(events);
+        }
+    }
+
+    /// Answers one question of those who look after the broker.
+    fn answer_operator(&mut self) {
+        if let Some(operator) = &mut self.neighbours.operator
+            && let Some((number, question)) = operator.from.pop()
+        {
+            let answer = Box::new(self.shard.tell_operator(&question));
+            // There are never more questions open than answers have room.
+            let pushed = operator.to.push((number, answer));
+            debug_assert!(pushed.is_ok());
+            operator.doorbell.ring();
         }
     }
 

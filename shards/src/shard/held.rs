@@ -11,7 +11,7 @@ use protocol::subscriptions::{Ability, FilterId, GroupId};
 use protocol::wire::SubscriptionOptions;
 
 /// The name of a shared subscription.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct SharedName {
     pub(crate) group: Box<str>,
     pub(crate) filter: Box<str>,
@@ -220,6 +220,11 @@ impl Held {
             rare.ended.push(entry);
         }
         Some(name)
+    }
+
+    /// The plain subscriptions.
+    pub(crate) fn own(&self) -> impl Iterator<Item = FilterId> {
+        self.own.iter().copied()
     }
 
     /// The shared subscriptions.

@@ -152,7 +152,7 @@ impl Cluster {
             let mut goes_on = false;
             for number in 0..self.nodes.len() {
                 self.nodes[number].settle();
-                for change in std::mem::take(&mut self.nodes[number].routes.log) {
+                for change in std::mem::take(&mut self.nodes[number].routes.said) {
                     self.route(number, &change);
                 }
                 let requests = self.nodes[number].requests.as_mut().map(std::mem::take);
@@ -291,6 +291,8 @@ impl Cluster {
         let (filter, add) = match change {
             RouteChange::Add(filter) => (filter, true),
             RouteChange::Remove(filter) => (filter, false),
+            // Of groups, which have routes of their own.
+            _ => return,
         };
         let count = self.routes[from].entry(filter.clone()).or_default();
         let before = *count;

@@ -41,9 +41,9 @@ pub(super) struct Routes {
     applied: Vec<u64>,
     /// As the shard has last read it.
     seen: Vec<u64>,
-    /// What was applied, for other nodes.
-    pub(super) log: Vec<RouteChange>,
     pub(super) held: bool,
+    /// What was applied, in order.
+    pub(super) said: Vec<RouteChange>,
 }
 
 impl Routes {
@@ -53,8 +53,8 @@ impl Routes {
             changes: vec![VecDeque::new(); shards],
             applied: vec![0; shards],
             seen: vec![0; shards],
-            log: Vec::new(),
             held: false,
+            said: Vec::new(),
         }
     }
 
@@ -127,18 +127,18 @@ impl Node {
                 return;
             };
             let destination = Destination::Shard(shard as u8);
-            let logged = change.clone();
-            match change {
-                RouteChange::Add(filter) => {
-                    let added = index.add(&filter, destination);
+            match &change {
+                RouteChange::Add(filter) | RouteChange::AddHere(filter) => {
+                    let added = index.add(filter, destination);
                     assert!(added.is_ok(), "the index has room");
                 }
-                RouteChange::Remove(filter) => {
-                    index.remove(&filter, destination);
+                RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
+                    index.remove(filter, destination);
                 }
+                RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
             }
+            self.routes.said.push(change);
             self.routes.applied[shard] += 1;
-            self.routes.log.push(logged);
         }
     }
 
