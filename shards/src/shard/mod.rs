@@ -281,10 +281,10 @@ impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
         let seed = Seed::new(setup.hash_seed);
         let strategies = setup.limits.share_strategies();
-        let priorities = queue::Priorities::new(&setup.limits);
         Self {
             id: setup.id,
             count: setup.count,
+            priorities: queue::Priorities::new(&setup.limits),
             limits: setup.limits,
             seed,
             now_ms: setup.now_ms,
@@ -329,7 +329,6 @@ impl Shard {
             paused: Vec::new(),
             overflowed: Vec::new(),
             unsent: Vec::new(),
-            priorities,
             delayed: delayed::Delayed::default(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),

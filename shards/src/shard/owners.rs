@@ -159,12 +159,7 @@ impl Shard {
             Some(node) => {
                 // What is here was given up, and moved on since.
                 self.drop_given_up(client);
-                if begins_anew == Some(true) {
-                    self.discard_at(client, epoch, node);
-                    self.let_waiting_in(client);
-                } else {
-                    self.fetch(client, epoch, node);
-                }
+                self.fetch(client, epoch, node, begins_anew == Some(true));
             }
         }
     }

@@ -69,8 +69,15 @@ impl Shard {
         owners.moves.next_arrival_ms()
     }
 
-    /// Asks the former owner for a session.
-    pub(in crate::shard) fn fetch(&mut self, client: &str, epoch: u64, former: u16) {
+    /// Asks the former owner for a session, or to end it: in both cases the client waits for
+    /// the answer.
+    pub(in crate::shard) fn fetch(
+        &mut self,
+        client: &str,
+        epoch: u64,
+        former: u16,
+        begins_anew: bool,
+    ) {
         let Some(life) = self.life_of(former) else {
             warn!("the session of {client} was on a node that is gone");
             return self.let_waiting_in(client);
@@ -90,12 +97,12 @@ impl Shard {
             moves.arriving.insert(client.into(), arrival);
         }
         self.note_moves();
-        self.say(former, client, epoch, What::Fetch);
-    }
-
-    /// Tells the former owner that the client begins anew.
-    pub(in crate::shard) fn discard_at(&mut self, client: &str, epoch: u64, former: u16) {
-        self.say(former, client, epoch, What::Discard);
+        let what = if begins_anew {
+            What::Discard
+        } else {
+            What::Fetch
+        };
+        self.say(former, client, epoch, what);
     }
 
     fn arriving(&mut self, node: u16, client: &str, epoch: u64) -> Option<&mut Arrival> {
@@ -267,6 +274,9 @@ impl Shard {
                 false => "it did not come in time",
             };
             warn!("{client} begins with a new session: {why}");
+            if !is_gone {
+                self.say(arrival.former, client, arrival.epoch, What::Discard);
+            }
             self.revoked_by_now(client, arrival.revoked);
             return self.let_waiting_in(client);
         }

@@ -109,13 +109,14 @@ impl Shard {
     }
 
     /// The client begins anew elsewhere: what is kept for it ends [MQTT-3.1.2-4].
-    pub(super) fn discarded(&mut self, client: &str, _epoch: u64) {
+    pub(super) fn discarded(&mut self, node: u16, client: &str, epoch: u64) {
         let kept = self.moves().and_then(|moves| moves.leaving.remove(client));
         if kept.is_some()
             && let Some(session) = self.find_session(client)
         {
             self.take_over(session, true);
         }
+        self.say(node, client, epoch, What::End { is_there: false });
         self.note_moves();
     }
 

@@ -18,7 +18,8 @@
 //! published goes first.
 //!
 //! The former owner has the whole session, what comes meanwhile included, until the new one has
-//! stored it; so if that dies before, nothing is lost. If the former one dies before all has
+//! stored it; so if that dies before, nothing is lost. A client that begins anew sends `Discard`
+//! instead of `Fetch`, and there is no session to come. If the former one dies before all has
 //! come, the new one goes on with a new session. Of a session that moves on while it still
 //! arrives the next owner waits until it has arrived.
 //!
@@ -132,7 +133,7 @@ impl Shard {
         let (client, epoch) = (said.client, said.epoch);
         match said.what {
             What::Fetch => self.fetched(node, client, epoch),
-            What::Discard => self.discarded(client, epoch),
+            What::Discard => self.discarded(node, client, epoch),
             What::Part(bytes) => self.part_arrived(node, client, epoch, bytes),
             What::End { is_there } => self.end_arrived(node, client, epoch, is_there),
             What::Taken => self.taken(node, client, epoch),
