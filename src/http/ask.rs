@@ -2,7 +2,7 @@
 //! neighbouring versions understand each other.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use shards::operator::{Pick, Place};
 
 /// Entries that one answer has at most.
@@ -55,7 +55,11 @@ impl Drain {
     /// Reads what a request says; an empty body says nothing.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
         let body = if body.is_empty() { b"{}" } else { body };
-        let drain: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        // An array would do for the fields in their order.
+        let fields: Map<String, Value> =
+            serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        let drain: Self =
+            serde_json::from_value(fields.into()).map_err(|error| error.to_string())?;
         if !(1..=RATE_MAX).contains(&drain.conn_evict_rate) {
             return Err(format!("conn_evict_rate is a number from 1 to {RATE_MAX}"));
         }

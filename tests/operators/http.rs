@@ -11,6 +11,9 @@ use crate::exchange::{
     PATIENCE, SETUP, exchange, get, open, parse, post, request, request_tcp, wait_until,
 };
 
+/// The property Server Reference.
+const SERVER_REFERENCE: u8 = 0x1c;
+
 #[test]
 fn the_node_says_what_it_is() {
     let broker = SETUP.broker();
@@ -290,9 +293,9 @@ fn a_node_is_emptied_and_lets_clients_in_again() {
     );
     for client in &mut clients {
         let properties = client.expect_refusal_of(&[0x9c]);
-        assert!(
-            format!("{properties:?}").contains("10.0.0.2:1883"),
-            "{properties:?}"
+        assert_eq!(
+            properties.bytes(SERVER_REFERENCE),
+            Some(&b"10.0.0.2:1883"[..])
         );
     }
     wait_until(&broker, "/load_rebalance/status", |status| {
