@@ -1,13 +1,16 @@
 //! Several nodes together.
 
-use std::net::UdpSocket;
+use std::fs::{self, File};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::common::Broker;
-use crate::ctl::ctl;
-use crate::exchange::{SETUP, get, request, wait_until};
+use crate::ctl::{ctl, ctl_at};
+use crate::exchange::{PATIENCE, SETUP, get, request, wait_until};
 
 /// Brokers that know each other.
 fn cluster(count: u8) -> Vec<Broker> {
@@ -125,4 +128,60 @@ fn a_node_that_does_not_answer_is_named() {
     let status = ctl(&brokers[0], &["cluster", "status"]);
     assert!(status.contains("has not answered"), "{status}");
     signal("-CONT");
+}
+
+#[test]
+fn a_cluster_to_try_is_started_with_one_command_and_stopped_with_ctrl_c() {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dev-cluster-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port().to_string();
+    let cluster_port = udp.local_addr().unwrap().port().to_string();
+    drop((tcp, udp));
+    let output = folder.join("output");
+    let mut nodes = Command::new(env!("CARGO_BIN_EXE_shardmq"))
+        .args([
+            "dev-cluster",
+            "2",
+            "--port",
+            &port,
+            "--cluster-port",
+            &cluster_port,
+        ])
+        .arg("--data-dir")
+        .arg(&folder)
+        .current_dir(&folder)
+        .stdout(File::create(&output).unwrap())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let status = ctl_at(&folder.join("node1"), &["cluster", "status"]);
+        if status.1.matches(" running ").count() == 2 {
+            break;
+        }
+        let said = || fs::read_to_string(&output).unwrap();
+        assert!(Instant::now() < end, "{status:?}\n{}", said());
+        assert!(nodes.try_wait().unwrap().is_none(), "{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = nodes.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(nodes.wait().unwrap().success());
+    let said = fs::read_to_string(&output).unwrap();
+    for number in 1..=2 {
+        assert!(said.contains(&format!("node{number} | ShardMQ ")), "{said}");
+        assert!(said.lines().any(|line| {
+            line.starts_with(&format!("node{number} | ")) && line.contains("stopped: ")
+        }));
+    }
+    fs::remove_dir_all(&folder).unwrap();
 }

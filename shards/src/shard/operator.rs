@@ -74,6 +74,7 @@ impl Shard {
                 Answer::Client(session.map(|session| Box::new(self.client(session))))
             }
             Question::Kick(client_id) => Answer::Kick(self.kick(client_id)),
+            Question::SendAway(part) => self.send_some_away(part),
             Question::Subscriptions(part) => {
                 Answer::Subscriptions(Some(self.list_subscriptions(part)))
             }
@@ -106,6 +107,26 @@ impl Shard {
             self.end_session(key);
         }
         true
+    }
+
+    /// Sends connected clients to another server; their sessions stay.
+    fn send_some_away(&mut self, part: &Part) -> Answer {
+        let reference = self.common.drain.reference();
+        let end = self.sessions.end();
+        let last = part.from.slot.saturating_add(SLOTS_MAX).min(end);
+        let mut sent = 0;
+        for slot in part.from.slot..last {
+            if sent >= part.most.min(ENTRIES_MAX) {
+                return Answer::SendAway(sent, Some(at(slot, 0)));
+            }
+            let session = self.sessions.get(slot);
+            let connection = session.map_or(NONE, |session| session.connection);
+            if connection != NONE {
+                self.send_away(connection, &reference, false);
+                sent += 1;
+            }
+        }
+        Answer::SendAway(sent, (last < end).then_some(at(last, 0)))
     }
 
     fn list_clients(&self, part: &Part, pick: &Pick) -> Listed<Client> {
