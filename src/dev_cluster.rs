@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::host::system;
 
 /// Between two looks at which nodes have ended.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Signals that wait to be passed on.
+const SIGNALS: usize = 4;
 
 /// Where the nodes listen.
 pub(crate) struct Ports {
@@ -160,7 +163,7 @@ fn say(text: &str) {
 
 /// Waits until all nodes have ended, and passes signals on.
 fn wait(nodes: &mut [Node]) -> ExitCode {
-    let (send, signals) = mpsc::channel();
+    let (send, signals) = mpsc::sync_channel(SIGNALS);
     thread::spawn(move || watch(&send));
     let (mut was_asked, mut all_well) = (false, true);
     while nodes.iter().any(|node| !node.has_ended) {
@@ -193,7 +196,7 @@ fn wait(nodes: &mut [Node]) -> ExitCode {
 }
 
 /// Waits for signals, as long as the process lives.
-fn watch(send: &Sender<i32>) {
+fn watch(send: &SyncSender<i32>) {
     while send.send(system::next_signal()).is_ok() {}
 }
 
