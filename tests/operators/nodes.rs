@@ -87,10 +87,16 @@ fn every_node_shows_the_clients_of_all_and_ends_them() {
     assert_eq!(names(&get(&brokers[0], &of_node)), ["c"]);
     assert_eq!(request(&brokers[0], "DELETE", "/clients/c").status, 204);
     clients[2].expect_refusal(0x98);
+    // A link may be suspect for a moment on a machine that has much to do.
+    wait_until(&brokers[0], "/cluster/topology", |nodes| {
+        let links = nodes.as_array().unwrap().iter().map(|node| &node["links"]);
+        let links = links.flat_map(|links| links.as_array().into_iter().flatten());
+        links.filter(|link| link["state"] == "alive").count() == 6
+    });
     let status = ctl(&brokers[0], &["cluster", "status"]);
-    assert_eq!(status.matches(" alive ").count(), 6, "{status}");
+    assert_eq!(status.matches(" ms ").count(), 6, "{status}");
     let text = request(&brokers[0], "GET", "/prometheus/stats").body;
-    assert!(text.contains("\nemqx_cluster_nodes_running 3\n"), "{text}");
+    assert!(text.contains("\nemqx_cluster_nodes_stopped 0\n"), "{text}");
     assert!(
         text.contains("shardmq_link_round_trip_seconds{node="),
         "{text}"
