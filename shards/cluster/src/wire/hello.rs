@@ -1,5 +1,7 @@
 //! Who a node is, that it lives, and why it is not spoken with.
 
+use serde::{Deserialize, Serialize};
+
 use super::reader::Reader;
 use super::writer::Writer;
 use super::{VERSION_MAX, VERSION_MIN, WireError, kind};
@@ -33,7 +35,7 @@ pub struct Hello<'a> {
 }
 
 /// What a node is in the cluster.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Role {
     /// Votes on who is alive, keeps everything, forwards routes.
     Core,
