@@ -19,13 +19,13 @@ use super::proof::{CHANNEL_BYTES, LABEL, PROOF_BYTES, Side};
 use super::{Shared, hub::Hub, rpc};
 
 /// How long proof and hello may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long to wait when the shards have no room for a message.
 const NO_ROOM: Duration = Duration::from_millis(1);
 
 /// The longest frame on the control stream: about 64 KiB, and one filter.
-const CONTROL_FRAME_MAX: usize = 1 << 20;
+pub(super) const CONTROL_FRAME_MAX: usize = 1 << 20;
 
 /// How much sooner the control stream is sent than others.
 const CONTROL_PRIORITY: i32 = 1;
@@ -83,20 +83,7 @@ async fn greet(
     side: Side,
     expected: Option<&str>,
 ) -> Result<(LinkId, SendStream, Frames), Ended> {
-    let mut channel = [0; CHANNEL_BYTES];
-    let exported = connection.export_keying_material(&mut channel, LABEL, &[]);
-    exported.map_err(|_| Ended::Lost("the session has no keying material".to_owned()))?;
-    let proof = shared.cookie.prove(&channel, side);
-    let (mut send, mut receive);
-    if side == Side::Dialer {
-        (send, receive) = connection.open_bi().await?;
-        write(&mut send, &proof).await?;
-        is_proven(shared, &channel, Side::Acceptor, &mut receive).await?;
-    } else {
-        (send, receive) = connection.accept_bi().await?;
-        is_proven(shared, &channel, Side::Dialer, &mut receive).await?;
-        write(&mut send, &proof).await?;
-    }
+    let (mut send, receive) = prove(shared, connection, side).await?;
     let mut hello = Vec::new();
     let said = {
         let hub = shared.hub.borrow();
@@ -118,6 +105,29 @@ async fn greet(
             Err(why)
         }
     }
+}
+
+/// Proves the cookie on a new stream, and checks the other side's proof.
+pub(super) async fn prove(
+    shared: &Rc<Shared>,
+    connection: &Connection,
+    side: Side,
+) -> Result<(SendStream, RecvStream), Ended> {
+    let mut channel = [0; CHANNEL_BYTES];
+    let exported = connection.export_keying_material(&mut channel, LABEL, &[]);
+    exported.map_err(|_| Ended::Lost("the session has no keying material".to_owned()))?;
+    let proof = shared.cookie.prove(&channel, side);
+    let (mut send, mut receive);
+    if side == Side::Dialer {
+        (send, receive) = connection.open_bi().await?;
+        write(&mut send, &proof).await?;
+        is_proven(shared, &channel, Side::Acceptor, &mut receive).await?;
+    } else {
+        (send, receive) = connection.accept_bi().await?;
+        is_proven(shared, &channel, Side::Dialer, &mut receive).await?;
+        write(&mut send, &proof).await?;
+    }
+    Ok((send, receive))
 }
 
 /// Waits for the other side's hello, and says whether it is welcome.

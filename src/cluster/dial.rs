@@ -2,20 +2,21 @@
 //! again when the connection is lost. The other one dials, too, when it was not dialed for long:
 //! perhaps it was not named there, or can be reached in one direction only.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use log::warn;
 use quinn::{Connection, Endpoint, Incoming};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use super::connection::meet;
 use super::ended::Ended;
-use super::seed::Seed;
+use super::seed::{self, Seed};
 
 /// The time between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -29,19 +30,71 @@ const STRANGERS_MAX: usize = 64;
 /// The log has a line about strangers so often at most.
 const STRANGERS_LOG: Duration = Duration::from_secs(5);
 
+/// The nodes that are dialed.
+pub(super) struct Dials {
+    /// Both ends of QUIC.
+    pub(super) endpoint: Endpoint,
+    /// Where it is bound.
+    pub(super) local: SocketAddr,
+    nodes: RefCell<BTreeMap<String, Dialed>>,
+}
+
+/// A node that is dialed.
+struct Dialed {
+    /// Where it was said to be last.
+    seed: Rc<RefCell<Seed>>,
+    task: JoinHandle<()>,
+}
+
+impl Dials {
+    pub(super) fn new(endpoint: Endpoint, local: SocketAddr) -> Self {
+        Self {
+            endpoint,
+            local,
+            nodes: RefCell::default(),
+        }
+    }
+
+    /// Nobody is dialed any more.
+    pub(super) fn stop(&self) {
+        let nodes = self.nodes.take();
+        nodes.values().for_each(|node| node.task.abort());
+    }
+}
+
+impl Shared {
+    /// Keeps a connection with a node from now on. If it is known already, this is where it is
+    /// dialed when the connection is lost.
+    pub(super) fn know(self: &Rc<Self>, seed: Seed) {
+        if *seed.name == *self.hub.borrow().name() {
+            return;
+        }
+        let mut nodes = self.dials.nodes.borrow_mut();
+        if let Some(node) = nodes.get(&seed.name) {
+            *node.seed.borrow_mut() = seed;
+            return;
+        }
+        let name = seed.name.clone();
+        let seed = Rc::new(RefCell::new(seed));
+        let task = spawn_local(dial(Rc::clone(self), name.clone(), Rc::clone(&seed)));
+        nodes.insert(name, Dialed { seed, task });
+    }
+}
+
 /// Keeps a connection with a node, for ever.
-pub(super) async fn dial(shared: Rc<Shared>, endpoint: Endpoint, local: SocketAddr, seed: Seed) {
+async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>) {
     let mut backoff = BACKOFF.0;
     let mut said = String::new();
-    let is_first = shared.hub.borrow().name() < seed.name.as_str();
+    let is_first = *shared.hub.borrow().name() < *name;
     loop {
         if !is_first {
             sleep(NOT_DIALED).await;
-            if shared.hub.borrow().is_connected(&seed.name) {
+            if shared.hub.borrow().is_connected(&name) {
                 continue;
             }
         }
-        let error = match attempt(&shared, &endpoint, local, &seed).await {
+        let seed = at.borrow().clone();
+        let error = match attempt(&shared, &seed).await {
             // The hub has said what there is to say.
             Ok(()) => {
                 backoff = BACKOFF.0;
@@ -61,21 +114,10 @@ pub(super) async fn dial(shared: Rc<Shared>, endpoint: Endpoint, local: SocketAd
 }
 
 /// Connects with a node, and serves the connection until it is lost.
-async fn attempt(
-    shared: &Rc<Shared>,
-    endpoint: &Endpoint,
-    local: SocketAddr,
-    seed: &Seed,
-) -> Result<(), String> {
-    let resolved = {
-        let seed = seed.clone();
-        tokio::task::spawn_blocking(move || seed.resolve(local))
-    };
-    let addresses = resolved.await.map_err(|error| error.to_string())?;
-    let addresses = addresses.map_err(|error| format!("its name does not resolve: {error}"))?;
+async fn attempt(shared: &Rc<Shared>, seed: &Seed) -> Result<(), String> {
     let mut error = String::new();
-    for address in addresses {
-        match connect(endpoint, address).await {
+    for address in resolve(shared, &seed.host, seed.port).await? {
+        match connect(shared, address).await {
             Err(why) => error = format!("{address}: {why}"),
             Ok(connection) => match meet(shared, connection, Some(&seed.name)).await {
                 Err(why) => error = format!("{address}: {why}"),
@@ -89,16 +131,29 @@ async fn attempt(
     Err(error)
 }
 
-async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Connection, Ended> {
-    let connecting = endpoint.connect(address, "shardmq-cluster");
+/// The addresses of a host, in the order in which they are to be tried.
+pub(super) async fn resolve(
+    shared: &Rc<Shared>,
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, String> {
+    let (host, local) = (host.to_owned(), shared.dials.local);
+    let resolved = spawn_blocking(move || seed::resolve(&host, port, local));
+    let addresses = resolved.await.map_err(|error| error.to_string())?;
+    addresses.map_err(|error| format!("its name does not resolve: {error}"))
+}
+
+/// Makes a connection.
+pub(super) async fn connect(shared: &Rc<Shared>, address: SocketAddr) -> Result<Connection, Ended> {
+    let connecting = shared.dials.endpoint.connect(address, "shardmq-cluster");
     let connecting = connecting.map_err(|error| Ended::Lost(error.to_string()))?;
     Ok(connecting.await?)
 }
 
 /// Serves connections that others make, for ever.
-pub(super) async fn accept(shared: Rc<Shared>, endpoint: Endpoint) {
+pub(super) async fn accept(shared: Rc<Shared>) {
     let strangers = Rc::new(Strangers::default());
-    while let Some(incoming) = endpoint.accept().await {
+    while let Some(incoming) = shared.dials.endpoint.accept().await {
         if strangers.count.get() >= STRANGERS_MAX {
             incoming.refuse();
             continue;
@@ -128,6 +183,8 @@ async fn accepted(shared: Rc<Shared>, incoming: Incoming, strangers: Rc<Stranger
     strangers.count.set(strangers.count.get() - 1);
     match met {
         Ok(met) => met.serve(&shared).await,
+        // It knows the cookie, and wanted no more.
+        Err(Ended::Asked) => {}
         Err(why) => strangers.log(address, &why),
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Ended {
     ByPeer(Reason, String),
     /// Another connection has taken its place, or this node has a new life.
     Replaced,
+    /// The dialer wanted to know who is here, and nothing else.
+    Asked,
     /// The other side does not know the cookie.
     Cookie,
     /// The connection itself has failed.
@@ -45,6 +47,7 @@ impl Ended {
         {
             return match refused.reason {
                 REPLACED => Self::Replaced,
+                ASKED => Self::Asked,
                 COOKIE => Self::Cookie,
                 reason => Self::ByPeer(reason, refused.text.to_owned()),
             };
@@ -61,6 +64,7 @@ impl Ended {
         let (reason, text) = match self {
             Self::Refused(reason, text) => (*reason, text.as_str()),
             Self::Replaced => (REPLACED, "there is a newer connection"),
+            Self::Asked => (ASKED, "that was all"),
             Self::Cookie => (COOKIE, "the cookies differ"),
             Self::ByPeer(..) | Self::Lost(_) => return,
         };
@@ -81,6 +85,7 @@ impl Ended {
 /// The reasons that this version has beside those of the wire.
 const REPLACED: Reason = Reason::Other(128);
 const COOKIE: Reason = Reason::Other(129);
+const ASKED: Reason = Reason::Other(130);
 
 impl From<LinkError> for Ended {
     fn from(error: LinkError) -> Self {
@@ -112,6 +117,7 @@ impl fmt::Display for Ended {
             Self::ByPeer(Reason::Stopping, _) => out.write_str("it stops"),
             Self::ByPeer(_, text) => write!(out, "refused there: {text}"),
             Self::Replaced => out.write_str("there is a newer one"),
+            Self::Asked => out.write_str("it wanted to know who is here"),
             Self::Cookie => out.write_str("its node.cookie is another one"),
             Self::Lost(text) => out.write_str(text),
         }

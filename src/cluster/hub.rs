@@ -87,6 +87,16 @@ impl Hub {
         &self.members.config().name
     }
 
+    /// The cluster of this node.
+    pub(super) fn cluster(&self) -> &str {
+        &self.members.config().cluster
+    }
+
+    /// The life with which this process began.
+    pub(super) const fn boot(&self) -> u64 {
+        self.boot
+    }
+
     /// This node's life.
     pub(super) fn incarnation(&self) -> u64 {
         self.members.config().incarnation

@@ -19,6 +19,8 @@
 //! |---|---|
 //! | [`seed`] | the nodes that the configuration names |
 //! | [`tls`], [`ids`], [`proof`] | how connections are protected, and who may connect |
+//! | [`discovery`] | finding other nodes by DNS, etcd and Kubernetes |
+//! | [`introduce`] | getting to know those that are found |
 //! | [`dial`] | making and taking connections |
 //! | [`connection`], [`frames`] | the tasks of one |
 //! | [`ended`] | why one ends |
@@ -31,6 +33,7 @@
 mod arrivals;
 mod connection;
 mod dial;
+pub(crate) mod discovery;
 mod ended;
 mod frames;
 #[cfg_attr(
@@ -41,6 +44,7 @@ mod handle;
 mod hub;
 mod ids;
 mod incarnation;
+mod introduce;
 mod news;
 mod peer;
 pub(crate) mod plane;
@@ -75,6 +79,8 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use dial::Dials;
+use discovery::Strategy;
 use handle::{Handle, Orders};
 use hub::{Begin, Hub};
 use ids::RandomIds;
@@ -110,8 +116,12 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     /// The secret that all nodes share.
     pub(crate) cookie: String,
+    /// This node, as others find it.
+    pub(crate) own: Seed,
     /// All other nodes.
     pub(crate) seeds: Vec<Seed>,
+    /// How further ones are found.
+    pub(crate) discovery: Strategy,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
@@ -122,6 +132,7 @@ pub(crate) struct Settings {
 struct Shared {
     hub: RefCell<Hub>,
     cookie: Cookie,
+    dials: Dials,
     handlers: Handlers,
 }
 
@@ -279,12 +290,24 @@ fn run(
         cluster,
         name,
         cookie,
+        own,
         mut seeds,
+        discovery,
         data_dir,
         hash_seed,
-        ..
     } = settings;
     seeds.retain(|seed| seed.name != name);
+    let own = discovery::Own {
+        cluster: cluster.clone(),
+        name: name.clone(),
+        seed: Seed {
+            port: local.port(),
+            ..own
+        }
+        .text(),
+        port: local.port(),
+        is_ipv4: local.is_ipv4(),
+    };
     let names = seeds.iter().map(|seed| seed.name.clone());
     let begin = Begin {
         cluster,
@@ -297,20 +320,24 @@ fn run(
     let shared = Rc::new(Shared {
         hub: RefCell::new(Hub::new(begin, plane)),
         cookie: Cookie::new(&cookie),
+        dials: Dials::new(endpoint.clone(), local),
         handlers: Handlers::default(),
     });
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
-        let accept = dial::accept(Rc::clone(&shared), endpoint.clone());
+        let accept = dial::accept(Rc::clone(&shared));
+        let discover = introduce::discover(Rc::clone(&shared), discovery, own);
         let orders = orders.serve(Rc::clone(&shared));
-        let mut tasks = vec![spawn_local(accept), spawn_local(orders)];
-        tasks.extend(seeds.into_iter().map(|seed| {
-            let dial = dial::dial(Rc::clone(&shared), endpoint.clone(), local, seed);
-            spawn_local(dial)
-        }));
+        let tasks = [
+            spawn_local(accept),
+            spawn_local(discover),
+            spawn_local(orders),
+        ];
+        seeds.into_iter().for_each(|seed| shared.know(seed));
         work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
+        shared.dials.stop();
         shared.hub.borrow_mut().stop();
         endpoint.close(0_u8.into(), &[]);
         _ = timeout(GOODBYE, endpoint.wait_idle()).await;

@@ -32,7 +32,11 @@ impl Seed {
         };
         let (name, place) = text.split_once('@').ok_or_else(wrong)?;
         let (host, port) = split_place(place).ok_or_else(wrong)?;
-        if name.is_empty() || host.is_empty() || host.contains(['@', '/', ' ']) {
+        if name.is_empty()
+            || host.is_empty()
+            || host.contains(['@', '/', ' '])
+            || text.contains(char::is_control)
+        {
             return Err(wrong());
         }
         Ok(Self {
@@ -42,6 +46,15 @@ impl Seed {
         })
     }
 
+    /// As [`parse`](Self::parse) reads it.
+    pub(crate) fn text(&self) -> String {
+        let (name, _) = self.name.split_once('@').unwrap_or_default();
+        match self.host.contains(':') {
+            true => format!("{name}@[{}]:{}", self.host, self.port),
+            false => format!("{name}@{}:{}", self.host, self.port),
+        }
+    }
+
     /// Its addresses. Blocks while the resolver works.
     ///
     /// # Errors
@@ -49,23 +62,23 @@ impl Seed {
     pub(crate) fn addresses(&self) -> io::Result<impl Iterator<Item = SocketAddr>> {
         (self.host.as_str(), self.port).to_socket_addrs()
     }
+}
 
-    /// Its addresses of the family of `like`, in the order in which they are to be tried.
-    /// Blocks while the resolver works.
-    ///
-    /// # Errors
-    /// It does not resolve, or to addresses of the other family only.
-    pub(crate) fn resolve(&self, like: SocketAddr) -> io::Result<Vec<SocketAddr>> {
-        let all = self.addresses()?;
-        let (same, others): (Vec<_>, Vec<_>) = all.partition(|it| it.is_ipv4() == like.is_ipv4());
-        match (same.is_empty(), others.first()) {
-            (false, _) => Ok(same),
-            (true, None) => Err(io::Error::other("the name has no address")),
-            (true, Some(other)) => Err(io::Error::other(format!(
-                "it is {}, which cannot be reached from {like}: see cluster.bind",
-                other.ip()
-            ))),
-        }
+/// The addresses of a host of the family of `like`, in the order in which they are to be tried.
+/// Blocks while the resolver works.
+///
+/// # Errors
+/// It does not resolve, or to addresses of the other family only.
+pub(crate) fn resolve(host: &str, port: u16, like: SocketAddr) -> io::Result<Vec<SocketAddr>> {
+    let all = (host, port).to_socket_addrs()?;
+    let (same, others): (Vec<_>, Vec<_>) = all.partition(|it| it.is_ipv4() == like.is_ipv4());
+    match (same.is_empty(), others.first()) {
+        (false, _) => Ok(same),
+        (true, None) => Err(io::Error::other("the name has no address")),
+        (true, Some(other)) => Err(io::Error::other(format!(
+            "it is {}, which cannot be reached from {like}: see cluster.bind",
+            other.ip()
+        ))),
     }
 }
 
@@ -122,6 +135,10 @@ mod tests {
         assert_eq!(parsed("a@::1"), is("a@::1", "::1", 4370));
         assert_eq!(parsed("a@[::1]"), is("a@::1", "::1", 4370));
         assert_eq!(parsed("a@[::1]:7"), is("a@::1", "::1", 7));
+        for text in ["a@b", "a@[::1]:7"] {
+            let seed = Seed::parse(text).unwrap();
+            assert_eq!(Seed::parse(&seed.text()).unwrap(), seed);
+        }
     }
 
     #[test]
@@ -139,6 +156,7 @@ mod tests {
             "a@[::1]x",
             "a@b@c",
             "a@b c",
+            "a\n@b",
         ];
         for text in wrong {
             assert_eq!(parsed(text), None, "{text}");
@@ -147,10 +165,10 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_own_family_are_tried() {
-        let seed = Seed::parse("a@127.0.0.2:9").unwrap();
-        let v4 = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(seed.resolve(v4).unwrap(), ["127.0.0.2:9".parse().unwrap()]);
-        let error = seed.resolve("[::1]:1".parse().unwrap()).unwrap_err();
+        let resolved = |like: &str| resolve("127.0.0.2", 9, like.parse().unwrap());
+        let addresses = resolved("127.0.0.1:1").unwrap();
+        assert_eq!(addresses, ["127.0.0.2:9".parse().unwrap()]);
+        let error = resolved("[::1]:1").unwrap_err();
         assert!(error.to_string().contains("cluster.bind"), "{error}");
     }
 }

@@ -30,7 +30,9 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
     let bind = SocketAddr::new(name.split_once('@').unwrap().1.parse().unwrap(), port);
     let settings = Settings {
         cluster: "test".to_owned(),
-        name: own.name,
+        name: own.name.clone(),
+        own,
+        discovery: Strategy::None,
         cookie: "a cookie of the tests".to_owned(),
         seeds: others
             .iter()

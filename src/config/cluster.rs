@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::bind::Bind;
+use super::discovery;
 use super::entries::Entries;
 use super::origin::Problem;
 use super::value::Value;
+use crate::cluster::discovery::Strategy;
 use crate::cluster::seed::Seed;
 
 /// What is said about the cluster of this node.
@@ -21,11 +23,13 @@ pub(crate) struct Cluster {
     pub(crate) bind: Option<Bind>,
     /// `cluster.static.seeds`.
     pub(crate) seeds: Vec<Seed>,
+    /// How others are looked for.
+    pub(crate) discovery: Strategy,
 }
 
 /// What is said, if this node is to have others. After [`check`].
 pub(super) fn read(entries: &Entries) -> Option<Cluster> {
-    if text(entries, "cluster.discovery_strategy") != "static" {
+    if text(entries, "cluster.discovery_strategy") == "manual" {
         return None;
     }
     let (seeds, own) = (
@@ -40,6 +44,7 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
         own: named.unwrap_or(&own).clone(),
         bind: bind(entries),
         seeds,
+        discovery: discovery::read(entries).ok()?,
     })
 }
 
@@ -56,11 +61,15 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
             format!("{key} = replicant: this version has cores only"),
         );
     }
-    if text(entries, "cluster.discovery_strategy") != "static" {
+    let key = "cluster.discovery_strategy";
+    let strategy = text(entries, key);
+    if strategy == "manual" {
         return problems;
     }
-    let key = "cluster.discovery_strategy";
-    if seeds(entries).is_empty() {
+    if let Err((key, text)) = discovery::read(entries) {
+        complain(key, text);
+    }
+    if strategy == "static" && seeds(entries).is_empty() {
         complain(
             key,
             format!("{key} = static needs cluster.static.seeds: all nodes by name"),
@@ -83,7 +92,7 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
     };
     if entries.get("node.cookie").is_none() && !is_private(entries, &own) {
         let text = format!(
-            "{key} = static needs node.cookie: a secret that all nodes share, of at least 16 \
+            "{key} = {strategy} needs node.cookie: a secret that all nodes share, of at least 16 \
              bytes.\n  \
              One that nobody can guess: head -c 24 /dev/urandom | base64"
         );
@@ -106,7 +115,8 @@ fn is_loopback(seed: &Seed) -> bool {
     ip.is_ok_and(|ip| Bind::Address(SocketAddr::new(ip, 0)).is_loopback())
 }
 
-fn text<'e>(entries: &'e Entries, key: &str) -> &'e str {
+/// The text of a key; empty if there is none.
+pub(super) fn text<'e>(entries: &'e Entries, key: &str) -> &'e str {
     match entries.get(key).map(|entry| &entry.value) {
         Some(Value::Text(text) | Value::Secret(text)) => text,
         _ => "",
@@ -120,7 +130,11 @@ fn bind(entries: &Entries) -> Option<Bind> {
     }
 }
 
+/// The nodes that are named, where that is how others are found.
 fn seeds(entries: &Entries) -> Vec<Seed> {
+    if text(entries, "cluster.discovery_strategy") != "static" {
+        return Vec::new();
+    }
     match entries
         .get("cluster.static.seeds")
         .map(|entry| &entry.value)

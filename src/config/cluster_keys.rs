@@ -1,5 +1,6 @@
 //! The keys of the cluster: what each takes and what it is for.
 
+use super::discovery::ETCD_PORT;
 use super::keys::{Key, key};
 use super::value::Kind;
 
@@ -17,12 +18,87 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     ),
     key(
         "cluster.discovery_strategy",
-        Kind::Word(&["manual", "static"]),
-        "how other nodes are found: manual, not at all; static, by cluster.static.seeds",
+        Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
+        "how other nodes are found: manual, not at all; else as the section of that name says",
     ),
     key(
         "cluster.static.seeds",
         Kind::Seeds,
         "all nodes of the cluster, by their names",
+    ),
+    key(
+        "cluster.dns.name",
+        Kind::Text(255),
+        "name whose records are the nodes",
+    ),
+    key(
+        "cluster.dns.record_type",
+        Kind::Word(&["a", "aaaa", "srv"]),
+        "records of that name; srv has the ports too",
+    ),
+    key(
+        "cluster.dns.server",
+        Kind::Text(64),
+        "DNS server to ask, address:port; by default those of /etc/resolv.conf",
+    ),
+    key(
+        "cluster.etcd.server",
+        Kind::Urls(ETCD_PORT),
+        "etcd servers, v3; the next one is asked where one does not answer",
+    ),
+    key(
+        "cluster.etcd.prefix",
+        Kind::Text(255),
+        "keys are <prefix>/<cluster.name>/nodes/<node.name>",
+    ),
+    key(
+        "cluster.etcd.node_ttl",
+        Kind::Duration(5, 3600),
+        "how long after a node has ended its key is there",
+    ),
+    key(
+        "cluster.etcd.ssl_options.cacertfile",
+        Kind::Folder,
+        "PEM file of who may have signed the certificates of etcd servers at https://",
+    ),
+    key(
+        "cluster.etcd.ssl_options.certfile",
+        Kind::Folder,
+        "PEM file of this node's certificate for etcd",
+    ),
+    key(
+        "cluster.etcd.ssl_options.keyfile",
+        Kind::Folder,
+        "PEM file of the key of that certificate",
+    ),
+    key(
+        "cluster.k8s.apiserver",
+        Kind::Text(255),
+        "where the Kubernetes API is",
+    ),
+    key(
+        "cluster.k8s.service_name",
+        Kind::Text(63),
+        "service whose endpoints are the nodes",
+    ),
+    key(
+        "cluster.k8s.address_type",
+        Kind::Word(&["ip", "dns", "hostname"]),
+        "what of an endpoint is dialed: its address, or a name of it in the cluster's DNS",
+    ),
+    key(
+        "cluster.k8s.namespace",
+        Kind::Text(63),
+        "namespace of the service; by default that of the pod",
+    ),
+    key(
+        "cluster.k8s.suffix",
+        Kind::Text(255),
+        "end of those names; by default pod.cluster.local (dns), svc.cluster.local (hostname)",
+    ),
+    key(
+        "cluster.k8s.service_account",
+        Kind::Folder,
+        "folder with token, ca.crt and namespace of the pod's service account",
     ),
 ];

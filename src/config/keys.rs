@@ -613,10 +613,14 @@ const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 22] = [
     "node",
     "cluster",
     "cluster.static",
+    "cluster.dns",
+    "cluster.etcd",
+    "cluster.etcd.ssl_options",
+    "cluster.k8s",
     "log",
     "listeners",
     "listeners.tcp",

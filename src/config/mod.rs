@@ -4,18 +4,20 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`keys`], [`cluster_keys`] | the tables of all keys |
-//! | [`value`], [`bind`], [`cpu_list`], [`durability`] | what a key takes |
+//! | [`value`], [`bind`], [`cpu_list`], [`durability`], [`duration`] | what a key takes |
 //! | [`file`], [`environment`] | the layers that are not the command line |
 //! | [`entries`], [`origin`] | values by key, where they came from, what is wrong |
 //! | [`rules`] | what holds between keys |
-//! | [`cluster`] | the keys about other nodes |
+//! | [`cluster`], [`discovery`] | the keys about other nodes |
 //! | [`print`] | the effective configuration as TOML |
 
 pub(crate) mod bind;
 pub(crate) mod cluster;
 mod cluster_keys;
 pub(crate) mod cpu_list;
+mod discovery;
 pub(crate) mod durability;
+pub(crate) mod duration;
 mod entries;
 mod environment;
 mod file;

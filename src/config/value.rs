@@ -10,6 +10,8 @@ use toml::de::{DeInteger, DeValue};
 use super::bind::Bind;
 use super::cpu_list::CpuList;
 use super::durability::{Durability, PAUSE_MAX};
+use super::duration::Span;
+use crate::cluster::discovery::url::Url;
 use crate::cluster::seed::Seed;
 
 /// What a key takes.
@@ -27,7 +29,9 @@ pub(crate) enum Kind {
     CpusOrNone,
     /// When a message counts as stored.
     Durability,
-    /// A path of a folder.
+    /// How long something takes, from and to so many seconds.
+    Duration(u64, u64),
+    /// A path of a folder or a file.
     Folder,
     /// A whole number in a range, both ends included.
     Integer(u64, u64),
@@ -43,6 +47,8 @@ pub(crate) enum Kind {
     Secret(usize),
     /// Names of nodes.
     Seeds,
+    /// Addresses of HTTP servers, each with this port if it names none.
+    Urls(u16),
     /// Any text without control characters, of so many bytes at most.
     Text(usize),
     /// An array of tables with these columns.
@@ -93,9 +99,11 @@ pub(crate) enum Value {
     Cpus(CpuList),
     /// Of [`Kind::Integer`] and [`Kind::PowerOfTwo`].
     Integer(u64),
+    /// Of [`Kind::Duration`].
+    Duration(Span),
     /// Of [`Kind::Level`].
     Level(LevelFilter),
-    /// Of [`Kind::Seeds`].
+    /// Of [`Kind::Seeds`] and [`Kind::Urls`].
     List(Vec<String>),
     /// Of [`Kind::Secret`].
     Secret(String),
@@ -125,6 +133,11 @@ impl Kind {
             Self::Durability => format!(
                 "\"synced\", \"memory\" or \"flushed_every = <ms>\" with 1 to {PAUSE_MAX} ms"
             ),
+            Self::Duration(min, max) => format!(
+                "a time from {} to {}, such as 90s, 1m or 24h",
+                Span::of_seconds(min),
+                Span::of_seconds(max)
+            ),
             Self::Folder => "a path".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
             Self::Level => "off, error, warn, info, debug or trace".to_owned(),
@@ -140,6 +153,9 @@ impl Kind {
             Self::Seeds => "an array of names such as [\"shardmq@10.0.0.1\", \
                             \"shardmq@10.0.0.2:4370\"]"
                 .to_owned(),
+            Self::Urls(port) => {
+                format!("an array of addresses such as [\"http://10.0.0.1:{port}\"]")
+            }
             Self::Text(max) => {
                 format!("at most {max} bytes of text without control characters")
             }
@@ -169,10 +185,13 @@ impl Kind {
         let text = text.trim();
         let takes_toml = match self {
             Self::Boolean | Self::Integer(..) | Self::PowerOfTwo(..) | Self::Tables(_) => true,
-            Self::Cpus | Self::CpusOrNone | Self::Seeds => text.starts_with(['"', '\'', '[']),
+            Self::Cpus | Self::CpusOrNone | Self::Seeds | Self::Urls(_) => {
+                text.starts_with(['"', '\'', '['])
+            }
             Self::Bind
             | Self::Burst
             | Self::Durability
+            | Self::Duration(..)
             | Self::Folder
             | Self::Level
             | Self::NodeName
@@ -209,13 +228,9 @@ impl Kind {
                 self.value(&Raw::Text(listed(raw).ok_or(None)?))
             }
             (Self::Tables(columns), Raw::List(rows)) => rows_of(columns, rows),
-            (Self::Seeds, Raw::List(items)) => {
-                let names = items.iter().map(|item| match item {
-                    Raw::Text(text) => Some(text.as_str()),
-                    _ => None,
-                });
-                let names: Option<Vec<_>> = names.collect();
-                seeds_of(names.ok_or(None)?)
+            (Self::Seeds, Raw::List(items)) => list_of(texts_of(items)?, Seed::parse),
+            (Self::Urls(port), Raw::List(items)) => {
+                list_of(texts_of(items)?, |text| Url::parse(text, Some(port)))
             }
             (_, Raw::Text(text)) => self.value_of_text(text),
             _ => Err(None),
@@ -234,6 +249,12 @@ impl Kind {
                 Ok(Value::Cpus(cpus))
             }
             Self::Durability => text.parse().map(Value::Durability).map_err(|()| None),
+            Self::Duration(min, max) => {
+                let span: Span = text.parse().map_err(|()| None)?;
+                let allowed = Span::of_seconds(min).duration()..=Span::of_seconds(max).duration();
+                let is_allowed = allowed.contains(&span.duration());
+                is_allowed.then_some(Value::Duration(span)).ok_or(None)
+            }
             Self::Folder if !text.is_empty() && !text.contains('\0') => {
                 Ok(Value::Text(text.to_owned()))
             }
@@ -248,7 +269,11 @@ impl Kind {
                 Ok(Value::Text(text.to_owned()))
             }
             Self::Secret(min) if text.len() >= min => Ok(Value::Secret(text.to_owned())),
-            Self::Seeds => seeds_of(text.split(',').map(str::trim)),
+            Self::Seeds => list_of(text.split(',').map(str::trim), Seed::parse),
+            Self::Urls(port) => {
+                let texts = text.split(',').map(str::trim);
+                list_of(texts, |text| Url::parse(text, Some(port)))
+            }
             Self::NodeName if is_node_name(text) => Ok(Value::Text(text.to_owned())),
             _ => Err(None),
         }
@@ -261,13 +286,25 @@ fn as_written(read: Result<impl fmt::Display, ()>) -> Result<Value, Option<Strin
         .map_err(|()| None)
 }
 
-/// Seeds, each of which can be read.
-fn seeds_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Value, Option<String>> {
-    let names = names.into_iter().map(|name| {
-        Seed::parse(name).map_err(Some)?;
-        Ok(name.to_owned())
+/// The strings of an array.
+fn texts_of(items: &[Raw]) -> Result<Vec<&str>, Option<String>> {
+    let texts = items.iter().map(|item| match item {
+        Raw::Text(text) => Some(text.as_str()),
+        _ => None,
     });
-    names.collect::<Result<_, _>>().map(Value::List)
+    texts.collect::<Option<_>>().ok_or(None)
+}
+
+/// Texts, each of which can be read.
+fn list_of<'a, T>(
+    texts: impl IntoIterator<Item = &'a str>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Value, Option<String>> {
+    let texts = texts.into_iter().map(|text| {
+        read(text).map_err(Some)?;
+        Ok(text.to_owned())
+    });
+    texts.collect::<Result<_, _>>().map(Value::List)
 }
 
 /// The rows of an array of tables.
@@ -394,6 +431,7 @@ impl From<&Value> for toml::Value {
             Value::List(items) => Self::Array(items.iter().cloned().map(Self::String).collect()),
             Value::Tables(rows) => Self::Array(rows.iter().map(table_of).collect()),
             Value::Durability(durability) => Self::String(durability.to_string()),
+            Value::Duration(span) => Self::String(span.to_string()),
             Value::Secret(text) | Value::Text(text) => Self::String(text.clone()),
         }
     }
@@ -548,6 +586,18 @@ mod tests {
         }
         let complaint = Kind::Burst.read_bare("infinity").unwrap_err();
         assert!(complaint.ends_with("or 0/s for none"), "{complaint}");
+    }
+
+    #[test]
+    fn a_duration_is_within_its_bounds() {
+        let kind = Kind::Duration(5, 60);
+        for (text, shown) in [("5s", "\"5s\""), ("\"60s\"", "\"1m\"")] {
+            assert_eq!(kind.read_bare(text).unwrap().to_string(), shown);
+        }
+        for bad in ["4s", "61s", "4999ms", "60", ""] {
+            let complaint = kind.read_bare(bad).unwrap_err();
+            assert!(complaint.contains("from 5s to 1m"), "{complaint}");
+        }
     }
 
     #[test]
