@@ -32,6 +32,7 @@
 
 mod arrivals;
 mod connection;
+mod consensus;
 mod dial;
 pub(crate) mod discovery;
 mod ended;
