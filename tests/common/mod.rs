@@ -10,6 +10,7 @@
 //! code, which the lints refuse.
 
 pub(crate) mod broker;
+pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod matching;
 pub(crate) mod packet;

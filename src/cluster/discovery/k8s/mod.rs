@@ -55,6 +55,8 @@ pub(crate) struct Settings {
 enum Trouble {
     /// There is no such thing, or this pod may not see it.
     Absent(String),
+    /// The rest of a list is not there any more.
+    Expired,
     /// Anything else.
     Other(String),
 }
@@ -93,33 +95,43 @@ async fn look(settings: &Settings, own: &Own, client: &mut Client) -> Result<Vec
     Ok(places.collect())
 }
 
-/// The endpoints in all slices of the service.
+/// The endpoints in all slices of the service. A list that has changed too much to go on with
+/// is asked for from the start, once.
 async fn slices(
     settings: &Settings,
     own: &Own,
     client: &mut Client,
     namespace: &str,
 ) -> Result<Vec<Endpoint>, Trouble> {
+    match list(settings, own, client, namespace).await {
+        Err(Trouble::Expired) => list(settings, own, client, namespace).await,
+        listed => listed,
+    }
+}
+
+async fn list(
+    settings: &Settings,
+    own: &Own,
+    client: &mut Client,
+    namespace: &str,
+) -> Result<Vec<Endpoint>, Trouble> {
     let service = &settings.service;
-    // Version 0: what the server has at hand is new enough, and costs it nothing.
     let path = format!(
         "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?\
          labelSelector=kubernetes.io%2Fservice-name%3D{service}&limit={PAGE}"
     );
-    let (mut all, mut next) = (Vec::new(), None::<String>);
+    // Version 0: what the server has at hand is new enough, and costs it nothing.
+    let mut from = "&resourceVersion=0".to_owned();
+    let mut all = Vec::new();
     for _ in 0..PAGES_MAX {
-        let path = match &next {
-            None => format!("{path}&resourceVersion=0"),
-            Some(next) => format!("{path}&continue={}", escaped(next)),
-        };
-        let answer = ask(settings, client, &path).await?;
+        let answer = ask(settings, client, &format!("{path}{from}")).await?;
         let page =
             objects::slices(&answer.body, own.is_ipv4).map_err(|error| unreadable(&error))?;
         all.extend(page.endpoints);
-        next = page.next;
-        if next.is_none() {
+        let Some(next) = page.next else {
             break;
-        }
+        };
+        from = format!("&continue={}", escaped(&next));
     }
     Ok(all)
 }
@@ -160,6 +172,7 @@ async fn ask(settings: &Settings, client: &mut Client, path: &str) -> Result<Ans
             "there is no such thing: {}",
             said()
         ))),
+        410 => Err(Trouble::Expired),
         status => Err(Trouble::Other(format!(
             "the API answers {status}: {}",
             said()
@@ -245,6 +258,7 @@ impl Trouble {
     fn text(&self) -> &str {
         match self {
             Self::Absent(text) | Self::Other(text) => text,
+            Self::Expired => "the list of endpoints changes too fast",
         }
     }
 }
