@@ -21,8 +21,9 @@ use super::seed::{self, Seed};
 /// The time between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long the node with the larger name waits to be dialed.
-const NOT_DIALED: Duration = Duration::from_secs(5);
+/// How long the node with the larger name waits to be dialed, by a member and by somebody who
+/// may not know it.
+const NOT_DIALED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(500));
 
 /// Connections that have not shown yet that they know the cookie.
 const STRANGERS_MAX: usize = 64;
@@ -79,6 +80,13 @@ impl Shared {
         let task = spawn_local(dial(Rc::clone(self), name.clone(), Rc::clone(&seed)));
         nodes.insert(name, Dialed { seed, task });
     }
+
+    /// A node is not dialed any more.
+    pub(super) fn forget(&self, name: &str) {
+        if let Some(node) = self.dials.nodes.borrow_mut().remove(name) {
+            node.task.abort();
+        }
+    }
 }
 
 /// Keeps a connection with a node, for ever.
@@ -88,7 +96,13 @@ async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>) {
     let is_first = *shared.hub.borrow().name() < *name;
     loop {
         if !is_first {
-            sleep(NOT_DIALED).await;
+            let is_member = shared.hub.borrow().roster.contains(&*name);
+            sleep(if is_member {
+                NOT_DIALED.0
+            } else {
+                NOT_DIALED.1
+            })
+            .await;
             if shared.hub.borrow().is_connected(&name) {
                 continue;
             }

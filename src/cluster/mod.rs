@@ -37,23 +37,17 @@ mod dial;
 pub(crate) mod discovery;
 mod ended;
 mod frames;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "joining and the HTTP API will use it")
-)]
+mod guests;
 mod handle;
 mod hub;
 mod ids;
 mod incarnation;
 mod introduce;
+mod membership;
 mod news;
 mod peer;
 pub(crate) mod plane;
 mod proof;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "consensus and the HTTP API will use it")
-)]
 mod rpc;
 pub(crate) mod seed;
 mod status;
@@ -73,6 +67,7 @@ use std::time::Duration;
 use log::{error, info};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use ring::hmac;
+use shard_cluster::wire::Role;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -80,12 +75,14 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use consensus::Disk;
 use dial::Dials;
 use discovery::Strategy;
 use handle::{Handle, Orders};
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
+use membership::Membership;
 use news::News;
 use plane::Plane;
 use proof::Cookie;
@@ -121,6 +118,10 @@ pub(crate) struct Settings {
     pub(crate) own: Seed,
     /// All other nodes.
     pub(crate) seeds: Vec<Seed>,
+    /// What this node is.
+    pub(crate) role: Role,
+    /// A member that is gone for so long is removed.
+    pub(crate) autoclean: Duration,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
     /// Where the number of this node's life is kept.
@@ -132,6 +133,7 @@ pub(crate) struct Settings {
 /// What all tasks of the thread have in common. Never borrowed while a task waits.
 struct Shared {
     hub: RefCell<Hub>,
+    membership: Membership,
     cookie: Cookie,
     dials: Dials,
     handlers: Handlers,
@@ -204,6 +206,7 @@ pub(crate) fn start(
         .map_err(|error| failure(&error))?;
     let reset = Cookie::new(&settings.cookie).reset_key(&settings.name);
     let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
+    let disk = Disk::open(settings.data_dir.as_deref()).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
     let (handle, orders) = handle::channel();
@@ -214,7 +217,7 @@ pub(crate) fn start(
                 &runtime,
                 endpoint,
                 local,
-                settings,
+                (settings, disk),
                 plane,
                 (stopped, orders, &board),
             )
@@ -283,47 +286,13 @@ fn run(
     runtime: &Runtime,
     endpoint: Endpoint,
     local: SocketAddr,
-    settings: Settings,
+    (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
     (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
-    let Settings {
-        cluster,
-        name,
-        cookie,
-        own,
-        mut seeds,
-        discovery,
-        data_dir,
-        hash_seed,
-    } = settings;
-    seeds.retain(|seed| seed.name != name);
-    let own = discovery::Own {
-        cluster: cluster.clone(),
-        name: name.clone(),
-        seed: Seed {
-            port: local.port(),
-            ..own
-        }
-        .text(),
-        port: local.port(),
-        is_ipv4: local.is_ipv4(),
-    };
-    let names = seeds.iter().map(|seed| seed.name.clone());
-    let begin = Begin {
-        cluster,
-        cores: names.chain([name.clone()]).collect(),
-        address: local.to_string(),
-        incarnations: Incarnations::new(data_dir.as_deref()),
-        seed: hash_seed,
-        name: name.clone(),
-    };
-    let shared = Rc::new(Shared {
-        hub: RefCell::new(Hub::new(begin, plane)),
-        cookie: Cookie::new(&cookie),
-        dials: Dials::new(endpoint.clone(), local),
-        handlers: Handlers::default(),
-    });
+    let name = settings.name.clone();
+    let discovery = settings.discovery.clone();
+    let (shared, own, seeds) = prepare(endpoint.clone(), local, settings, disk, plane);
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
@@ -336,13 +305,67 @@ fn run(
             spawn_local(orders),
         ];
         seeds.into_iter().for_each(|seed| shared.know(seed));
+        let membership = spawn_local(membership::run(Rc::clone(&shared)));
         work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
+        membership.abort();
         shared.dials.stop();
         shared.hub.borrow_mut().stop();
         endpoint.close(0_u8.into(), &[]);
         _ = timeout(GOODBYE, endpoint.wait_idle()).await;
     });
+}
+
+/// Puts together what the tasks have in common.
+fn prepare(
+    endpoint: Endpoint,
+    local: SocketAddr,
+    settings: Settings,
+    disk: Disk,
+    plane: Box<dyn Plane>,
+) -> (Rc<Shared>, discovery::Own, Vec<Seed>) {
+    let Settings {
+        cluster,
+        name,
+        mut seeds,
+        data_dir,
+        ..
+    } = settings;
+    seeds.retain(|seed| seed.name != name);
+    let seed = Seed {
+        port: local.port(),
+        ..settings.own
+    };
+    let own = discovery::Own {
+        cluster: cluster.clone(),
+        name: name.clone(),
+        seed: seed.text(),
+        port: local.port(),
+        is_ipv4: local.is_ipv4(),
+    };
+    let begin = Begin {
+        cluster,
+        role: settings.role,
+        address: seed.address(),
+        incarnations: Incarnations::new(data_dir.as_deref()),
+        seed: settings.hash_seed,
+        name: name.clone(),
+    };
+    let membership = membership::Own {
+        name,
+        address: seed.address(),
+        role: settings.role,
+        autoclean: settings.autoclean,
+        seeds: seeds.clone(),
+    };
+    let shared = Rc::new(Shared {
+        hub: RefCell::new(Hub::new(begin, plane)),
+        membership: Membership::new(membership, disk),
+        cookie: Cookie::new(&settings.cookie),
+        dials: Dials::new(endpoint, local),
+        handlers: Handlers::default(),
+    });
+    (shared, own, seeds)
 }
 
 /// Passes on what the shards have, and the time, until this node is to stop.

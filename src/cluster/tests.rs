@@ -32,6 +32,8 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
         cluster: "test".to_owned(),
         name: own.name.clone(),
         own,
+        role: Role::Core,
+        autoclean: Duration::from_secs(86_400),
         discovery: Strategy::None,
         cookie: "a cookie of the tests".to_owned(),
         seeds: others

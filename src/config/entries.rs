@@ -16,6 +16,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("cluster.name", "shardmq"),
     ("cluster.discovery_strategy", "manual"),
     ("cluster.static.seeds", "[]"),
+    ("cluster.core_nodes", "[]"),
+    ("cluster.autoclean", "24h"),
     ("cluster.dns.name", "localhost"),
     ("cluster.dns.record_type", "a"),
     ("cluster.etcd.server", "[]"),

@@ -9,9 +9,12 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+};
 use tokio::task::spawn_blocking;
 
 /// The folder in the data folder, and the file in it.
@@ -47,9 +50,15 @@ pub(super) enum Write {
     Cut(u64, u64),
 }
 
-/// The database. Its clones are the same.
+/// The database, for one log. Its clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Disk(Arc<Database>);
+pub(crate) struct Disk {
+    database: Arc<Database>,
+    /// Which log it is for, of those that there have been: one that is over writes no more.
+    log: u64,
+    /// Which log is there now.
+    current: Arc<AtomicU64>,
+}
 
 impl Disk {
     /// Opens or makes the database in a data folder; without one, it is in memory.
@@ -61,7 +70,7 @@ impl Disk {
         builder.set_cache_size(CACHE_BYTES);
         let Some(data_dir) = data_dir else {
             let database = builder.create_with_backend(InMemoryBackend::new());
-            return Ok(Self(Arc::new(database.map_err(|it| it.to_string())?)));
+            return Ok(Self::of(database.map_err(|it| it.to_string())?));
         };
         let folder = data_dir.join(FOLDER);
         let explain = |error: &dyn core::fmt::Display| {
@@ -71,7 +80,10 @@ impl Disk {
                 folder.join(FILE).display()
             )
         };
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder);
         made.map_err(|error| explain(&error))?;
         let database = builder.create(folder.join(FILE));
         let database = database.map_err(|error| explain(&error))?;
@@ -79,25 +91,59 @@ impl Disk {
             let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|error| explain(&error))?;
         }
-        Ok(Self(Arc::new(database)))
+        Ok(Self::of(database))
+    }
+
+    fn of(database: Database) -> Self {
+        Self {
+            database: Arc::new(database),
+            log: 0,
+            current: Arc::default(),
+        }
+    }
+
+    /// The same, for the log that is there now.
+    pub(super) fn for_current(&self) -> Self {
+        let log = self.current.load(Ordering::SeqCst);
+        Self {
+            log,
+            ..self.clone()
+        }
     }
 
     /// Reads all of it. Blocks.
     pub(super) fn read(&self) -> io::Result<Stored> {
-        read(&self.0).map_err(io::Error::other)
+        read(&self.database).map_err(io::Error::other)
     }
 
     /// Does a transaction, and returns when it is on the disk.
     pub(super) async fn write(&self, writes: Vec<Write>) -> io::Result<()> {
-        let database = Arc::clone(&self.0);
-        let written = spawn_blocking(move || write(&database, &writes)).await;
-        written.map_err(io::Error::other)?.map_err(io::Error::other)
+        let disk = self.clone();
+        let written = spawn_blocking(move || {
+            let transaction = disk.database.begin_write().map_err(io::Error::other)?;
+            if disk.log != disk.current.load(Ordering::SeqCst) {
+                return Err(io::Error::other("this log is over"));
+            }
+            write(transaction, &writes).map_err(io::Error::other)
+        });
+        written.await.map_err(io::Error::other)?
+    }
+
+    /// Forgets everything: what is written from now on is of another log.
+    pub(super) async fn begin_anew(&self, writes: Vec<Write>) -> io::Result<()> {
+        let disk = self.clone();
+        let written = spawn_blocking(move || {
+            let transaction = disk.database.begin_write().map_err(io::Error::other)?;
+            disk.current.fetch_add(1, Ordering::SeqCst);
+            write(transaction, &writes).map_err(io::Error::other)
+        });
+        written.await.map_err(io::Error::other)?
     }
 }
 
 fn read(database: &Database) -> Result<Stored, redb::Error> {
     // Tables are there once something was written.
-    write(database, &[])?;
+    write(database.begin_write()?, &[])?;
     let transaction = database.begin_read()?;
     let mut stored = Stored::default();
     for entry in transaction.open_table(LOG)?.iter()? {
@@ -112,8 +158,7 @@ fn read(database: &Database) -> Result<Stored, redb::Error> {
     Ok(stored)
 }
 
-fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+fn write(transaction: WriteTransaction, writes: &[Write]) -> Result<(), redb::Error> {
     {
         let (mut log, mut meta) = (transaction.open_table(LOG)?, transaction.open_table(META)?);
         for write in writes {

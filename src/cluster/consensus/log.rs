@@ -115,7 +115,10 @@ impl RaftLogReader<Types> for Log {
         range: R,
     ) -> io::Result<Vec<Entry>> {
         let kept = self.kept.borrow();
-        let entries = kept.entries.iter().filter(|(index, _)| range.contains(index));
+        let entries = kept
+            .entries
+            .iter()
+            .filter(|(index, _)| range.contains(index));
         Ok(entries.map(|(_, entry)| entry.clone()).collect())
     }
 

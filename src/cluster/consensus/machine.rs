@@ -40,11 +40,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(
-        disk: Disk,
-        stored: &Stored,
-        observer: Rc<dyn Observer>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(disk: Disk, stored: &Stored, observer: Rc<dyn Observer>) -> io::Result<Self> {
         let snapshot = stored.meta.get(SNAPSHOT);
         let snapshot: Option<State> = snapshot.map(|bytes| from_json(bytes)).transpose()?;
         let state = snapshot.clone().unwrap_or_default();

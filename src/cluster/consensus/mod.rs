@@ -31,6 +31,7 @@ use openraft::{BasicNode, ChangeMembers, Config, Instant as _, Raft, SnapshotPol
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shard_cluster::registry::{self, Command, Progress, Registry};
+use shard_cluster::wire::Role;
 use tokio::time::timeout;
 
 use super::Shared;
@@ -95,6 +96,8 @@ pub(super) struct Identity {
     pub(super) cluster: u64,
     /// The log.
     pub(super) id: u64,
+    /// The cluster was founded by it.
+    pub(super) is_founder: bool,
     /// It has left and is not to join others by itself.
     pub(super) stays_alone: bool,
 }
@@ -123,9 +126,8 @@ impl fmt::Display for Failed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLeader(Some(leader)) => write!(out, "{leader} leads the cores"),
-            Self::NotLeader(None) => out.write_str(
-                "no core leads: a majority of the cores has to run and to be connected",
-            ),
+            Self::NotLeader(None) => out
+                .write_str("no core leads: a majority of the cores has to run and to be connected"),
             Self::Refused(refusal) => write!(out, "{refusal}"),
             Self::Other(text) => out.write_str(text),
         }
@@ -169,7 +171,7 @@ pub(super) fn identity(disk: &Disk) -> io::Result<Option<Identity>> {
 /// Makes the disk that of an empty log.
 pub(super) async fn wipe(disk: &Disk, identity: Identity) -> io::Result<()> {
     let identity = Write::Meta(IDENTITY, to_json(&identity)?);
-    disk.write(vec![Write::Clear, identity]).await
+    disk.begin_anew(vec![Write::Clear, identity]).await
 }
 
 impl Consensus {
@@ -181,10 +183,11 @@ impl Consensus {
         observer: Rc<dyn Observer>,
     ) -> Result<Self, String> {
         let explain = |error: io::Error| format!("the log of the consensus: {error}");
+        let disk = disk.for_current();
         let stored = disk.read().map_err(explain)?;
         let machine = Machine::new(disk.clone(), &stored, Rc::clone(&observer));
         let mut machine = machine.map_err(explain)?;
-        let log = Log::new(disk.clone(), &stored, machine.membership(), observer);
+        let log = Log::new(disk, &stored, machine.membership(), observer);
         let log = log.map_err(explain)?;
         machine.set_log(log.clone());
         let network = Network {
@@ -214,14 +217,34 @@ impl Consensus {
         let wait = self.raft.wait(Some(PATIENCE));
         let leads = wait.current_leader(self.identity.id, "alone").await;
         leads.map_err(|error| error.to_string())?;
+        self.enrol(name, address)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Makes this node the first member of the cluster that it has founded.
+    pub(super) async fn enrol(&self, name: &str, address: &str) -> Result<(), Failed> {
         let (name, address) = (name.into(), address.into());
         let add = Command::Add {
             name,
             id: self.identity.id,
             address,
-            role: shard_cluster::wire::Role::Core,
+            role: Role::Core,
         };
-        self.propose(add).await.map_err(|error| error.to_string())
+        self.propose(add).await
+    }
+
+    /// Whether there is something in the log.
+    pub(super) async fn has_begun(&self) -> bool {
+        self.raft.is_initialized().await.unwrap_or(true)
+    }
+
+    /// The index of the last change of voters or learners.
+    pub(super) fn last_change(&self) -> u64 {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let changed = metrics.membership_config.log_id().as_ref();
+        changed.map_or(0, |id| id.index())
     }
 
     /// The members.
@@ -259,7 +282,11 @@ impl Consensus {
             learners: learners.iter().filter_map(name).collect(),
             last_index: metrics.last_log_index.unwrap_or(0),
             applied_index: metrics.last_applied.map_or(0, |last| last.index()),
-            failure: metrics.running_state.as_ref().err().map(ToString::to_string),
+            failure: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string),
         }
     }
 
@@ -290,7 +317,9 @@ impl Consensus {
         let changed = stored.log_id().as_ref().map_or(0, |id| id.index());
         let known_to_all = nodes.iter().all(|id| has(id, changed));
         let near = last.saturating_sub(LAG_MAX);
-        let caught_up = nodes.iter().filter(|id| has(id, near.max(changed)) && answers(id));
+        let caught_up = nodes
+            .iter()
+            .filter(|id| has(id, near.max(changed)) && answers(id));
         Some(Progress {
             own,
             voters: membership.voter_ids().collect(),
@@ -418,5 +447,8 @@ fn config() -> Result<Arc<Config>, String> {
         enable_pre_vote: Some(true),
         ..Config::default()
     };
-    config.validate().map(Arc::new).map_err(|error| error.to_string())
+    config
+        .validate()
+        .map(Arc::new)
+        .map_err(|error| error.to_string())
 }

@@ -230,11 +230,11 @@ impl Members {
         &self.config
     }
 
-    /// A peer has said hello, over a connection that either side made.
+    /// Whether somebody is of this cluster and can be understood, member or not.
     ///
     /// # Errors
     /// It is not to be spoken with: send the reason and close.
-    pub fn hello(&mut self, now_ms: u64, hello: &Hello<'_>) -> Result<(), Reason> {
+    pub fn check(&self, hello: &Hello<'_>) -> Result<(), Reason> {
         if hello.version().is_none() {
             return Err(Reason::Version);
         }
@@ -244,6 +244,15 @@ impl Members {
         if *hello.node == *self.config.name {
             return Err(Reason::Member);
         }
+        Ok(())
+    }
+
+    /// A peer has said hello, over a connection that either side made.
+    ///
+    /// # Errors
+    /// It is not to be spoken with: send the reason and close.
+    pub fn hello(&mut self, now_ms: u64, hello: &Hello<'_>) -> Result<(), Reason> {
+        self.check(hello)?;
         let peer = self.peers.entry(hello.node.into()).or_default();
         if !peer.answers(hello.incarnation) || hello.incarnation < peer.incarnation {
             return Err(Reason::Stale);
@@ -291,6 +300,11 @@ impl Members {
         self.config.cores_version = version;
         self.cores_changed_ms = Some(now_ms);
         self.watch_lease(now_ms);
+    }
+
+    /// There is a peer, which has not said hello yet.
+    pub fn expect(&mut self, node: &str) {
+        self.peers.entry(node.into()).or_default();
     }
 
     /// A peer is no member any more. What it has said does not count, and it may come back with
