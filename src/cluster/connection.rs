@@ -146,6 +146,8 @@ async fn answer(
                 let text = format!("{expected} was dialed, and {} answers", hello.node);
                 return Err(Ended::refused(Reason::Member, text));
             }
+            let checked = shared.guard.check(connection, hello.node);
+            checked.map_err(|text| Ended::refused(Reason::Member, text))?;
             let id = shared.hub.borrow_mut().greet(&hello, connection)?;
             frames.handled(size);
             return Ok(id);
@@ -191,8 +193,8 @@ async fn run(shared: &Rc<Shared>, met: Met) -> Ended {
     };
     let mut tasks = JoinSet::new();
     tasks.spawn_local(rpc::serve(Rc::clone(shared), name, connection.clone()));
+    shared.membership.wake();
     if let Some(admitted) = admitted {
-        shared.membership.wake();
         tokio::select! {
             () = admitted.notified() => {}
             Some(ended) = tasks.join_next() => return why(ended),

@@ -159,9 +159,15 @@ pub(super) async fn resolve(
 
 /// Makes a connection.
 pub(super) async fn connect(shared: &Rc<Shared>, address: SocketAddr) -> Result<Connection, Ended> {
-    let connecting = shared.dials.endpoint.connect(address, "shardmq-cluster");
+    let client = shared.guard.client();
+    let connecting = shared
+        .dials
+        .endpoint
+        .connect_with(client, address, "shardmq-cluster");
     let connecting = connecting.map_err(|error| Ended::Lost(error.to_string()))?;
-    Ok(connecting.await?)
+    connecting
+        .await
+        .map_err(|error| shared.guard.explain(&error))
 }
 
 /// Serves connections that others make, for ever.
@@ -192,7 +198,7 @@ async fn accepted(shared: Rc<Shared>, incoming: Incoming, strangers: Rc<Stranger
     strangers.count.set(strangers.count.get() + 1);
     let met = match incoming.await {
         Ok(connection) => meet(&shared, connection, None).await,
-        Err(error) => Err(Ended::of(&error)),
+        Err(error) => Err(shared.guard.explain(&error)),
     };
     strangers.count.set(strangers.count.get() - 1);
     match met {

@@ -54,6 +54,15 @@ impl Ended {
         }
         Self::Lost(match error {
             ConnectionError::TimedOut => "nothing comes from it".to_owned(),
+            ConnectionError::ConnectionClosed(close) => match alert(u64::from(close.error_code)) {
+                Some(text) => format!("it does not accept the certificate of this node: {text}"),
+                None => error.to_string(),
+            },
+            ConnectionError::TransportError(error) if is_alert(u64::from(error.code)) => {
+                let certificate = error.reason.strip_prefix("invalid peer certificate: ");
+                let text = certificate.map(|why| format!("its certificate is not accepted: {why}"));
+                text.unwrap_or_else(|| error.reason.clone())
+            }
             ConnectionError::Reset => "it knows nothing of it: it has restarted".to_owned(),
             error => error.to_string(),
         })
@@ -81,6 +90,28 @@ impl Ended {
         matches!(self, Self::ByPeer(Reason::Stale, _))
     }
 }
+
+/// What TLS says of a certificate that it does not accept.
+fn alert(code: u64) -> Option<&'static str> {
+    Some(match code.checked_sub(ALERTS)? {
+        42 => "it is bad",
+        43 => "it is of a kind that is not known there",
+        45 => "it has expired there, or is not valid yet",
+        46 => "it cannot be used",
+        48 => "no authority in cluster.ssl_options.cacertfile there has signed it",
+        51 => "it is not signed with the key of the authority of that name there",
+        116 => "there is none",
+        _ => return None,
+    })
+}
+
+/// Whether a code of QUIC is an alert of TLS.
+fn is_alert(code: u64) -> bool {
+    (ALERTS..ALERTS + 0x100).contains(&code)
+}
+
+/// The code of QUIC for the first of the alerts of TLS.
+const ALERTS: u64 = 0x100;
 
 /// The reasons that this version has beside those of the wire.
 const REPLACED: Reason = Reason::Other(128);

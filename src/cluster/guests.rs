@@ -25,12 +25,14 @@ impl Hub {
         guests.map(|peer| peer.name.to_string()).collect()
     }
 
-    /// The names of members that are connected and were not heard for that time.
-    pub(super) fn silent_members(&self, silent: Duration) -> Vec<String> {
+    /// The names of members that are connected anew, or were not heard for that time.
+    pub(super) fn members_to_ask(&mut self, silent: Duration) -> Vec<String> {
         let silent_ms = silent.as_millis() as u64;
-        let members = self.roster.iter();
-        let members = members.filter(|name| self.silent_ms(name) > silent_ms);
-        let members = members.filter(|name| self.is_connected(name));
+        let fresh = mem::take(&mut self.fresh);
+        let members = self.roster.iter().filter(|name| {
+            let is_silent = self.silent_ms(name) > silent_ms || fresh.contains(*name);
+            is_silent && self.is_connected(name)
+        });
         members.map(ToString::to_string).collect()
     }
 

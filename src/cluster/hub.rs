@@ -47,6 +47,8 @@ pub(super) struct Hub {
     pub(super) free: VecDeque<(u16, u64)>,
     /// The other members of the cluster.
     pub(super) roster: BTreeSet<Box<str>>,
+    /// Members with a new connection, which were not asked yet what they know of this node.
+    pub(super) fresh: BTreeSet<Box<str>>,
     last_serial: u64,
     heartbeats: u32,
 }
@@ -88,6 +90,7 @@ impl Hub {
             slots: BTreeMap::new(),
             free: VecDeque::new(),
             roster: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             last_serial: 0,
             heartbeats: 0,
         }
@@ -160,6 +163,7 @@ impl Hub {
             info!("node {} is connected again", peer.name);
         }
         if !is_guest {
+            self.fresh.insert(hello.node.into());
             self.begin(slot);
         }
         Ok(LinkId { slot, serial })

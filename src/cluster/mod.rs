@@ -18,7 +18,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`seed`] | the nodes that the configuration names |
-//! | [`tls`], [`ids`], [`proof`] | how connections are protected, and who may connect |
+//! | [`tls`], [`pem`], [`ids`], [`proof`] | how connections are protected, and who may connect |
 //! | [`discovery`] | finding other nodes by DNS, etcd and Kubernetes |
 //! | [`introduce`] | getting to know those that are found |
 //! | [`dial`] | making and taking connections |
@@ -38,6 +38,10 @@ pub(crate) mod discovery;
 mod ended;
 mod frames;
 mod guests;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the HTTP API will join, leave and ask")
+)]
 mod handle;
 mod hub;
 mod ids;
@@ -46,6 +50,7 @@ mod introduce;
 mod membership;
 mod news;
 mod peer;
+mod pem;
 pub(crate) mod plane;
 mod proof;
 mod rpc;
@@ -53,7 +58,7 @@ pub(crate) mod seed;
 mod status;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(crate) mod tls;
 
 use std::cell::RefCell;
 use std::io;
@@ -65,7 +70,7 @@ use std::thread;
 use std::time::Duration;
 
 use log::{error, info};
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use ring::hmac;
 use shard_cluster::wire::Role;
 use socket2::{Domain, Socket, Type};
@@ -88,7 +93,8 @@ use plane::Plane;
 use proof::Cookie;
 use rpc::Handlers;
 use seed::Seed;
-pub(crate) use status::NodeStatus;
+pub(crate) use status::{ClusterStatus, NodeStatus};
+use tls::{Guard, Security};
 
 /// Between two looks at the clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -124,6 +130,8 @@ pub(crate) struct Settings {
     pub(crate) autoclean: Duration,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
+    /// How the links are protected.
+    pub(crate) security: Security,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
@@ -136,6 +144,7 @@ struct Shared {
     membership: Membership,
     cookie: Cookie,
     dials: Dials,
+    guard: Guard,
     handlers: Handlers,
 }
 
@@ -143,6 +152,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Board {
     status: Mutex<Vec<NodeStatus>>,
+    cluster: Mutex<ClusterStatus>,
     /// Tests cut all connections with this.
     #[cfg(test)]
     cut: core::sync::atomic::AtomicBool,
@@ -171,6 +181,13 @@ impl Running {
     #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
         let status = self.board.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The cluster that this node is in, half a second old at most.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
+    pub(crate) fn cluster(&self) -> ClusterStatus {
+        let status = self.board.cluster.lock();
         status.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -205,8 +222,10 @@ pub(crate) fn start(
         .build()
         .map_err(|error| failure(&error))?;
     let reset = Cookie::new(&settings.cookie).reset_key(&settings.name);
-    let endpoint = endpoint(&runtime, socket, reset).map_err(|error| failure(&error))?;
     let disk = Disk::open(settings.data_dir.as_deref()).map_err(|error| failure(&error))?;
+    let guarded = Guard::new(settings.security.clone(), &settings.own.host);
+    let (guard, server) = guarded.map_err(|error| failure(&error))?;
+    let endpoint = endpoint(&runtime, socket, (reset, server)).map_err(|error| failure(&error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
     let (handle, orders) = handle::channel();
@@ -215,12 +234,14 @@ pub(crate) fn start(
         let work = move || {
             run(
                 &runtime,
-                endpoint,
+                (endpoint, guard),
                 local,
                 (settings, disk),
                 plane,
                 (stopped, orders, &board),
-            )
+            );
+            // A resolver that is asked for a name may take long.
+            runtime.shutdown_background();
         };
         let builder = thread::Builder::new().name("cluster".to_owned());
         builder.spawn(work).map_err(|error| failure(&error))?
@@ -269,30 +290,27 @@ fn explain(address: SocketAddr, error: &io::Error) -> Failure {
 fn endpoint(
     runtime: &Runtime,
     socket: UdpSocket,
-    reset: hmac::Key,
+    (reset, server): (hmac::Key, ServerConfig),
 ) -> Result<Endpoint, Box<dyn core::error::Error>> {
-    let protection = tls::protection()?;
     let mut config = EndpointConfig::new(Arc::new(reset));
     config.cid_generator(|| Box::new(RandomIds::new()));
     let _context = runtime.enter();
-    let server = Some(protection.server);
-    let mut endpoint = Endpoint::new(config, server, socket, Arc::new(TokioRuntime))?;
-    endpoint.set_default_client_config(protection.client);
-    Ok(endpoint)
+    let runtime = Arc::new(TokioRuntime);
+    Ok(Endpoint::new(config, Some(server), socket, runtime)?)
 }
 
 /// The thread.
 fn run(
     runtime: &Runtime,
-    endpoint: Endpoint,
+    (endpoint, guard): (Endpoint, Guard),
     local: SocketAddr,
     (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
     (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
-    let name = settings.name.clone();
+    let (name, host) = (settings.name.clone(), settings.own.host.clone());
     let discovery = settings.discovery.clone();
-    let (shared, own, seeds) = prepare(endpoint.clone(), local, settings, disk, plane);
+    let (shared, own, seeds) = prepare((endpoint.clone(), guard), local, (settings, disk), plane);
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
@@ -303,6 +321,7 @@ fn run(
             spawn_local(accept),
             spawn_local(discover),
             spawn_local(orders),
+            spawn_local(tls::renew(Rc::clone(&shared), host)),
         ];
         seeds.into_iter().for_each(|seed| shared.know(seed));
         let membership = spawn_local(membership::run(Rc::clone(&shared)));
@@ -318,10 +337,9 @@ fn run(
 
 /// Puts together what the tasks have in common.
 fn prepare(
-    endpoint: Endpoint,
+    (endpoint, guard): (Endpoint, Guard),
     local: SocketAddr,
-    settings: Settings,
-    disk: Disk,
+    (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
 ) -> (Rc<Shared>, discovery::Own, Vec<Seed>) {
     let Settings {
@@ -356,6 +374,7 @@ fn prepare(
         address: seed.address(),
         role: settings.role,
         autoclean: settings.autoclean,
+        seeks: !seeds.is_empty() || settings.discovery != Strategy::None,
         seeds: seeds.clone(),
     };
     let shared = Rc::new(Shared {
@@ -363,6 +382,7 @@ fn prepare(
         membership: Membership::new(membership, disk),
         cookie: Cookie::new(&settings.cookie),
         dials: Dials::new(endpoint, local),
+        guard,
         handlers: Handlers::default(),
     });
     (shared, own, seeds)
@@ -395,6 +415,9 @@ async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &B
                 if ticks.is_multiple_of(TICKS_A_STATUS) {
                     let status = board.status.lock();
                     *status.unwrap_or_else(PoisonError::into_inner) = hub.status();
+                    let status = board.cluster.lock();
+                    let cluster = shared.membership.status();
+                    *status.unwrap_or_else(PoisonError::into_inner) = cluster;
                 }
                 #[cfg(test)]
                 if board.cut.swap(false, core::sync::atomic::Ordering::Relaxed) {

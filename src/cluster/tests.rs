@@ -1,6 +1,7 @@
 //! Whole links on 127.0.0.0/8, between planes without shards.
 
 mod fake;
+mod membership;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
         role: Role::Core,
         autoclean: Duration::from_secs(86_400),
         discovery: Strategy::None,
+        security: Security::Keys,
         cookie: "a cookie of the tests".to_owned(),
         seeds: others
             .iter()
@@ -67,7 +69,7 @@ fn free_port() -> u16 {
 }
 
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(40);
     while !is() {
         assert!(Instant::now() < end, "{what}: did not come");
         thread::sleep(Duration::from_millis(10));

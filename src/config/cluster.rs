@@ -12,6 +12,10 @@ use super::origin::Problem;
 use super::value::Value;
 use crate::cluster::discovery::Strategy;
 use crate::cluster::seed::Seed;
+use crate::cluster::tls::{Files, Security};
+
+/// The key that says how the links are made.
+const PROTO_DIST: &str = "cluster.proto_dist";
 
 /// What is said about the cluster of this node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,6 +36,10 @@ pub(crate) struct Cluster {
     pub(crate) autoclean: Duration,
     /// How others are looked for.
     pub(crate) discovery: Strategy,
+    /// How the links are protected.
+    pub(crate) security: Security,
+    /// Whether they go over IPv4; `None` if it is all the same.
+    pub(crate) is_ipv4: Option<bool>,
 }
 
 /// What is said, if this node is to have others. After [`check`].
@@ -61,6 +69,11 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
             _ => return None,
         },
         discovery: discovery::read(entries).ok()?,
+        security: security(entries).ok()?,
+        is_ipv4: match text(entries, PROTO_DIST) {
+            "" => None,
+            kind => Some(!kind.starts_with("inet6")),
+        },
     })
 }
 
@@ -83,6 +96,9 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
     }
     if let Err((key, text)) = discovery::read(entries) {
         complain(key, text);
+    }
+    if let Err(text) = security(entries) {
+        complain(PROTO_DIST, text);
     }
     if strategy == "static" && seeds(entries).is_empty() {
         complain(
@@ -114,6 +130,30 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
         complain(key, text);
     }
     problems
+}
+
+/// How the links are protected: with all files, or with none.
+fn security(entries: &Entries) -> Result<Security, String> {
+    let keys = ["cacertfile", "certfile", "keyfile"].map(|it| format!("cluster.ssl_options.{it}"));
+    let [authority, certificate, key] = keys.each_ref().map(|key| text(entries, key));
+    let kind = text(entries, PROTO_DIST);
+    let files = [authority, certificate, key];
+    if !kind.ends_with("_tls") {
+        return match files.iter().zip(&keys).find(|(file, _)| !file.is_empty()) {
+            None => Ok(Security::Keys),
+            Some((_, key)) => Err(format!(
+                "{key} is used with {PROTO_DIST} = inet_tls or inet6_tls only"
+            )),
+        };
+    }
+    if let Some((_, key)) = files.iter().zip(&keys).find(|(file, _)| file.is_empty()) {
+        return Err(format!("{PROTO_DIST} = {kind} needs {key}"));
+    }
+    Ok(Security::Certificates(Files {
+        authority: authority.into(),
+        certificate: certificate.into(),
+        key: key.into(),
+    }))
 }
 
 /// Whether only this machine can reach the links, and they nobody else.
@@ -253,6 +293,45 @@ mod tests {
         let shown = super::super::print::effective(&Config::load(&sources).unwrap(), &[]);
         assert!(shown.contains("node.cookie: set, and not shown"), "{shown}");
         assert!(!shown.contains("0123456789abcdef"), "{shown}");
+    }
+
+    #[test]
+    fn certificates_come_whole_and_where_they_are_used() {
+        let (here, tls) = (
+            "cluster.static.seeds=a@127.0.0.1,b@127.0.0.2",
+            "cluster.proto_dist=inet6_tls",
+        );
+        let files = [
+            "cluster.ssl_options.cacertfile=ca.crt",
+            "cluster.ssl_options.certfile=node.crt",
+            "cluster.ssl_options.keyfile=node.key",
+        ];
+        let with = |more: &[&str]| load(&[&[STATIC, here], more].concat());
+        let cluster = with(&[&[tls], &files[..]].concat()).unwrap().unwrap();
+        let expected = Files {
+            authority: "ca.crt".into(),
+            certificate: "node.crt".into(),
+            key: "node.key".into(),
+        };
+        assert_eq!(cluster.security, Security::Certificates(expected));
+        assert_eq!(cluster.is_ipv4, Some(false));
+        let complaint = with(&[tls, files[0], files[1]]).unwrap_err();
+        assert!(
+            complaint.contains("needs cluster.ssl_options.keyfile"),
+            "{complaint}"
+        );
+        let complaint = with(&files).unwrap_err();
+        assert!(
+            complaint.contains("with cluster.proto_dist = inet_tls"),
+            "{complaint}"
+        );
+        let cluster = with(&["cluster.proto_dist=inet_tcp"]).unwrap().unwrap();
+        assert_eq!(
+            (cluster.security, cluster.is_ipv4),
+            (Security::Keys, Some(true))
+        );
+        let cluster = with(&[]).unwrap().unwrap();
+        assert_eq!((cluster.security, cluster.is_ipv4), (Security::Keys, None));
     }
 
     #[test]

@@ -17,9 +17,29 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "UDP address of the links to other nodes; by default the host of node.name, port 4370",
     ),
     key(
+        "cluster.proto_dist",
+        Kind::Word(&["inet_tcp", "inet6_tcp", "inet_tls", "inet6_tls"]),
+        "IPv4 or IPv6, with a generated key (_tcp) or certificates (_tls); always QUIC",
+    ),
+    key(
         "cluster.discovery_strategy",
         Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
         "how other nodes are found: manual, not at all; else as the section of that name says",
+    ),
+    key(
+        "cluster.ssl_options.cacertfile",
+        Kind::Folder,
+        "PEM file of who may have signed the certificates of nodes",
+    ),
+    key(
+        "cluster.ssl_options.certfile",
+        Kind::Folder,
+        "PEM file of the certificate of this node, with those between it and the authority",
+    ),
+    key(
+        "cluster.ssl_options.keyfile",
+        Kind::Folder,
+        "PEM file of the key of that certificate",
     ),
     key(
         "cluster.static.seeds",

@@ -613,9 +613,10 @@ const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 22] = [
+const SECTIONS: [&str; 23] = [
     "node",
     "cluster",
+    "cluster.ssl_options",
     "cluster.static",
     "cluster.dns",
     "cluster.etcd",

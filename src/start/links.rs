@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 
-use crate::cluster::{self, Running};
+use crate::cluster::{self, Running, tls};
 use crate::config::Config;
 use crate::config::bind::Bind;
 use crate::config::cluster::Cluster;
@@ -21,6 +21,7 @@ pub(super) fn prepare(config: &Config, data_dir: &Path) -> Result<Option<Links>,
     let Some(cluster) = &config.cluster else {
         return Ok(None);
     };
+    tls::check(&cluster.security, &cluster.own.host)?;
     let socket = cluster::bind(address(cluster)?)?;
     let settings = cluster::Settings {
         cluster: cluster.name.clone(),
@@ -31,6 +32,7 @@ pub(super) fn prepare(config: &Config, data_dir: &Path) -> Result<Option<Links>,
         role: cluster.role,
         autoclean: cluster.autoclean,
         discovery: cluster.discovery.clone(),
+        security: cluster.security.clone(),
         data_dir: Some(data_dir.to_owned()),
         hash_seed: super::random(),
     };
@@ -39,7 +41,14 @@ pub(super) fn prepare(config: &Config, data_dir: &Path) -> Result<Option<Links>,
 
 /// Where the links are: at the host in the node's name, unless something else is said.
 fn address(cluster: &Cluster) -> Result<SocketAddr, Failure> {
+    let is_wanted = |address: &SocketAddr| cluster.is_ipv4.is_none_or(|it| it == address.is_ipv4());
     let port = match cluster.bind {
+        Some(Bind::Address(address)) if !is_wanted(&address) => {
+            return Err(Failure::new(format!(
+                "cluster.bind: {address} is of the other family than cluster.proto_dist"
+            ))
+            .advise("inet_tcp and inet_tls are IPv4; inet6_tcp and inet6_tls are IPv6"));
+        }
         Some(Bind::Address(address)) => return Ok(address),
         Some(Bind::Port(port)) => port,
         None => cluster.own.port,
@@ -49,9 +58,13 @@ fn address(cluster: &Cluster) -> Result<SocketAddr, Failure> {
         Failure::new(format!("node.name: {} does not resolve: {error}", own.host))
             .advise("Other nodes find this one by that host; or say where it is with cluster.bind")
     })?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| Failure::new(format!("node.name: {} has no address", own.host)))?;
+    let address = addresses.find(is_wanted).ok_or_else(|| {
+        Failure::new(format!(
+            "node.name: {} has no address of the family in cluster.proto_dist",
+            own.host
+        ))
+        .advise("inet_tcp and inet_tls are IPv4; inet6_tcp and inet6_tls are IPv6")
+    })?;
     Ok(SocketAddr::new(address.ip(), port))
 }
 

@@ -30,11 +30,8 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let name = params.distinguished_name.clone();
-        params.distinguished_name = name;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "authority of the tests");
+        let name = format!("authority of {}", folder.display());
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let authority = Self {
             issuer,

@@ -3,8 +3,6 @@
 //! Bodies have a limit, and everything has a time within which it must be done: a server that
 //! says nothing does not keep anybody waiting.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,18 +14,18 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::crypto::ring as provider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::url::Url;
+use crate::cluster::pem;
 
 /// How long a connection, and how long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -155,7 +153,11 @@ impl Client {
         if !self.url.is_tls {
             return begin(tcp).await;
         }
-        let tls = TlsConnector::from(Arc::new(client_config(&self.files)?));
+        let files = self.files.clone();
+        // Disks block.
+        let config = spawn_blocking(move || client_config(&files)).await;
+        let config = config.map_err(|error| error.to_string())??;
+        let tls = TlsConnector::from(Arc::new(config));
         let name = ServerName::try_from(self.url.host.clone());
         let name = name.map_err(|error| error.to_string())?;
         begin(
@@ -216,11 +218,7 @@ async fn send(
 
 /// TLS as the files say.
 fn client_config(files: &Files) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.authority)? {
-        let added = roots.add(certificate);
-        added.map_err(|error| format!("{}: {error}", files.authority.display()))?;
-    }
+    let roots = pem::roots(&files.authority, &pem::read(&files.authority)?)?;
     let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| error.to_string())?
@@ -228,25 +226,8 @@ fn client_config(files: &Files) -> Result<ClientConfig, String> {
     let Some((certificate, key)) = &files.own else {
         return Ok(config.with_no_client_auth());
     };
-    let chain = certificates(certificate)?;
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?);
-    let secret = secret.map_err(|error| format!("{}: {error}", key.display()))?;
+    let chain = pem::certificates(certificate, &pem::read(certificate)?)?;
+    let secret = pem::key(key, &pem::read(key)?)?;
     let config = config.with_client_auth_cert(chain, secret);
     config.map_err(|error| format!("{} and {}: {error}", certificate.display(), key.display()))
-}
-
-/// The certificates of a file; at least one.
-fn certificates(file: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = read(file)?;
-    let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|error| format!("{}: {error}", file.display()))?;
-    if certificates.is_empty() {
-        return Err(format!("{} has no certificate (PEM)", file.display()));
-    }
-    Ok(certificates)
-}
-
-fn read(file: &PathBuf) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| format!("{} cannot be read: {error}", file.display());
-    fs::read(file).map_err(told)
 }

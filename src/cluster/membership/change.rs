@@ -303,7 +303,18 @@ pub(crate) async fn leave(shared: &Rc<Shared>) -> Result<(), ChangeError> {
         id: Some(own.identity().id),
         is_forced: false,
     };
-    have(shared, change).await.map_err(refused)?;
+    if let Err(why) = have(shared, change).await {
+        // The others end their connections with who is no member. If it was done, this node
+        // hears so when they are made again.
+        let id = own.identity().id;
+        let has_left = || {
+            membership
+                .consensus()
+                .is_some_and(|now| now.identity().id != id)
+        };
+        let left = wait_for(PATIENCE / 2, has_left).await;
+        return left.map_err(|()| refused(why));
+    }
     info!("this node has left its cluster and is alone");
     membership.is_leaving.set(true);
     let left = alone(shared, true).await;

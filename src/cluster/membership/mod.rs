@@ -18,6 +18,10 @@
 //! | [`lead`] | what the leader does: voters become what the registry says, autoclean |
 //! | [`change`] | changes of the members, and who does them |
 
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the HTTP API will join and leave")
+)]
 pub(super) mod change;
 mod lead;
 mod seek;
@@ -34,9 +38,10 @@ use shard_cluster::wire::Role;
 use tokio::sync::Notify;
 
 use super::Shared;
-use super::consensus::{self, Consensus, Disk, Identity, Observer, View};
+use super::consensus::{self, Consensus, Disk, Identity, Observer};
 use super::rpc::kind;
 use super::seed::Seed;
+use super::status::{ClusterStatus, MemberStatus};
 
 /// What is known before the links start.
 pub(super) struct Own {
@@ -45,6 +50,8 @@ pub(super) struct Own {
     pub(super) address: String,
     pub(super) role: Role,
     pub(super) autoclean: Duration,
+    /// It is to find others and to join them by itself.
+    pub(super) seeks: bool,
     /// Nodes that the configuration names: they are dialed whether or not they are members.
     pub(super) seeds: Vec<Seed>,
 }
@@ -90,10 +97,21 @@ impl Membership {
         self.consensus.borrow().clone()
     }
 
-    /// What is to be seen of the consensus, and the members.
-    pub(super) fn view(&self) -> (View, Registry) {
-        let consensus = self.consensus();
-        consensus.map_or_else(Default::default, |it| (it.view(), it.registry()))
+    /// What is to be seen.
+    pub(super) fn status(&self) -> ClusterStatus {
+        let Some(own) = self.consensus() else {
+            return ClusterStatus::default();
+        };
+        let (registry, consensus, identity) = (own.registry(), own.view(), own.identity());
+        let is_member = registry.by_id(identity.id).is_some();
+        let members = registry.members().filter(|_| is_member);
+        ClusterStatus {
+            id: identity.cluster,
+            version: registry.version(),
+            members: members.map(|it| MemberStatus::of(it, &consensus)).collect(),
+            consensus,
+            stays_alone: identity.stays_alone,
+        }
     }
 
     /// What this node is in, as it tells others.

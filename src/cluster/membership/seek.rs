@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::change::{self, Change};
 use super::{alone, go, random};
 use crate::cluster::Shared;
-use crate::cluster::consensus::Identity;
+use crate::cluster::consensus::{Consensus, Identity};
 use crate::cluster::rpc::{self, kind};
 
 /// Between two looks at who is there.
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A member that is connected with another one and does not hear it for so long asks whether it
 /// still is one: who was removed is a guest to the others.
-const SILENT: Duration = Duration::from_secs(3);
+const SILENT: Duration = Duration::from_millis(1500);
 
 /// A node that was accepted and then heard nothing of that cluster for so long is alone again.
 const FORSAKEN: Duration = Duration::from_secs(60);
@@ -72,7 +72,10 @@ pub(super) fn answer(shared: &Rc<Shared>) {
 fn known(shared: &Rc<Shared>, who: &Who) -> Known {
     let standing = shared.membership.standing();
     let own = shared.membership.consensus();
-    let own = own.filter(|own| own.identity().cluster == who.standing.cluster);
+    let is_over =
+        |own: &Consensus| own.identity().cluster == who.standing.cluster && !own.knows(who.id);
+    // While its vote counts it is needed.
+    let own = own.filter(is_over);
     let removal = own.and_then(|own| {
         let registry = own.registry();
         let remembered = registry.removal(who.id);
@@ -118,7 +121,7 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
     let is_joining = !is_member && identity.cluster > 0 && !identity.is_founder;
     let forsaken = lasted(forsaken, is_joining);
     let mut asked = shared.hub.borrow().guests();
-    asked.extend(shared.hub.borrow().silent_members(SILENT));
+    asked.extend(shared.hub.borrow_mut().members_to_ask(SILENT));
     let mut best: Option<(Standing, String)> = None;
     for node in asked {
         let who = Who {
@@ -144,7 +147,7 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
     if forsaken > FORSAKEN {
         warn!("nothing was heard of the cluster that this node was to join: it is alone again");
         _ = alone(shared, false).await;
-    } else if let (Some((_, node)), false) = (best, identity.stays_alone) {
+    } else if let (Some((_, node)), true) = (best, !identity.stays_alone && membership.own.seeks) {
         _ = join(shared, &node).await;
     } else if is_member {
         change::keep_own(shared, &registry).await;

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use hyper::Method;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::objects::Endpoint;
@@ -79,7 +80,7 @@ pub(super) async fn run(settings: Settings, own: &Own, mut reports: Reports<impl
 
 /// Asks once.
 async fn look(settings: &Settings, own: &Own, client: &mut Client) -> Result<Vec<Found>, String> {
-    let namespace = namespace(settings)?;
+    let namespace = namespace(settings).await?;
     let slices = slices(settings, own, client, &namespace).await;
     let endpoints = match slices {
         Err(Trouble::Absent(why)) => endpoints(settings, own, client, &namespace)
@@ -184,32 +185,35 @@ async fn ask_once(settings: &Settings, client: &mut Client, path: &str) -> Resul
     let ask = Ask {
         method: Method::GET,
         path,
-        authorization: authorization(settings).map_err(Trouble::Other)?,
+        authorization: authorization(settings).await.map_err(Trouble::Other)?,
         body: String::new(),
     };
     client.ask(&ask).await.map_err(Trouble::Other)
 }
 
 /// The pod's token. It is not sent where anybody could read it.
-fn authorization(settings: &Settings) -> Result<Option<String>, String> {
+async fn authorization(settings: &Settings) -> Result<Option<String>, String> {
     if !settings.apiserver.is_tls {
         return Ok(None);
     }
-    let token = file_of(settings, "token")?;
+    let token = file_of(settings, "token").await?;
     Ok(Some(format!("Bearer {token}")))
 }
 
-fn namespace(settings: &Settings) -> Result<String, String> {
+async fn namespace(settings: &Settings) -> Result<String, String> {
     match &settings.namespace {
         Some(namespace) => Ok(namespace.clone()),
-        None => file_of(settings, "namespace"),
+        None => file_of(settings, "namespace").await,
     }
 }
 
 /// A file of the service account.
-fn file_of(settings: &Settings, name: &str) -> Result<String, String> {
+async fn file_of(settings: &Settings, name: &str) -> Result<String, String> {
     let file = settings.account.join(name);
-    let text = fs::read_to_string(&file).map_err(|error| {
+    let path = file.clone();
+    // Disks block.
+    let read = spawn_blocking(move || fs::read_to_string(path)).await;
+    let text = read.map_err(|error| error.to_string())?.map_err(|error| {
         let file = file.display();
         format!("{file} cannot be read: {error}; it is there in a pod with a service account")
     })?;
