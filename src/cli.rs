@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Sources;
-use crate::data;
+use crate::{ctl, data};
 
 /// What `shardmq --help` says after the options.
 const AFTER_HELP: &str = "\
@@ -47,6 +47,12 @@ pub(crate) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Look at a running broker and its cluster, and change what is to be changed
+    Ctl {
+        /// What to do
+        #[command(subcommand)]
+        command: ctl::Command,
     },
     /// Look at the stored data, or move them, while no broker runs
     Data {

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line |
 //! | [`cluster`] | the links to other nodes |
 //! | [`config`] | the configuration: file, environment, command line |
+//! | [`http`], [`ctl`] | what operators see and do |
 //! | [`host`] | what this machine has and allows |
 //! | [`data`] | `shardmq data`: what is stored, for people |
 //! | [`start`] | `shardmq`: checks, start, signals, stop |
@@ -16,9 +17,11 @@
 mod cli;
 mod cluster;
 mod config;
+mod ctl;
 mod data;
 mod failure;
 mod host;
+mod http;
 mod logger;
 mod plane;
 mod start;
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Check => load(&sources).map(|config| check(&config)),
         Command::Keys => Ok(print(&keys())),
         Command::Run => load(&sources).and_then(start::run),
+        Command::Ctl { command } => load(&sources).and_then(|config| ctl::run(&command, &config)),
         Command::Data { command } => load(&sources).and_then(|config| data::run(&command, &config)),
         Command::Tune { json } => load(&sources).map(|config| {
             let report = tune::Report::of_this_host(&config);

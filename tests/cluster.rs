@@ -29,12 +29,14 @@ scenarios! {
         a_node_that_was_away_gets_the_retained_messages_of_the_others,
         a_node_that_dies_keeps_nobody_waiting_and_comes_back,
         a_node_that_was_away_for_longer_than_the_lease_takes_part_again,
+        a_node_that_sees_no_majority_acknowledges_nothing_until_it_does,
     ],
     mqtt5: [
         what_was_under_way_when_a_node_was_stopped_for_a_moment_comes_once_and_in_order,
         more_than_the_links_hold_slows_the_publisher_down_and_nothing_is_lost,
         a_kept_session_gets_what_was_published_while_its_node_restarted,
         a_node_with_another_cookie_is_refused,
+        without_autoheal_a_node_that_was_given_up_waits_for_its_restart,
         nodes_that_do_not_belong_together_say_why,
     ],
 }
@@ -59,9 +61,15 @@ fn node(setup: Setup, name: &str, names: &[String], more: &[(&str, &str)]) -> Br
     setup.broker_with(&[&settings, more].concat())
 }
 
+/// Two nodes go on without each other: neither alone is a majority.
 fn cluster(setup: Setup, count: u8) -> Vec<Broker> {
+    let policy = if count == 2 { "serve_local" } else { "fence" };
+    cluster_with(setup, count, &[("cluster.partition_policy", policy)])
+}
+
+fn cluster_with(setup: Setup, count: u8, more: &[(&str, &str)]) -> Vec<Broker> {
     let names = names(count);
-    let brokers = names.iter().map(|name| node(setup, name, &names, &[]));
+    let brokers = names.iter().map(|name| node(setup, name, &names, more));
     brokers.collect()
 }
 
@@ -211,6 +219,49 @@ fn a_node_that_was_away_for_longer_than_the_lease_takes_part_again(setup: Setup)
     let mut back = brokers[0].client("back");
     back.subscribe("back", 1);
     wait_for_route(&mut subscriber, &mut back, "back");
+}
+
+fn a_node_that_sees_no_majority_acknowledges_nothing_until_it_does(setup: Setup) {
+    let brokers = cluster(setup, 3);
+    let mut here = brokers[0].client("here");
+    here.subscribe("t", 1);
+    let mut there = brokers[1].client("there");
+    there.subscribe("there", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut there, "there");
+    brokers[1..].iter().for_each(|node| signal(node, "-STOP"));
+    wait_for_output(&brokers[0], "acknowledges no QoS 1 and 2");
+    let id = publisher.next_id();
+    publisher.send_publish(&Publish::new("t", "waits").qos(1, id));
+    let mut other = brokers[0].client("other");
+    other.publish("t", "QoS 0", 0);
+    here.expect_message("t", "QoS 0", 0);
+    here.expect_silence_until_pong();
+    brokers[1..].iter().for_each(|node| signal(node, "-CONT"));
+    publisher.expect_success(PUBACK, id);
+    here.expect_message("t", "waits", 1);
+    wait_for_output(&brokers[0], "has a lease");
+    // Nobody was given up: there was no majority that could have.
+    wait_for_route(&mut publisher, &mut there, "there");
+    let output = brokers[0].output();
+    assert!(!output.contains("is down"), "{output}");
+}
+
+fn without_autoheal_a_node_that_was_given_up_waits_for_its_restart(setup: Setup) {
+    let mut brokers = cluster_with(setup, 3, &[("cluster.autoheal", "false")]);
+    let mut subscriber = brokers[2].client("subscriber");
+    subscriber.subscribe("t", 1);
+    let mut publisher = brokers[0].client("publisher");
+    wait_for_route(&mut publisher, &mut subscriber, "t");
+    signal(&brokers[2], "-STOP");
+    wait_for_output(&brokers[0], "is down");
+    signal(&brokers[2], "-CONT");
+    wait_for_output(&brokers[2], "restart it when it may take part again");
+    brokers[2].kill();
+    brokers[2].start_again();
+    let mut subscriber = brokers[2].client("subscriber");
+    subscriber.subscribe("t", 1);
+    wait_for_route(&mut publisher, &mut subscriber, "t");
 }
 
 fn what_was_under_way_when_a_node_was_stopped_for_a_moment_comes_once_and_in_order(setup: Setup) {

@@ -8,6 +8,7 @@
 //! | `engine` | a shard's sockets: one ring, one task, bounded turns |
 //! | `shard` | a shard's logic: bytes in, bytes out, no socket and no clock |
 //! | [`Nodes`] | between the shards and the links to other nodes |
+//! | [`operator`] | between the shards and those who look after the broker |
 //! | `routes` | between the shards and the writer of the route index |
 //! | `wheel` | the timers of a shard |
 //! | `bits` | sets of small numbers in one word |
@@ -19,6 +20,7 @@ mod bits;
 mod engine;
 mod node;
 mod nodes;
+pub mod operator;
 mod routes;
 pub mod settings;
 mod shard;
@@ -28,5 +30,5 @@ mod wheel;
 pub use alone::Alone;
 pub use node::{Running, StartError, Stopper, Storage, start};
 pub use nodes::Nodes;
-pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, sum};
+pub use shard::{Counter, GAUGES, METRICS, Metric, Stats, rfc3339, sum};
 pub use shard_store as store;

@@ -20,6 +20,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::together::Together;
 use crate::engine::{Acceptor, Engine, EngineSetup, Gate, Lateness};
 use crate::nodes::Nodes;
+use crate::operator::Operator;
 use crate::routes::{self, RouteLink};
 use crate::settings::{Listener, Settings};
 use crate::shard::{Common, Journal, RetainedQuota, Shard, ShardSetup, Stats, part};
@@ -113,6 +114,7 @@ pub struct Running {
     stats: Vec<Arc<Stats>>,
     store: Option<StoreHandle>,
     nodes: Option<Nodes>,
+    operator: Option<Operator>,
 }
 
 /// Stops the shards; may be used from any thread.
@@ -143,6 +145,11 @@ impl Running {
     /// [`Settings::cluster`].
     pub fn take_nodes(&mut self) -> Option<Nodes> {
         self.nodes.take()
+    }
+
+    /// What the thread that serves operators needs, once.
+    pub fn take_operator(&mut self) -> Option<Operator> {
+        self.operator.take()
     }
 
     /// The counters of each shard.
@@ -239,8 +246,8 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let retained_quota = Arc::new(RetainedQuota::default());
     let (ready, readiness) = mpsc::sync_channel(count);
     let common = Arc::new(Common::new(settings));
-    let (mut links, nodes) = connect(settings, &doorbells, &mut neighbours, &common, started)
-        .map_err(|source| shard_error(0, source))?;
+    let connected = connect(settings, &doorbells, &mut neighbours, &common, started);
+    let (mut links, nodes, operator) = connected.map_err(|source| shard_error(0, source))?;
     let mut threads = Vec::new();
     for (index, &cpu) in settings.cpus.iter().enumerate().rev() {
         let (reader, link) = links.pop().unzip();
@@ -272,16 +279,16 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
             together: Arc::clone(&together),
         };
         let (ready, stopper) = (ready.clone(), stopper.clone());
-        let thread = std::thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || run_shard(cpu, (setup, engine, stored), &ready, stopper))
-            .map_err(|source| shard_error(cpu, source))?;
-        threads.push(thread);
+        let work = move || run_shard(cpu, (setup, engine, stored), &ready, stopper);
+        let builder = std::thread::Builder::new().name(format!("shard-{index}"));
+        let thread = builder.spawn(work);
+        threads.push(thread.map_err(|source| shard_error(cpu, source))?);
     }
     let running = Running {
         threads,
         stopper,
         nodes,
+        operator: Some(operator),
         stats: common.stats.clone(),
         store,
     };
@@ -294,15 +301,15 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
 /// What each shard has of the routes.
 type RouteEnds = Vec<(RouteReader, RouteLink)>;
 
-/// Starts the route writer, and connects the shards with the thread that will have the links
-/// to other nodes, if there may be some.
+/// Starts the route writer, and connects the shards with the thread that will serve operators,
+/// and with the one that will have the links to other nodes, if there may be some.
 fn connect(
     settings: &Settings,
     doorbells: &[Arc<Doorbell>],
     neighbours: &mut [Neighbours],
     common: &Arc<Common>,
     started: Instant,
-) -> io::Result<(RouteEnds, Option<Nodes>)> {
+) -> io::Result<(RouteEnds, Option<Nodes>, Operator)> {
     let bell = settings.cluster.then(Doorbell::new).transpose()?;
     let bell = bell.map(Arc::new);
     let seed = settings.hash_seed;
@@ -314,7 +321,12 @@ fn connect(
         }
         nodes
     });
-    Ok((links, nodes))
+    let common = Arc::clone(common);
+    let (operator, ends) = Operator::connect(doorbells, seed, common, started)?;
+    for (shard, end) in neighbours.iter_mut().zip(ends) {
+        shard.operator = Some(end);
+    }
+    Ok((links, nodes, operator))
 }
 
 /// How long the shards may take to become ready.

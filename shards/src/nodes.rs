@@ -130,6 +130,16 @@ impl Nodes {
         self.own.park(|| true);
     }
 
+    /// Until when, by the shards' clock, this node may acknowledge QoS 1 and 2: `u64::MAX` for
+    /// ever. Until this is called it may not.
+    pub fn set_lease_until(&mut self, until_ms: u64) {
+        let before = self.common.lease_until_ms.swap(until_ms, Ordering::Release);
+        if before < until_ms && before <= self.now_ms() {
+            // What waits for it goes on.
+            self.shards.iter().for_each(|shard| shard.doorbell.ring());
+        }
+    }
+
     /// A node is there: it is handed all retained messages, gets the new ones, and others where
     /// it has routes.
     pub fn up(&mut self, node: u16) {

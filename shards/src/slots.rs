@@ -64,6 +64,11 @@ impl<T> Slots<T> {
         self.slot_mut(key)?.as_mut()
     }
 
+    /// All keys in use are below.
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
     /// The keys in use.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.end).filter(|key| self.get(*key).is_some())

@@ -44,6 +44,8 @@ pub(super) struct Dials {
 struct Dialed {
     /// Where it was said to be last.
     seed: Rc<RefCell<Seed>>,
+    /// Nobody wants it when this is false, and its task ends with the connection that it has.
+    is_wanted: Rc<Cell<bool>>,
     task: JoinHandle<()>,
 }
 
@@ -71,30 +73,45 @@ impl Shared {
             return;
         }
         let mut nodes = self.dials.nodes.borrow_mut();
-        if let Some(node) = nodes.get(&seed.name) {
+        let former = nodes
+            .get(&seed.name)
+            .filter(|node| !node.task.is_finished());
+        if let Some(node) = former {
             *node.seed.borrow_mut() = seed;
+            node.is_wanted.set(true);
             return;
         }
         let name = seed.name.clone();
-        let seed = Rc::new(RefCell::new(seed));
-        let task = spawn_local(dial(Rc::clone(self), name.clone(), Rc::clone(&seed)));
-        nodes.insert(name, Dialed { seed, task });
+        let (seed, is_wanted) = (Rc::new(RefCell::new(seed)), Rc::new(Cell::new(true)));
+        let dial = dial(
+            Rc::clone(self),
+            name.clone(),
+            Rc::clone(&seed),
+            Rc::clone(&is_wanted),
+        );
+        let task = spawn_local(dial);
+        let dialed = Dialed {
+            seed,
+            is_wanted,
+            task,
+        };
+        nodes.insert(name, dialed);
     }
 
-    /// A node is not dialed any more.
+    /// A node is not dialed any more, once the connection that there is has ended.
     pub(super) fn forget(&self, name: &str) {
-        if let Some(node) = self.dials.nodes.borrow_mut().remove(name) {
-            node.task.abort();
+        if let Some(node) = self.dials.nodes.borrow().get(name) {
+            node.is_wanted.set(false);
         }
     }
 }
 
-/// Keeps a connection with a node, for ever.
-async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>) {
+/// Keeps a connection with a node, as long as it is wanted.
+async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>, is_wanted: Rc<Cell<bool>>) {
     let mut backoff = BACKOFF.0;
     let mut said = String::new();
     let is_first = *shared.hub.borrow().name() < *name;
-    loop {
+    while is_wanted.get() {
         if !is_first {
             let is_member = shared.hub.borrow().roster.contains(&*name);
             sleep(if is_member {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 use protocol::message::MessageRef;
 use quinn::Connection;
 use shard_cluster::link::{LinkError, Outgoing, Transmit};
@@ -15,6 +15,7 @@ use shard_cluster::routes::{self, Routes};
 use shard_cluster::wire::{Accepted, Change, Forward, Frame, Hello, Reason, Role};
 use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 
+use super::condemned::Condemned;
 use super::ended::Ended;
 use super::incarnation::Incarnations;
 use super::peer::{Link, LinkId, Peer};
@@ -36,6 +37,9 @@ pub(super) struct Hub {
     pub(super) members: Members,
     routes: Routes,
     incarnations: Incarnations,
+    condemned: Condemned,
+    /// Whether this node goes on by itself when others had given it up.
+    autoheal: bool,
     /// The life with which the process began.
     boot: u64,
     /// Where others reach this node.
@@ -51,6 +55,7 @@ pub(super) struct Hub {
     pub(super) fresh: BTreeSet<Box<str>>,
     last_serial: u64,
     heartbeats: u32,
+    was_fenced: bool,
 }
 
 /// What a hub is made of.
@@ -61,29 +66,28 @@ pub(super) struct Begin {
     /// What it is.
     pub(super) role: Role,
     pub(super) incarnations: Incarnations,
+    pub(super) condemned: Condemned,
+    pub(super) policy: Policy,
+    pub(super) autoheal: bool,
     pub(super) seed: u64,
 }
 
 impl Hub {
     pub(super) fn new(mut begin: Begin, plane: Box<dyn Plane>) -> Self {
         let boot = begin.incarnations.next();
-        // Until the consensus says more.
-        let own = [begin.name.as_str()];
-        let cores = match begin.role {
-            Role::Core => &own[..],
-            Role::Replicant => &[],
-        };
-        let config = members::Config::new(&begin.cluster, &begin.name, begin.role, boot, cores);
+        let config = members::Config::new(&begin.cluster, &begin.name, begin.role, boot, &[]);
         let config = members::Config {
-            policy: Policy::ServeLocal,
+            policy: begin.policy,
             ..config
         };
         let limits = routes::Limits::default();
-        Self {
+        let mut hub = Self {
             plane,
-            members: Members::new(config, []),
+            members: Members::new(config, begin.condemned.lives()),
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
             incarnations: begin.incarnations,
+            condemned: begin.condemned,
+            autoheal: begin.autoheal,
             boot,
             address: begin.address,
             peers: Vec::new(),
@@ -93,6 +97,27 @@ impl Hub {
             fresh: BTreeSet::new(),
             last_serial: 0,
             heartbeats: 0,
+            was_fenced: true,
+        };
+        // Nobody knows yet whose votes count: until then this node has no lease.
+        let unknown = [hub.name().to_owned(), String::new()];
+        hub.set_cores(&unknown, u64::MAX);
+        hub.tell_lease();
+        hub
+    }
+
+    /// Tells the shards until when they may acknowledge, and the log when that changes.
+    fn tell_lease(&mut self) {
+        let (now_ms, until_ms) = (self.plane.now_ms(), self.members.lease_until_ms());
+        self.plane.set_lease_until(until_ms);
+        let is_fenced = now_ms >= until_ms;
+        match (mem::replace(&mut self.was_fenced, is_fenced), is_fenced) {
+            (false, true) => warn!(
+                "this node has no lease from a majority of the cores: it acknowledges no QoS 1 \
+                 and 2 until it has one (cluster.partition_policy = fence)"
+            ),
+            (true, false) => info!("this node has a lease: it acknowledges QoS 1 and 2"),
+            _ => {}
         }
     }
 
@@ -538,10 +563,10 @@ impl Hub {
                 Event::Down { node, incarnation } => self.down(&node, incarnation),
                 Event::Renew => self.renew(),
                 Event::Removed { node } => self.removed(&node),
-                // Only where nodes are given up by votes.
-                Event::Condemned { .. } => {}
+                Event::Condemned { node, incarnation } => self.condemned.add(&node, incarnation),
             }
         }
+        self.tell_lease();
     }
 
     fn up(&mut self, node: &str, incarnation: u64, former: Option<u64>) {
@@ -594,6 +619,11 @@ impl Hub {
 
     /// Another node has given this one up: it goes on as a new life.
     fn renew(&mut self) {
+        if !self.autoheal {
+            let text = "another node had given this one up, and cluster.autoheal is false: \
+                        restart it when it may take part again";
+            return error!("{text}");
+        }
         let incarnation = self.new_life();
         warn!("another node had given this one up: it goes on as incarnation {incarnation}");
     }
@@ -620,6 +650,7 @@ impl Hub {
                 plane.route(slot, change.filter(), false);
             }
         });
+        self.condemned.forget(node);
         self.release(node);
     }
 

@@ -26,11 +26,12 @@
 //! | [`ended`] | why one ends |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
-//! | [`incarnation`] | the numbers of this node's lives |
+//! | [`incarnation`], [`condemned`] | the lives of this node, and those of others that are over |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
 
 mod arrivals;
+mod condemned;
 mod connection;
 mod consensus;
 mod dial;
@@ -48,7 +49,7 @@ mod ids;
 mod incarnation;
 mod introduce;
 mod membership;
-mod news;
+pub(crate) mod news;
 mod peer;
 mod pem;
 pub(crate) mod plane;
@@ -72,6 +73,7 @@ use std::time::Duration;
 use log::{error, info};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use ring::hmac;
+use shard_cluster::members::Policy;
 use shard_cluster::wire::Role;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
@@ -80,10 +82,12 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
+use condemned::Condemned;
 use consensus::Disk;
 use dial::Dials;
 use discovery::Strategy;
-use handle::{Handle, Orders};
+pub(crate) use handle::Handle;
+use handle::Orders;
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
@@ -130,12 +134,34 @@ pub(crate) struct Settings {
     pub(crate) autoclean: Duration,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
+    /// What a partition does to a node that sees no majority of the cores.
+    pub(crate) policy: Policy,
+    /// Whether a node that others had given up goes on by itself.
+    pub(crate) autoheal: bool,
     /// How the links are protected.
     pub(crate) security: Security,
     /// Where the number of this node's life is kept.
     pub(crate) data_dir: Option<PathBuf>,
     /// Something that others cannot know, for hash tables.
     pub(crate) hash_seed: u64,
+}
+
+impl Settings {
+    /// What the hub of a node begins with that others reach at `address`.
+    fn begin(&self, address: String) -> Begin {
+        let folder = self.data_dir.as_deref();
+        Begin {
+            cluster: self.cluster.clone(),
+            name: self.name.clone(),
+            address,
+            role: self.role,
+            incarnations: Incarnations::new(folder),
+            condemned: Condemned::new(folder),
+            policy: self.policy,
+            autoheal: self.autoheal,
+            seed: self.hash_seed,
+        }
+    }
 }
 
 /// What all tasks of the thread have in common. Never borrowed while a task waits.
@@ -150,12 +176,20 @@ struct Shared {
 
 /// Between the thread and who looks at it.
 #[derive(Debug, Default)]
-struct Board {
+pub(crate) struct Board {
     status: Mutex<Vec<NodeStatus>>,
     cluster: Mutex<ClusterStatus>,
     /// Tests cut all connections with this.
     #[cfg(test)]
     cut: core::sync::atomic::AtomicBool,
+}
+
+impl Board {
+    /// What is known of the other nodes, half a second old at most.
+    pub(crate) fn status(&self) -> Vec<NodeStatus> {
+        let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Running links.
@@ -169,19 +203,19 @@ pub(crate) struct Running {
 
 impl Running {
     /// For other threads, to ask other nodes and to answer them.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the HTTP API will ask other nodes")
-    )]
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// What is known of the other nodes, half a second old at most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
+    #[cfg(test)]
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
-        let status = self.board.status.lock();
-        status.unwrap_or_else(PoisonError::into_inner).clone()
+        self.board.status()
+    }
+
+    /// For other threads, to look at the other nodes.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// The cluster that this node is in, half a second old at most.
@@ -342,32 +376,24 @@ fn prepare(
     (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
 ) -> (Rc<Shared>, discovery::Own, Vec<Seed>) {
+    let seed = Seed {
+        port: local.port(),
+        ..settings.own.clone()
+    };
+    let begin = settings.begin(seed.address());
     let Settings {
         cluster,
         name,
         mut seeds,
-        data_dir,
         ..
     } = settings;
     seeds.retain(|seed| seed.name != name);
-    let seed = Seed {
-        port: local.port(),
-        ..settings.own
-    };
     let own = discovery::Own {
-        cluster: cluster.clone(),
+        cluster,
         name: name.clone(),
         seed: seed.text(),
         port: local.port(),
         is_ipv4: local.is_ipv4(),
-    };
-    let begin = Begin {
-        cluster,
-        role: settings.role,
-        address: seed.address(),
-        incarnations: Incarnations::new(data_dir.as_deref()),
-        seed: settings.hash_seed,
-        name: name.clone(),
     };
     let membership = membership::Own {
         name,

@@ -18,6 +18,9 @@ pub(crate) trait Plane: Send {
     /// What the descriptor told is known. To be done before everything is taken.
     fn clear_news(&mut self);
 
+    /// Until when, by the shards' clock, this node may acknowledge QoS 1 and 2.
+    fn set_lease_until(&mut self, until_ms: u64);
+
     /// A node is there: from here on messages may be routed to it.
     fn up(&mut self, node: u16);
 
@@ -68,6 +71,10 @@ impl Plane for shards::Nodes {
 
     fn clear_news(&mut self) {
         self.clear_news();
+    }
+
+    fn set_lease_until(&mut self, until_ms: u64) {
+        self.set_lease_until(until_ms);
     }
 
     fn up(&mut self, node: u16) {

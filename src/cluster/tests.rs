@@ -42,6 +42,8 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
             .iter()
             .map(|seed| Seed::parse(seed).unwrap())
             .collect(),
+        policy: Policy::ServeLocal,
+        autoheal: true,
         data_dir: None,
         hash_seed: 7,
     };
@@ -290,4 +292,23 @@ fn a_node_answers_what_another_one_asks_and_says_why_it_does_not() {
             assert_eq!(answer, Ok(n.to_be_bytes().to_vec()), "{n}");
         }
     });
+}
+
+#[test]
+fn a_node_may_acknowledge_while_it_sees_a_majority() {
+    let mut settings = all_settings(3);
+    for start in &mut settings {
+        start.settings.policy = Policy::Fence;
+        start.settings.data_dir = Some(membership::folder());
+    }
+    let mut nodes: Vec<Node> = settings.iter().cloned().map(Node::start).collect();
+    wait_for("the cluster", || {
+        let all = |node: &Node| node.running.cluster().consensus.voters.len() == 3;
+        nodes.iter().all(all)
+    });
+    wait_for("the leases", || nodes.iter().all(|n| n.plane.has_lease()));
+    nodes.drain(1..).for_each(|node| node.running.stop());
+    wait_for("the end of the lease", || !nodes[0].plane.has_lease());
+    nodes.push(Node::start(settings.remove(1)));
+    wait_for("new leases", || nodes.iter().all(|n| n.plane.has_lease()));
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use shard_cluster::wire::Role;
 
+use shard_cluster::members::Policy;
+
 use super::bind::Bind;
 use super::discovery;
 use super::entries::Entries;
@@ -34,6 +36,10 @@ pub(crate) struct Cluster {
     pub(crate) role: Role,
     /// `cluster.autoclean`.
     pub(crate) autoclean: Duration,
+    /// `cluster.partition_policy`.
+    pub(crate) policy: Policy,
+    /// `cluster.autoheal`.
+    pub(crate) autoheal: bool,
     /// How others are looked for.
     pub(crate) discovery: Strategy,
     /// How the links are protected.
@@ -68,6 +74,11 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
             Value::Duration(span) => span.duration(),
             _ => return None,
         },
+        policy: match text(entries, "cluster.partition_policy") {
+            "serve_local" => Policy::ServeLocal,
+            _ => Policy::Fence,
+        },
+        autoheal: flag(entries, "cluster.autoheal"),
         discovery: discovery::read(entries).ok()?,
         security: security(entries).ok()?,
         is_ipv4: match text(entries, PROTO_DIST) {
@@ -193,6 +204,13 @@ pub(super) fn text<'e>(entries: &'e Entries, key: &str) -> &'e str {
     }
 }
 
+fn flag(entries: &Entries, key: &str) -> bool {
+    matches!(
+        entries.get(key).map(|entry| &entry.value),
+        Some(Value::Boolean(true))
+    )
+}
+
 fn bind(entries: &Entries) -> Option<Bind> {
     match entries.get("cluster.bind")?.value {
         Value::Bind(bind) => Some(bind),
@@ -257,6 +275,7 @@ mod tests {
             (&*cluster.name, &*cluster.own.name),
             ("shardmq", "a@10.0.0.1")
         );
+        assert_eq!((cluster.policy, cluster.autoheal), (Policy::Fence, true));
         assert_eq!(cluster.seeds[1], Seed::parse("b@10.0.0.2:5000").unwrap());
         let own = load(&[STATIC, SEEDS, COOKIE, "node.name=b@10.0.0.2"]);
         assert_eq!(own.unwrap().unwrap().own.port, 5000);

@@ -17,6 +17,16 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "UDP address of the links to other nodes; by default the host of node.name, port 4370",
     ),
     key(
+        "cluster.partition_policy",
+        Kind::Word(&["fence", "serve_local"]),
+        "what a node does that sees no majority of the cores: fence, no acknowledgements",
+    ),
+    key(
+        "cluster.autoheal",
+        Kind::Boolean,
+        "whether a node that others had given up takes part again by itself",
+    ),
+    key(
         "cluster.proto_dist",
         Kind::Word(&["inet_tcp", "inet6_tcp", "inet_tls", "inet6_tls"]),
         "IPv4 or IPv6, with a generated key (_tcp) or certificates (_tls); always QUIC",

@@ -14,6 +14,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("node.name", "shardmq@127.0.0.1"),
     ("node.db_role", "core"),
     ("cluster.name", "shardmq"),
+    ("cluster.partition_policy", "fence"),
+    ("cluster.autoheal", "true"),
     ("cluster.discovery_strategy", "manual"),
     ("cluster.static.seeds", "[]"),
     ("cluster.core_nodes", "[]"),

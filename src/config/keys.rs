@@ -156,6 +156,11 @@ const KEYS: &[Key] = &[
         "least important messages that are logged",
     ),
     key(
+        "dashboard.listeners.http.bind",
+        Kind::Bind,
+        "TCP address of the HTTP API, on loopback; by default, and with 0, there is none",
+    ),
+    key(
         "listeners.tcp.*.enabled",
         Kind::Boolean,
         "whether this listener is opened",
@@ -613,7 +618,7 @@ const KEYS: &[Key] = &[
 ];
 
 /// What keys begin with.
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 26] = [
     "node",
     "cluster",
     "cluster.ssl_options",
@@ -623,6 +628,9 @@ const SECTIONS: [&str; 23] = [
     "cluster.etcd.ssl_options",
     "cluster.k8s",
     "log",
+    "dashboard",
+    "dashboard.listeners",
+    "dashboard.listeners.http",
     "listeners",
     "listeners.tcp",
     "listeners.tcp.*",

@@ -39,6 +39,7 @@ use shards::settings::{
     SharedStrategy, Storage, SysEventMessages, SysTopics,
 };
 
+use bind::Bind;
 use cluster::Cluster;
 use cpu_list::CpuList;
 use durability::Durability;
@@ -71,6 +72,8 @@ pub(crate) struct Sources {
 pub(crate) struct Config {
     /// `node.name`.
     pub(crate) node_name: String,
+    /// `cluster.name`.
+    pub(crate) cluster_name: String,
     /// Other nodes; nothing if this one is alone.
     pub(crate) cluster: Option<Cluster>,
     /// `data_dir`.
@@ -81,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     /// `allow_anonymous`; nothing means: through loopback only.
     pub(crate) allow_anonymous: Option<bool>,
+    /// `dashboard.listeners.http.bind`; nothing if there is no such port.
+    pub(crate) http: Option<SocketAddr>,
     /// `log.level`.
     pub(crate) log_level: LevelFilter,
     /// The listeners that are enabled, by name.
@@ -145,11 +150,13 @@ impl Config {
         };
         let mut config = Self {
             node_name: reader.text("node.name"),
+            cluster_name: reader.text("cluster.name"),
             cluster: cluster::read(&entries),
             data_dir: reader.text("data_dir").into(),
             durability: reader.durability("durability"),
             storage: reader.section("storage", Storage::default()),
             allow_anonymous: reader.boolean("allow_anonymous"),
+            http: reader.http(),
             log_level: reader.level("log.level"),
             listeners: reader.listeners(),
             cpus: reader.cpus("shards.cpus"),
@@ -252,6 +259,15 @@ impl Reader<'_> {
     fn cpus(&self, path: &str) -> Option<CpuList> {
         match self.value(path)? {
             Value::Cpus(cpus) => Some(cpus.clone()),
+            _ => None,
+        }
+    }
+
+    /// The TCP port of the HTTP API. 0 alone is none, as in EMQX.
+    fn http(&self) -> Option<SocketAddr> {
+        match self.value("dashboard.listeners.http.bind")? {
+            Value::Bind(Bind::Port(0)) => None,
+            Value::Bind(bind) => Some(bind.address(false)),
             _ => None,
         }
     }

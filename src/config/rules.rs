@@ -17,6 +17,7 @@ pub(crate) fn check(entries: &Entries) -> Vec<Problem> {
     problems.extend(address_taken_twice(entries));
     problems.extend(shards_and_cpus(entries));
     problems.extend(bursts_without_rate(entries));
+    problems.extend(http_open_to_strangers(entries));
     problems.extend(cluster::check(entries));
     problems
 }
@@ -96,6 +97,25 @@ fn open_to_strangers(entries: &Entries) -> Vec<Problem> {
             )
         })
         .collect()
+}
+
+/// The HTTP API has no API keys yet: whoever reaches it may do everything.
+fn http_open_to_strangers(entries: &Entries) -> Option<Problem> {
+    let key = "dashboard.listeners.http.bind";
+    let entry = entries.get(key)?;
+    let Value::Bind(bind) = entry.value else {
+        return None;
+    };
+    let port = bind.address(false).port();
+    (!bind.is_loopback()).then(|| {
+        let text = format!(
+            "{key} = {bind}: this version has no API keys, so only loopback addresses are \
+             allowed.\n  \
+             To stay on this machine: --set {key}=127.0.0.1:{port}\n  \
+             From elsewhere: an SSH tunnel, or a proxy that authenticates"
+        );
+        Problem::new(entry.origin.clone(), text)
+    })
 }
 
 /// Whether `allow_anonymous = true` was given.

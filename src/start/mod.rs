@@ -9,6 +9,7 @@
 //! | [`data_folder`] | the folder, its lock and its format |
 //! | [`storage`] | what outlives the process |
 //! | [`links`] | other nodes |
+//! | [`operators`] | the HTTP API |
 //! | [`ports`] | whether the listeners' ports are free |
 //! | [`ready`] | what is said when the broker is up |
 //! | [`notify`] | the word to systemd |
@@ -17,6 +18,7 @@
 pub(crate) mod data_folder;
 mod links;
 mod notify;
+mod operators;
 pub(crate) mod placement;
 mod ports;
 mod ready;
@@ -52,23 +54,28 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     let folder = DataFolder::open(&config.data_dir)?;
     let listeners = ports::reserve(&config.listeners)?;
     let links = links::prepare(&config, folder.path())?;
+    let operators = operators::prepare(&config, folder.path(), &listeners, open_files)?;
     keep_off_shards(&placement);
 
     let ready = ready::Ready {
         config: &config,
         placement: &placement,
         listeners: &listeners,
+        http: operators.tcp(),
     };
     let announcement = ready.announcement(&folder, open_files);
     warn_about(&config, &placement, open_files);
     let storage = storage::open(&folder, &config)?;
     let mut running = plane::start(&settings(&config, &placement, listeners), storage)?;
     let links = links.map(|links| links.start(&mut running)).transpose()?;
+    let operators = operators.start(&mut running, links.as_ref())?;
     signals::watch(running.stopper())?;
     announcement.show();
     notify::ready();
 
-    let totals = plane::wait(running)?;
+    let totals = plane::wait(running);
+    operators.stop();
+    let totals = totals?;
     if let Some(links) = links {
         links.stop();
     }

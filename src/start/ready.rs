@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 
 use shards::settings::Listener;
 
@@ -17,6 +18,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) placement: &'a Placement,
     /// With the ports that were found for those that asked for any.
     pub(crate) listeners: &'a [Listener],
+    /// The TCP port of the HTTP API, if there is one.
+    pub(crate) http: Option<SocketAddr>,
 }
 
 /// The text.
@@ -32,6 +35,9 @@ impl Ready<'_> {
         _ = writeln!(text, "  node        {}", self.config.node_name);
         for Listener { name, bind, .. } in self.listeners {
             _ = writeln!(text, "  listener    {bind} (tcp, {name})");
+        }
+        if let Some(http) = self.http {
+            _ = writeln!(text, "  http        http://{http}/api/v5/status");
         }
         _ = writeln!(
             text,

@@ -70,6 +70,11 @@ impl Broker {
         self.address
     }
 
+    /// Its data folder, unless a setting names another.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
     /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()

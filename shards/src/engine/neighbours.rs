@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
+use crate::operator::OperatorEnd;
 use crate::shard::Batch;
 
 /// The ends of the rings that one shard holds, by the number of the other shard; its own
@@ -15,6 +16,8 @@ pub(crate) struct Neighbours {
     pub(super) from: Vec<Option<Consumer<Box<Batch>>>>,
     /// The thread with the links to other nodes. `None` where there is no cluster.
     pub(crate) nodes: Option<NodesEnd>,
+    /// The thread that serves operators.
+    pub(crate) operator: Option<OperatorEnd>,
 }
 
 /// A shard's end of what leads to the other nodes and comes from them.
@@ -58,6 +61,7 @@ impl Neighbours {
                 to: (0..count).map(|_| None).collect(),
                 from: (0..count).map(|_| None).collect(),
                 nodes: None,
+                operator: None,
             })
             .collect();
         for from in 0..count {
@@ -77,7 +81,10 @@ impl Neighbours {
     /// Whether nothing has arrived from any shard.
     pub(super) fn is_empty(&self) -> bool {
         let nodes = self.nodes.as_ref();
-        self.from.iter().flatten().all(Consumer::is_empty) && nodes.is_none_or(NodesEnd::is_empty)
+        let operator = self.operator.as_ref();
+        self.from.iter().flatten().all(Consumer::is_empty)
+            && nodes.is_none_or(NodesEnd::is_empty)
+            && operator.is_none_or(|operator| operator.from.is_empty())
     }
 }
 

@@ -28,6 +28,7 @@ impl Engine {
             }
         }
         self.take_from_nodes();
+        self.answer_operator();
         if let Some(routes) = &mut self.routes {
             let applied = routes.applied();
             self.shard.routes_applied(applied);
@@ -55,6 +56,19 @@ impl Engine {
         }
         if let Some((node, batch)) = nodes.from.pop() {
             self.shard.handle_node_batch(node, batch);
+        }
+    }
+
+    /// Answers one question of those who look after the broker.
+    fn answer_operator(&mut self) {
+        if let Some(operator) = &mut self.neighbours.operator
+            && let Some((number, question)) = operator.from.pop()
+        {
+            let answer = Box::new(self.shard.tell_operator(&question));
+            // There are never more questions open than answers have room.
+            let pushed = operator.to.push((number, answer));
+            debug_assert!(pushed.is_ok());
+            operator.doorbell.ring();
         }
     }
 

@@ -92,7 +92,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return Flow::Stop;
         };
-        if connection.pending_acks() > 0 {
+        if connection.pending_acks() > 0 || self.fence.is_up {
             return self.queue_ack(key, PendingAck::new(answer, commit));
         }
         self.outbox.mark(connection, key);
@@ -298,6 +298,9 @@ impl Shard {
             .pending
             .get_or_insert_with(|| Box::new(VecDeque::new()))
             .push_back(ack);
+        if self.fence.is_up {
+            self.wait_for_lease(key, serial);
+        }
         Flow::Continue
     }
 
@@ -308,6 +311,9 @@ impl Shard {
         };
         if connection.serial != serial || connection.phase != Phase::Live {
             return;
+        }
+        if self.fence.is_up {
+            return self.wait_for_lease(key, serial);
         }
         let Some(mut pending) = connection.pending.take() else {
             return;

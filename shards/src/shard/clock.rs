@@ -1,7 +1,8 @@
 //! The time of day, for people and for JSON.
 
 /// Milliseconds since 1970 as RFC 3339 with an offset, as EMQX writes it, in UTC.
-pub(crate) fn rfc3339(unix_ms: u64) -> String {
+#[must_use]
+pub fn rfc3339(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = date(days);
     let (seconds, ms) = (ms / 1000, ms % 1000);

@@ -52,6 +52,9 @@ pub(crate) struct Common {
     pub(crate) arrivals: Arrivals,
     /// Those that there have been.
     pub(crate) nodes_known: AtomicU64,
+    /// Until when, by the shards' clock, this node may acknowledge QoS 1 and 2. Written by the
+    /// thread with the links; of no meaning where there are no other nodes.
+    pub(crate) lease_until_ms: AtomicU64,
     /// The counters of every shard.
     pub(crate) stats: Vec<Arc<Stats>>,
 }
@@ -73,6 +76,7 @@ impl Common {
             nodes_up: AtomicU64::default(),
             arrivals: Arrivals::default(),
             nodes_known: AtomicU64::default(),
+            lease_until_ms: AtomicU64::default(),
             stats: stats.collect(),
         }
     }

@@ -29,6 +29,10 @@ impl Shard {
             return;
         };
         journal.set_state(behind, full);
+        if self.fence.is_up && !self.is_restoring {
+            // Nobody hears of it, for now.
+            return;
+        }
         journal.set_committed(commit);
         while let Some(waiter) = self.journal.as_mut().and_then(|j| j.next_done()) {
             match waiter {

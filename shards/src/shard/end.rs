@@ -297,6 +297,7 @@ impl Shard {
                 self.send_away(key, &limits.server_reference, false);
             }
         }
+        self.end_fence();
     }
 
     /// Ends a connection and tells a 5.0 client where to go: for now, or for good.

@@ -194,6 +194,11 @@ impl Held {
         Some(name)
     }
 
+    /// The plain subscriptions.
+    pub(crate) fn own(&self) -> impl Iterator<Item = FilterId> {
+        self.own.iter().copied()
+    }
+
     /// The shared subscriptions.
     pub(crate) fn shared(&self) -> impl Iterator<Item = &SharedName> {
         let rare = self.rare.iter();

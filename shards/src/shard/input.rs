@@ -143,15 +143,15 @@ impl Shard {
         }
     }
 
-    /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while
-    /// a ring to another shard is full, anything while the client does not read the answers
-    /// it has already, and anything but some more SUBSCRIBEs while a SUBACK is outstanding,
-    /// so that a client's packets take effect in the order it sent them. A client that sends
-    /// faster than it may waits with anything.
+    /// Pauses a connection whose packet cannot be handled now: a QoS 1 or 2 PUBLISH while a
+    /// ring to another shard is full or the node has no lease, anything while the client does
+    /// not read the answers it has already, and anything but some more SUBSCRIBEs while a
+    /// SUBACK is outstanding, so that a client's packets take effect in the order it sent them.
+    /// A client that sends faster than it may waits with anything.
     #[inline]
     fn must_wait(&mut self, key: u32, first: u8, size: usize) -> bool {
         let publish = first >> 4 == PUBLISH && first & 0b0110 != 0;
-        let full = publish && self.is_congested();
+        let full = publish && (self.is_congested() || self.is_fenced());
         let Some(connection) = self.connections.get_mut(key) else {
             return false;
         };

@@ -33,6 +33,7 @@ mod end;
 mod ending;
 mod events;
 mod exclusive;
+mod fence;
 mod frames;
 mod held;
 mod input;
@@ -40,6 +41,7 @@ mod items;
 mod journal;
 mod json;
 mod nodes;
+mod operator;
 mod outbox;
 mod peers;
 mod plan;
@@ -79,6 +81,7 @@ use crate::settings::Mqtt;
 use crate::slots::Slots;
 use crate::wheel::TimerWheel;
 
+pub use clock::rfc3339;
 pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
@@ -141,6 +144,7 @@ pub(crate) struct Shard {
     peers: Vec<Peer>,
     /// Empty where there is no cluster.
     from_nodes: Vec<nodes::FromNode>,
+    fence: fence::Fence,
     /// The node, plus 1, that the message that is being routed has found full, or 0.
     slow_node: u16,
     #[expect(
@@ -293,6 +297,7 @@ impl Shard {
                 .map(|_| Peer::new(setup.peer_bytes_max))
                 .collect(),
             from_nodes: Vec::new(),
+            fence: fence::Fence::default(),
             slow_node: 0,
             spare_batches: Vec::new(),
             routes: setup.routes,
@@ -334,6 +339,9 @@ impl Shard {
     /// Tells the time, in milliseconds of a clock that never goes back.
     pub(crate) fn set_now(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+        if self.is_clustered() {
+            self.watch_lease();
+        }
     }
 
     /// A connection was accepted. Its key is free again after [`Shard::release`].

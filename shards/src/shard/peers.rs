@@ -446,7 +446,7 @@ impl Shard {
         if self.paused.is_empty() {
             return;
         }
-        let full = self.is_congested();
+        let full = self.is_congested() || self.is_fenced();
         for key in core::mem::take(&mut self.paused) {
             let awaited = self.connections.get(key).map_or(0, |c| c.awaits_node);
             let node_is_full = awaited != 0 && self.is_node_full(awaited);
@@ -481,6 +481,7 @@ impl Shard {
                 connection.waits(&self.limits) && !has_room
             })
         };
-        !self.paused.is_empty() && !self.is_congested() && !self.paused.iter().all(waits)
+        let held = self.paused.is_empty() || self.is_congested() || self.is_fenced();
+        !held && !self.paused.iter().all(waits)
     }
 }

@@ -365,6 +365,21 @@ impl Consensus {
         self.is_voter(id) || self.raft.learner_ids().any(|learner| learner == id)
     }
 
+    /// Whether a node is one of the consensus.
+    pub(super) fn knows_name(&self, name: &str) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics
+            .membership_config
+            .nodes()
+            .any(|(_, node)| *node.addr == *name)
+    }
+
+    /// Whether it is known whose votes count.
+    pub(super) fn has_cores(&self) -> bool {
+        self.raft.voter_ids().next().is_some()
+    }
+
     /// Answers a request of another core.
     pub(super) async fn answer(&self, kind: u8, body: &[u8]) -> Result<Vec<u8>, String> {
         let raft = &self.raft;

@@ -27,7 +27,7 @@ mod lead;
 mod seek;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub(super) struct Membership {
     is_leaving: Cell<bool>,
     /// So many are about to join it: it goes to no other cluster.
     joining: Cell<u32>,
+    /// Who was a member, and is dialed still.
+    gone: RefCell<BTreeSet<String>>,
     /// What was said in the log of whom, to say it once.
     said: RefCell<BTreeMap<String, String>>,
     /// There is somebody to be asked.
@@ -81,6 +83,7 @@ impl Membership {
             consensus: RefCell::new(None),
             is_leaving: Cell::new(false),
             joining: Cell::new(0),
+            gone: RefCell::default(),
             said: RefCell::default(),
             wake: Notify::new(),
             work: Notify::new(),
@@ -177,19 +180,23 @@ impl Observer for Told {
                 }
             }
         }
-        let named = |name: &str| {
-            shared
-                .membership
-                .own
-                .seeds
-                .iter()
-                .any(|it| it.name == *name)
-        };
-        for name in gone.iter().filter(|name| !named(name)) {
-            shared.forget(name);
-        }
+        shared.membership.gone.borrow_mut().extend(gone);
         shared.membership.work.notify_one();
     }
+}
+
+/// Dials those no more who were members, once nothing has to be agreed on with them.
+fn forget_gone(shared: &Rc<Shared>, own: &Consensus) {
+    let membership = &shared.membership;
+    let named = |name: &str| membership.own.seeds.iter().any(|it| it.name == *name);
+    membership.gone.borrow_mut().retain(|name| {
+        let is_member = shared.hub.borrow().roster.contains(name.as_str());
+        let is_needed = own.knows_name(name);
+        if !is_member && !is_needed && !named(name) {
+            shared.forget(name);
+        }
+        is_needed && !is_member
+    });
 }
 
 /// Takes this node's place in its cluster and keeps it, for ever.
@@ -263,6 +270,15 @@ async fn open(shared: &Rc<Shared>, identity: Identity) -> Result<(), String> {
     let opened = Consensus::open(disk, identity, Rc::downgrade(shared), Rc::new(told)).await;
     let opened = opened?;
     *shared.membership.consensus.borrow_mut() = Some(opened.clone());
+    if !opened.has_cores() {
+        // Nobody's vote counts but that of this node, if it may vote.
+        let own = &shared.membership.own;
+        let cores: &[String] = match own.role {
+            Role::Core => core::slice::from_ref(&own.name),
+            Role::Replicant => &[],
+        };
+        shared.hub.borrow_mut().set_cores(cores, 0);
+    }
     // What came while it was opened.
     Told {
         shared: Rc::downgrade(shared),
@@ -282,15 +298,10 @@ async fn go(shared: &Rc<Shared>, identity: Identity) -> Result<(), String> {
     }
     let wiped = consensus::wipe(&membership.disk, identity).await;
     wiped.map_err(|error| format!("the log of the consensus cannot be written: {error}"))?;
-    let own: &[String] = match membership.own.role {
-        Role::Core => core::slice::from_ref(&membership.own.name),
-        Role::Replicant => &[],
-    };
     {
         let mut hub = shared.hub.borrow_mut();
         let had_others = !hub.roster.is_empty();
         hub.set_roster(&Registry::default(), identity.id);
-        hub.set_cores(own, 0);
         if had_others {
             hub.new_life();
         }

@@ -117,9 +117,13 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
     {
         error!("the consensus has stopped here: {failure}. Restart the node");
     }
+    super::forget_gone(shared, &own);
     let is_member = registry.by_id(identity.id).is_some();
-    let is_joining = !is_member && identity.cluster > 0 && !identity.is_founder;
-    let forsaken = lasted(forsaken, is_joining);
+    // It has learned so, and its vote counts still.
+    let is_going = registry.removal(identity.id);
+    let is_new = registry.is_empty();
+    let is_joining = is_new && identity.cluster > 0 && !identity.is_founder;
+    let forsaken = lasted(forsaken, is_joining || is_going.is_some());
     let mut asked = shared.hub.borrow().guests();
     asked.extend(shared.hub.borrow_mut().members_to_ask(SILENT));
     let mut best: Option<(Standing, String)> = None;
@@ -132,11 +136,11 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
         let Some(known) = ask(shared, &node, &who).await else {
             continue;
         };
-        if let (Some(removal), true) = (known.removal, is_member) {
+        if let (Some(removal), false) = (known.removal, is_new) {
             return removed(shared, removal).await;
         }
-        if is_joining {
-            if known.standing.cluster == identity.cluster {
+        if is_joining || is_going.is_some() {
+            if is_joining && known.standing.cluster == identity.cluster {
                 _ = request(shared, &node, identity.id).await;
                 return;
             }
@@ -144,7 +148,9 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
         }
         consider(shared, &who.standing, known.standing, node, &mut best);
     }
-    if forsaken > FORSAKEN {
+    if let (Some(removal), true) = (is_going, forsaken > FORSAKEN) {
+        removed(shared, removal).await;
+    } else if forsaken > FORSAKEN {
         warn!("nothing was heard of the cluster that this node was to join: it is alone again");
         _ = alone(shared, false).await;
     } else if let (Some((_, node)), true) = (best, !identity.stays_alone && membership.own.seeks) {

@@ -40,6 +40,7 @@ struct Inner {
     accepted_by_nodes: Vec<u64>,
     routes: BTreeSet<(String, u16)>,
     ups: Vec<(u16, bool)>,
+    lease_until_ms: u64,
 }
 
 impl FakePlane {
@@ -69,6 +70,11 @@ impl FakePlane {
     pub(super) fn forward(&self, node: u16, shard: u16, number: u32) {
         self.inner().forwards.push_back((node, shard, number));
         self.ring();
+    }
+
+    /// Whether the node may acknowledge.
+    pub(super) fn has_lease(&self) -> bool {
+        self.now_ms() < self.inner().lease_until_ms
     }
 
     pub(super) fn subscribe(&self, filter: &str, add: bool) {
@@ -114,6 +120,10 @@ impl Plane for FakePlane {
 
     fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64 + 1000
+    }
+
+    fn set_lease_until(&mut self, until_ms: u64) {
+        self.inner().lease_until_ms = until_ms;
     }
 
     fn news_fd(&self) -> BorrowedFd<'_> {

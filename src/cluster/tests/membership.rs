@@ -12,7 +12,7 @@ use crate::cluster::membership::change::ChangeError;
 type Seen = (Vec<String>, Vec<String>);
 
 /// A folder for a node under test.
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("shardmq-membership-{}-{number}", std::process::id());
@@ -167,7 +167,6 @@ fn who_is_removed_hears_so_when_it_comes_back_and_does_not_disturb() {
 
 #[test]
 fn a_cluster_comes_back_from_its_disks_and_a_lost_one_is_replaced() {
-    crate::logger::start(log::LevelFilter::Debug);
     let mut starts = all_settings(3);
     starts
         .iter_mut()

@@ -84,6 +84,11 @@ impl ExactFilters {
         (0..self.filters.numbers_end()).filter(|number| self.text(*number).is_some())
     }
 
+    /// All numbers are below.
+    pub(super) fn numbers_end(&self) -> u32 {
+        self.filters.numbers_end()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.filters.len()
     }

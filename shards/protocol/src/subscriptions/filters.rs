@@ -102,6 +102,24 @@ impl Filters {
             .map(FilterId::from)
     }
 
+    /// Those with the next `most` numbers from `from` on, and where to go on if there are more.
+    pub(super) fn part(&self, from: u32, most: u32) -> (Vec<FilterId>, Option<u32>) {
+        let (base, end) = match from & WILDCARD {
+            0 => (0, self.exact.numbers_end()),
+            _ => (WILDCARD, self.wildcards.numbers_end()),
+        };
+        let first = (from & !WILDCARD).min(end);
+        let last = first.saturating_add(most).min(end);
+        let ids = (first..last).map(|number| FilterId(base | number));
+        let found = ids.filter(|id| self.text(*id).is_some()).collect();
+        let next = match (base, last) {
+            (_, last) if last < end => Some(base | last),
+            (0, _) => Some(WILDCARD),
+            _ => None,
+        };
+        (found, next)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.exact.len() + self.wildcards.len()
     }

@@ -299,6 +299,17 @@ impl SubscriptionTree {
         self.filters.ids()
     }
 
+    /// A part of the filters, so that no call takes long: those among `most` numbers from
+    /// `from` on, 0 at first, and where to go on.
+    pub fn filters_part(&self, from: u32, most: u32) -> (Vec<FilterId>, Option<u32>) {
+        self.filters.part(from, most)
+    }
+
+    /// A session's own subscription to a filter.
+    pub fn subscriber(&self, filter: FilterId, session: SessionKey) -> Option<&Subscriber> {
+        self.filters.receivers(filter)?.subscriber(session)
+    }
+
     /// The subscribers of a filter, without groups.
     pub fn subscribers(&self, filter: FilterId) -> &[Subscriber] {
         self.filters

@@ -43,6 +43,15 @@ impl Receivers {
         }
     }
 
+    /// The subscriber that a session is.
+    pub(super) fn subscriber(&self, session: SessionKey) -> Option<&Subscriber> {
+        match self {
+            Self::None => None,
+            Self::One(one) => (one.session == session).then_some(one),
+            Self::Many(many) => many.list.get(many.place(session)?),
+        }
+    }
+
     #[inline]
     pub(super) fn groups(&self) -> &[GroupId] {
         match self {

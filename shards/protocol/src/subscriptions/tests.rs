@@ -228,6 +228,50 @@ fn a_filter_is_found_by_text_and_gives_it_back() {
 }
 
 #[test]
+fn all_filters_come_part_by_part_each_once() {
+    let texts: Vec<String> = (0..40)
+        .map(|number| match number % 3 {
+            0 => format!("a/{number}/#"),
+            _ => format!("a/{number}"),
+        })
+        .collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut tree = tree_of(&texts);
+    tree.remove(filter("a/1"), 1);
+    tree.remove(filter("a/3/#"), 3);
+    let mut expected: Vec<&str> = texts.clone();
+    expected.retain(|text| !["a/1", "a/3/#"].contains(text));
+    expected.sort_unstable();
+    for most in [1, 7, 1000] {
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            let (part, next) = tree.filters_part(at, most);
+            assert!(part.len() <= most as usize);
+            found.extend(part.iter().map(|id| tree.text(*id)));
+            from = next;
+        }
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+    assert_eq!(tree.filters_part(u32::MAX, u32::MAX), (Vec::new(), None));
+}
+
+#[test]
+fn a_session_s_subscription_is_found_among_few_and_many() {
+    let mut tree = tree_of(&["one"]);
+    let id = tree.find(filter("one")).unwrap();
+    assert_eq!(tree.subscriber(id, 0).unwrap().session, 0);
+    assert_eq!(tree.subscriber(id, 1), None);
+    for session in 1..100 {
+        let identifier = session;
+        let one = subscriber(session);
+        tree.insert(filter("one"), Subscriber { identifier, ..one });
+    }
+    assert_eq!(tree.subscriber(id, 57).unwrap().identifier, 57);
+    assert_eq!(tree.subscriber(id, 100), None);
+}
+
+#[test]
 fn numbers_of_nothing_are_harmless() {
     let mut tree = tree_of(&["a", "+"]);
     let ids = [

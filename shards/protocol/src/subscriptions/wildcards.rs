@@ -195,6 +195,11 @@ impl WildcardFilters {
         (0..self.filters.numbers_end()).filter(is_used)
     }
 
+    /// All numbers are below.
+    pub(super) fn numbers_end(&self) -> u32 {
+        self.filters.numbers_end()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.filters.len()
     }

@@ -23,6 +23,7 @@ mod exclusive;
 mod full_rings;
 mod node;
 mod nodes;
+mod operator;
 mod packet;
 mod queues;
 mod random;

@@ -26,7 +26,14 @@ fn node(disk: Option<Disk>) -> Node {
         shard.join_cluster(4096);
         shard.common.nodes_known.store(1 << NODE, Ordering::Relaxed);
     }
+    lease(&node, u64::MAX);
     node
+}
+
+/// The node may acknowledge until then.
+fn lease(node: &Node, until_ms: u64) {
+    let common = &node.shards[0].common;
+    common.lease_until_ms.store(until_ms, Ordering::Relaxed);
 }
 
 /// The other node is there: it hears of clients and gets retained messages.
@@ -249,4 +256,84 @@ fn a_client_that_connects_is_told_to_all_nodes() {
     let name = node.name_at(1, "client");
     node.connect(&Connect::new(&name));
     assert_eq!(forwarded(&mut node, 1), [format!("\u{1}{name}")]);
+}
+
+#[test]
+fn without_a_lease_nothing_of_qos_1_and_2_is_taken_from_clients_and_with_one_it_goes_on() {
+    for qos in [1, 2] {
+        let mut node = node(None);
+        let subscriber = node.client_on(1, "subscriber");
+        node.subscribe(subscriber, "a", qos);
+        let publisher = node.client_on(0, "publisher");
+        let end_ms = node.now_ms + 100;
+        lease(&node, end_ms);
+        node.advance(99);
+        node.publish(publisher, &Publish::new("a", "before").qos(qos, 1));
+        node.settle();
+        assert_eq!(node.take_texts(subscriber), ["before"]);
+        assert_eq!(node.take(publisher).len(), 1);
+        node.advance(1);
+        let other = node.client_on(0, "other");
+        node.publish(other, &Publish::new("a", "anyway"));
+        node.publish(publisher, &Publish::new("a", "after").qos(qos, 2));
+        node.publish(publisher, &Publish::new("a", "behind it"));
+        node.settle();
+        assert_eq!(node.take_texts(subscriber), ["anyway"], "QoS {qos}");
+        assert!(node.take(publisher).is_empty());
+        lease(&node, u64::MAX);
+        node.turn_all();
+        node.settle();
+        assert_eq!(node.take_texts(subscriber), ["after", "behind it"]);
+        assert_eq!(node.take(publisher).len(), 1);
+    }
+}
+
+#[test]
+fn what_is_owed_when_the_lease_ends_is_acknowledged_with_the_next_one() {
+    let mut node = node(None);
+    route(&mut node, "there");
+    let publisher = node.client_on(0, "publisher");
+    let from_node = |node: &mut Node| arrives(node, 0, "here", "x", QoS::AtLeastOnce, false);
+    for id in [1, 2] {
+        node.publish(publisher, &Publish::new("there", "x").qos(1, id));
+    }
+    node.settle();
+    assert_eq!(forwarded(&mut node, 0).len(), 2);
+    lease(&node, node.now_ms);
+    node.turn_all();
+    node.shards[0].node_accepted(NODE, 1);
+    node.settle();
+    node.shards[0].node_accepted(NODE, 2);
+    from_node(&mut node);
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [0_u16; 0]);
+    assert_eq!(node.shards[0].take_accepted(NODE), None);
+    lease(&node, u64::MAX);
+    node.turn_all();
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [1, 2]);
+    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+}
+
+#[test]
+fn what_is_stored_without_a_lease_is_acknowledged_with_the_next_one() {
+    let mut node = node(Some(Disk::new(2)));
+    let name = node.name_at(0, "subscriber");
+    let (away, _) = node.connect_at(0, &Connect::new(&name).resume().expiry(100));
+    node.subscribe(away, "stored", 1);
+    node.cut(away);
+    let publisher = node.client_on(0, "publisher");
+    node.settle();
+    node.disk.as_mut().unwrap().held = true;
+    node.publish(publisher, &Publish::new("stored", "x").qos(1, 1));
+    node.settle();
+    lease(&node, node.now_ms);
+    node.turn_all();
+    node.disk.as_mut().unwrap().held = false;
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [0_u16; 0]);
+    lease(&node, u64::MAX);
+    node.turn_all();
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [1]);
 }

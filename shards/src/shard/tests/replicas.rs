@@ -49,10 +49,9 @@ fn join(node: &mut Node) {
     for shard in &mut node.shards {
         shard.join_cluster(4096);
     }
-    node.shards[0]
-        .common
-        .nodes_known
-        .store(1, Ordering::Relaxed);
+    let common = &node.shards[0].common;
+    common.nodes_known.store(1, Ordering::Relaxed);
+    common.lease_until_ms.store(u64::MAX, Ordering::Relaxed);
 }
 
 impl Pair {

@@ -1,0 +1,167 @@
+//! `shardmq ctl cluster`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::client::Broker;
+use super::table::{plain, table};
+use crate::failure::Failure;
+use crate::print;
+
+/// What to do with the cluster.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the nodes and the links between them
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does it.
+pub(super) fn run(command: &Command, broker: &Broker<'_>) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Status { json: true } => {
+            let topology = broker.get("/cluster/topology")?;
+            let pretty = serde_json::to_string_pretty(&topology).unwrap_or_default();
+            Ok(print(&format!("{pretty}\n")))
+        }
+        Command::Status { json: false } => {
+            let (cluster, nodes) = (broker.get("/cluster")?, broker.get("/nodes")?);
+            let topology = broker.get("/cluster/topology")?;
+            Ok(print(&status(&cluster, &nodes, &topology)))
+        }
+    }
+}
+
+/// The nodes, then the links as each node sees them.
+fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
+    let own = &cluster["self"];
+    let rows: Vec<Vec<String>> = list(nodes)
+        .iter()
+        .map(|node| {
+            let mark = if node["node"] == *own {
+                " (this one)"
+            } else {
+                ""
+            };
+            vec![
+                format!("{}{mark}", plain(&node["node"])),
+                plain(&node["node_status"]),
+                plain(&node["version"]),
+                node["uptime"]
+                    .as_u64()
+                    .map_or_else(|| "-".to_owned(), duration),
+                plain(&node["live_connections"]),
+                plain(&node["cluster_sessions"]),
+            ]
+        })
+        .collect();
+    let heading = [
+        "NODE",
+        "STATUS",
+        "VERSION",
+        "UPTIME",
+        "CONNECTED",
+        "SESSIONS",
+    ];
+    let mut out = format!(
+        "cluster {}\n\n{}",
+        plain(&cluster["name"]),
+        table(&heading, &rows)
+    );
+    out.push_str(&links(topology));
+    for node in list(nodes).iter().filter(|node| node["reason"].is_string()) {
+        let (name, reason) = (plain(&node["node"]), plain(&node["reason"]));
+        out.push_str(&format!("\nnode {name} has not answered: {reason}\n"));
+    }
+    out
+}
+
+/// The links as each node sees them; nothing where there are none.
+fn links(topology: &Value) -> String {
+    let mut rows = Vec::new();
+    for node in list(topology) {
+        for link in list(&node["links"]) {
+            let ms = link["round_trip_us"].as_u64().map(|us| us as f64 / 1000.0);
+            rows.push(vec![
+                plain(&node["core_node"]),
+                plain(&link["node"]),
+                plain(&link["state"]),
+                ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms")),
+                plain(&link["routes"]),
+                plain(&link["unacknowledged"]),
+                plain(&link["sent_bytes"]),
+                plain(&link["received_bytes"]),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let heading = [
+        "FROM",
+        "TO",
+        "STATE",
+        "ROUND TRIP",
+        "ROUTES",
+        "UNACKED",
+        "SENT",
+        "RECEIVED",
+    ];
+    format!("\n{}", table(&heading, &rows))
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// A time in the two largest units that it has.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_status_names_nodes_links_and_who_has_not_answered() {
+        let cluster = json!({"name": "c", "self": "a@h"});
+        let nodes = json!([
+            {"node": "a@h", "node_status": "running", "version": "1", "uptime": 90_000,
+             "live_connections": 3, "cluster_sessions": 5},
+            {"node": "b@h", "node_status": "stopped", "reason": "it does not answer in time"},
+        ]);
+        let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,
+                          "unacknowledged": 0, "sent_bytes": 10, "received_bytes": 20});
+        let topology = json!([{"core_node": "a@h", "links": [link]}]);
+        let text = status(&cluster, &nodes, &topology);
+        for part in [
+            "cluster c",
+            "a@h (this one)  running  1        1m 30s  3          5",
+            "a@h   b@h  alive  1.23 ms",
+            "node b@h has not answered: it does not answer in time",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        let texts = [59_999, 61_000, 7_260_000, 90_000_000].map(duration);
+        assert_eq!(texts, ["59s", "1m 1s", "2h 1m", "1d 1h"]);
+    }
+}

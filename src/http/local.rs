@@ -1,0 +1,326 @@
+//! What this node answers, whoever asks.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use protocol::wire::Version;
+use serde_json::{Map, Value, json};
+use shards::operator::{Answer, Client, Held, Listed, MemberOf, Part, Place, Question};
+use shards::{GAUGES, METRICS, rfc3339, sum};
+
+use super::ask::{Ask, Cursor, ENTRIES_MAX, Listing, Which};
+use super::desk::{Desk, NoAnswer};
+use super::numbers::{Gauge, Link, Numbers, Process};
+use crate::cluster::Board;
+
+/// Questions to shards that one answer takes at most, so that it comes in time.
+const STEPS_MAX: usize = 16;
+
+/// This node.
+pub(super) struct Local {
+    pub(super) desk: Rc<Desk>,
+    pub(super) name: String,
+    /// The names of the listeners, by their place in the settings.
+    pub(super) listeners: Vec<String>,
+    pub(super) open_files_max: u64,
+    /// Other nodes; nothing where there can be none.
+    pub(super) board: Option<Arc<Board>>,
+    /// The highest value seen of each of [`GAUGES`].
+    pub(super) highest: RefCell<[u64; GAUGES.len()]>,
+}
+
+impl Local {
+    /// Answers what is asked.
+    pub(super) async fn answer(&self, ask: &Ask) -> Result<Value, NoAnswer> {
+        match ask {
+            Ask::List(which, part) => {
+                let listing = self.list(which, *part).await?;
+                Ok(serde_json::to_value(listing).unwrap_or_default())
+            }
+            Ask::Client(client_id) => self.client(client_id).await,
+            Ask::Kick(client_id) => {
+                let kick = Question::Kick(client_id.as_str().into());
+                let shard = self.desk.shard_of(client_id);
+                let answer = self.desk.ask(shard, kick).await?;
+                Ok((answer == Answer::Kick(true)).into())
+            }
+            Ask::Numbers => Ok(serde_json::to_value(self.numbers()).unwrap_or_default()),
+        }
+    }
+
+    /// Looks at the numbers that have a highest value.
+    pub(super) fn sample(&self) {
+        let stats = self.desk.stats();
+        let mut highest = self.highest.borrow_mut();
+        for (highest, (_, gauge)) in highest.iter_mut().zip(GAUGES) {
+            *highest = (*highest).max(sum(*gauge, &stats));
+        }
+    }
+
+    async fn client(&self, client_id: &str) -> Result<Value, NoAnswer> {
+        let shard = self.desk.shard_of(client_id);
+        let look = Question::Client(client_id.into());
+        Ok(match self.desk.ask(shard, look).await? {
+            Answer::Client(Some(client)) => self.show_client(&client),
+            _ => Value::Null,
+        })
+    }
+
+    /// Goes through the shards as far as one answer may.
+    async fn list(&self, which: &Which, part: super::ask::Part) -> Result<Listing, NoAnswer> {
+        let most = part.most.min(ENTRIES_MAX) as usize;
+        let mut listing = Listing::default();
+        let mut at = part.from;
+        let end = match which {
+            Which::Subscriptions(Some(client_id)) => {
+                at.shard = self.desk.shard_of(client_id);
+                at.shard + 1
+            }
+            _ => self.desk.shards(),
+        };
+        for _ in 0..STEPS_MAX {
+            if at.shard >= end || listing.entries.len() >= most {
+                break;
+            }
+            let skip = part.skip - listing.skipped;
+            let wanted = Part {
+                from: at.place(),
+                skip,
+                most: (most - listing.entries.len()) as u32,
+            };
+            let (skipped, next) = match self.passes_over(which, at, skip) {
+                Some(all) => (all, None),
+                None => {
+                    self.step(which, at.shard, wanted, &mut listing.entries)
+                        .await?
+                }
+            };
+            listing.skipped += skipped;
+            at = match next {
+                Some(place) => Cursor::at(at.shard, place),
+                None => Cursor::shard(at.shard + 1),
+            };
+        }
+        listing.next = (at.shard < end).then_some(at);
+        Ok(listing)
+    }
+
+    /// A shard all of whose clients are before the page need not be asked.
+    fn passes_over(&self, which: &Which, at: Cursor, skip: u64) -> Option<u64> {
+        let Which::Clients(picked) = which else {
+            return None;
+        };
+        if at != Cursor::shard(at.shard) || !picked.pick().is_all() {
+            return None;
+        }
+        let stats = self.desk.stats();
+        let sessions = stats.get(usize::from(at.shard))?.sessions.get();
+        (sessions > 0 && sessions <= skip).then_some(sessions)
+    }
+
+    /// Asks one shard; also says how many it passed over and where to go on.
+    async fn step(
+        &self,
+        which: &Which,
+        shard: u16,
+        part: Part,
+        entries: &mut Vec<Value>,
+    ) -> Result<(u64, Option<Place>), NoAnswer> {
+        let question = match which {
+            Which::Clients(picked) => Question::Clients(part, picked.pick()),
+            Which::Subscriptions(None) => Question::Subscriptions(part),
+            Which::Subscriptions(Some(client_id)) => {
+                Question::SubscriptionsOf(client_id.as_str().into(), part)
+            }
+            Which::Topics => return self.topics(shard, part, entries).await,
+        };
+        Ok(match self.desk.ask(shard, question).await? {
+            Answer::Clients(listed) => {
+                entries.extend(listed.entries.iter().map(|client| self.show_client(client)));
+                (listed.skipped, listed.next)
+            }
+            Answer::Subscriptions(Some(mut listed)) => {
+                self.complete(shard, &mut listed).await?;
+                let shown = listed.entries.iter().map(|held| self.show_held(held));
+                entries.extend(shown);
+                (listed.skipped, listed.next)
+            }
+            _ => (0, None),
+        })
+    }
+
+    /// The filters of one shard that no shard before it has: each is told once for the node.
+    async fn topics(
+        &self,
+        shard: u16,
+        part: Part,
+        entries: &mut Vec<Value>,
+    ) -> Result<(u64, Option<Place>), NoAnswer> {
+        let most = part.skip.saturating_add(part.most.into());
+        let all = Part {
+            skip: 0,
+            most: u32::try_from(most).unwrap_or(u32::MAX),
+            ..part
+        };
+        let Answer::Filters(listed) = self.desk.ask(shard, Question::Filters(all)).await? else {
+            return Ok((0, None));
+        };
+        let mut filters = listed.entries;
+        for other in 0..shard {
+            let texts = filters.iter().map(|filter| filter.as_str().into());
+            let question = Question::HasFilters(texts.collect());
+            if let Answer::HasFilters(has) = self.desk.ask(other, question).await? {
+                let mut has = has.into_iter();
+                filters.retain(|_| !has.next().unwrap_or(false));
+            }
+        }
+        let skipped = part.skip.min(filters.len() as u64);
+        let told = filters.iter().skip(skipped as usize);
+        entries.extend(told.map(|topic| json!({"topic": topic, "node": self.name})));
+        Ok((skipped, listed.next))
+    }
+
+    /// Asks the owners of groups what the members have asked for.
+    async fn complete(&self, shard: u16, listed: &mut Listed<Held>) -> Result<(), NoAnswer> {
+        let shared = listed
+            .entries
+            .iter_mut()
+            .filter(|held| held.group.is_some());
+        let mut open: Vec<&mut Held> = shared.collect();
+        for owner in 0..self.desk.shards() {
+            if open.is_empty() {
+                return Ok(());
+            }
+            let members = open.iter().map(|held| MemberOf {
+                shard,
+                session: held.session,
+                group: held.group.clone().unwrap_or_default(),
+                filter: held.filter.clone(),
+            });
+            let question = Question::Members(members.collect());
+            if let Answer::Members(options) = self.desk.ask(owner, question).await? {
+                for (held, options) in open.iter_mut().zip(options) {
+                    held.options = options;
+                }
+            }
+            open.retain(|held| held.options.is_none());
+        }
+        Ok(())
+    }
+
+    fn show_client(&self, client: &Client) -> Value {
+        let mut out = json!({
+            "node": self.name,
+            "clientid": client.client_id,
+            "connected": client.connection.is_some(),
+            "expiry_interval": client.expiry_s,
+            "is_persistent": client.durable,
+            "subscriptions_cnt": client.subscriptions,
+            "inflight_cnt": client.inflight,
+            "mqueue_len": client.queued,
+            "mqueue_dropped": client.dropped,
+            "awaiting_rel_cnt": client.awaiting_release,
+        });
+        if let Some(connected) = &client.connection {
+            let name = match connected.version {
+                Version::V31 => "MQIsdp",
+                Version::V311 | Version::V5 => "MQTT",
+            };
+            let listener = self.listeners.get(usize::from(connected.listener));
+            out["username"] = json!(connected.username);
+            out["ip_address"] = connected.ip_address.as_str().into();
+            out["port"] = connected.port.into();
+            out["listener"] = json!(listener.map(|name| format!("tcp:{name}")));
+            out["proto_name"] = name.into();
+            out["proto_ver"] = (connected.version as u8).into();
+            out["keepalive"] = connected.keep_alive_s.into();
+            out["connected_at"] = rfc3339(connected.connected_at_ms).into();
+        } else if let Some(at) = client.disconnected_at_ms {
+            out["disconnected_at"] = rfc3339(at).into();
+        }
+        out
+    }
+
+    fn show_held(&self, held: &Held) -> Value {
+        let topic = match &held.group {
+            Some(group) => format!("$share/{group}/{}", held.filter),
+            None if held.exclusive => format!("$exclusive/{}", held.filter),
+            None => held.filter.clone(),
+        };
+        let mut out = json!({
+            "node": self.name,
+            "clientid": held.client_id,
+            "topic": topic,
+        });
+        if let Some(options) = held.options {
+            out["qos"] = (options.qos as u8).into();
+            out["nl"] = u8::from(options.no_local).into();
+            out["rap"] = u8::from(options.retain_as_published).into();
+            out["rh"] = (options.retain_handling as u8).into();
+        }
+        out
+    }
+
+    /// What this node says of itself.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.sample();
+        let stats = self.desk.stats();
+        let gauges = GAUGES.iter().zip(*self.highest.borrow());
+        let gauges = gauges.map(|((name, gauge), max)| {
+            let count = sum(*gauge, &stats);
+            ((*name).to_owned(), Gauge { count, max })
+        });
+        let metrics = METRICS.iter();
+        let metrics = metrics.map(|(name, metric)| ((*name).to_owned(), sum(*metric, &stats)));
+        Numbers {
+            node: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: self.desk.uptime_ms(),
+            stats: gauges.collect(),
+            metrics: metrics.collect::<BTreeMap<_, _>>(),
+            process: self.process(),
+            links: self.links(),
+        }
+    }
+
+    fn process(&self) -> Process {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let mut load = load.split(' ').map(|number| number.parse().unwrap_or(0.0));
+        Process {
+            memory_bytes: resident.unwrap_or(0_u64) << 10,
+            open_files_max: self.open_files_max,
+            load: [(); 3].map(|()| load.next().unwrap_or(0.0)),
+        }
+    }
+
+    /// The other nodes.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let status = self.board.as_deref().map(Board::status).unwrap_or_default();
+        let links = status.into_iter().map(|node| Link {
+            state: format!("{:?}", node.state).to_lowercase(),
+            node: node.name,
+            connected: node.is_connected,
+            incarnation: node.incarnation,
+            round_trip_us: node.round_trip.map(|it| it.as_micros() as u64),
+            routes: node.routes,
+            sent_bytes: node.sent_bytes,
+            received_bytes: node.received_bytes,
+            unacknowledged: node.unacknowledged,
+        });
+        links.collect()
+    }
+}
+
+/// The fields of an object.
+pub(super) fn fields(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}

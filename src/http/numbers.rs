@@ -1,0 +1,288 @@
+//! The numbers of a node: as JSON under EMQX's names, and as text for Prometheus.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Numbers {
+    /// Its name.
+    pub(super) node: String,
+    /// Its version.
+    pub(super) version: String,
+    /// Milliseconds since its start.
+    pub(super) uptime_ms: u64,
+    /// What there is now, under EMQX's names, with the highest value that was seen.
+    pub(super) stats: BTreeMap<String, Gauge>,
+    /// What is counted from its start on, under EMQX's names.
+    pub(super) metrics: BTreeMap<String, u64>,
+    /// About the process.
+    pub(super) process: Process,
+    /// The other nodes, as it sees them.
+    pub(super) links: Vec<Link>,
+}
+
+/// A number that goes up and down.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Gauge {
+    pub(super) count: u64,
+    pub(super) max: u64,
+}
+
+/// About the process and its machine.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(super) struct Process {
+    /// Resident memory in bytes.
+    pub(super) memory_bytes: u64,
+    /// Descriptors that it may have open.
+    pub(super) open_files_max: u64,
+    /// Load averages of the machine.
+    pub(super) load: [f64; 3],
+}
+
+/// A number of a link, and its name.
+type Column = (&'static str, fn(&Link) -> u64);
+
+/// Another node, as one sees it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Link {
+    /// Its name.
+    pub(super) node: String,
+    /// What it is thought to be.
+    pub(super) state: String,
+    /// Whether there is a connection with it.
+    pub(super) connected: bool,
+    /// Its life; 0 if it was never heard.
+    pub(super) incarnation: u64,
+    /// The way there and back, in microseconds.
+    pub(super) round_trip_us: Option<u64>,
+    /// Filters that are routed to it.
+    pub(super) routes: u64,
+    /// Bytes that went to it over this connection.
+    pub(super) sent_bytes: u64,
+    /// Bytes that came from it over this connection.
+    pub(super) received_bytes: u64,
+    /// Messages that it has not accepted yet.
+    pub(super) unacknowledged: u64,
+}
+
+impl Numbers {
+    /// As `/nodes` shows it.
+    pub(super) fn node(&self) -> Value {
+        json!({
+            "node": self.node,
+            "node_status": "running",
+            "version": self.version,
+            "edition": "ShardMQ",
+            "uptime": self.uptime_ms,
+            "connections": self.count("channels"),
+            "live_connections": self.count("live_connections"),
+            "cluster_sessions": self.count("sessions"),
+            "memory_used": self.process.memory_bytes,
+            "max_fds": self.process.open_files_max,
+            "load1": self.process.load[0],
+            "load5": self.process.load[1],
+            "load15": self.process.load[2],
+        })
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.stats.get(name).map_or(0, |gauge| gauge.count)
+    }
+
+    /// As `/stats` shows it.
+    pub(super) fn stats(&self) -> Map<String, Value> {
+        let mut out = Map::new();
+        for (name, gauge) in &self.stats {
+            let name = name.replace('/', ".");
+            out.insert(format!("{name}.count"), gauge.count.into());
+            out.insert(format!("{name}.max"), gauge.max.into());
+        }
+        out
+    }
+
+    /// As `/metrics` shows it.
+    pub(super) fn metrics(&self) -> Map<String, Value> {
+        let named = |(name, count): (&String, &u64)| (name.replace('/', "."), (*count).into());
+        self.metrics.iter().map(named).collect()
+    }
+
+    /// Adds those of another node.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (name, gauge) in &other.stats {
+            let sum = self.stats.entry(name.clone()).or_default();
+            sum.count += gauge.count;
+            sum.max += gauge.max;
+        }
+        for (name, count) in &other.metrics {
+            *self.metrics.entry(name.clone()).or_default() += count;
+        }
+    }
+
+    /// In the text format of Prometheus. Names that EMQX has are its names; `shardmq_` is ours.
+    pub(super) fn prometheus(&self) -> String {
+        let mut out = String::new();
+        for (name, gauge) in &self.stats {
+            let name = name.replace('/', "_");
+            plain(
+                &mut out,
+                &format!("emqx_{name}_count"),
+                "gauge",
+                gauge.count,
+            );
+            plain(&mut out, &format!("emqx_{name}_max"), "gauge", gauge.max);
+        }
+        for (name, count) in &self.metrics {
+            let name = format!("emqx_{}", name.replace('/', "_"));
+            plain(&mut out, &name, "counter", *count);
+        }
+        let up = self.links.iter().filter(|link| link.connected).count() as u64;
+        let others = self.links.len() as u64;
+        plain(&mut out, "emqx_cluster_nodes_running", "gauge", up + 1);
+        plain(&mut out, "emqx_cluster_nodes_stopped", "gauge", others - up);
+        plain(&mut out, "emqx_vm_uptime_ms", "gauge", self.uptime_ms);
+        let files = self.process.open_files_max;
+        plain(&mut out, "emqx_vm_max_fds", "gauge", files);
+        let memory = self.process.memory_bytes;
+        plain(&mut out, "process_resident_memory_bytes", "gauge", memory);
+        self.links_of_prometheus(&mut out);
+        out
+    }
+
+    fn links_of_prometheus(&self, out: &mut String) {
+        if self.links.is_empty() {
+            return;
+        }
+        let columns: [Column; 5] = [
+            ("connected", |link| link.connected.into()),
+            ("routes", |link| link.routes),
+            ("unacknowledged", |link| link.unacknowledged),
+            ("sent_bytes", |link| link.sent_bytes),
+            ("received_bytes", |link| link.received_bytes),
+        ];
+        for (name, value) in columns {
+            let name = format!("shardmq_link_{name}");
+            _ = writeln!(out, "# TYPE {name} gauge");
+            for link in &self.links {
+                let node = label(&link.node);
+                _ = writeln!(out, "{name}{{node=\"{node}\"}} {}", value(link));
+            }
+        }
+        let name = "shardmq_link_round_trip_seconds";
+        _ = writeln!(out, "# TYPE {name} gauge");
+        for link in &self.links {
+            if let Some(us) = link.round_trip_us {
+                let (node, seconds) = (label(&link.node), us as f64 / 1e6);
+                _ = writeln!(out, "{name}{{node=\"{node}\"}} {seconds}");
+            }
+        }
+    }
+}
+
+fn plain(out: &mut String, name: &str, kind: &str, value: u64) {
+    _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
+}
+
+/// The value of a label, with what Prometheus wants escaped.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers() -> Numbers {
+        Numbers {
+            node: "a@h".to_owned(),
+            stats: BTreeMap::from([(
+                "subscriptions/shared".to_owned(),
+                Gauge { count: 2, max: 5 },
+            )]),
+            metrics: BTreeMap::from([("packets/publish/sent".to_owned(), 7)]),
+            links: vec![Link {
+                node: "b\"\\@h".to_owned(),
+                connected: true,
+                round_trip_us: Some(1500),
+                routes: 3,
+                ..Link::default()
+            }],
+            ..Numbers::default()
+        }
+    }
+
+    #[test]
+    fn names_are_emqx_s_in_each_of_the_forms() {
+        let numbers = numbers();
+        let stats = Value::from(numbers.stats());
+        let expected = json!({"subscriptions.shared.count": 2, "subscriptions.shared.max": 5});
+        assert_eq!(stats, expected);
+        let metrics = Value::from(numbers.metrics());
+        assert_eq!(metrics, json!({"packets.publish.sent": 7}));
+        let text = numbers.prometheus();
+        for line in [
+            "# TYPE emqx_subscriptions_shared_count gauge",
+            "emqx_subscriptions_shared_max 5",
+            "# TYPE emqx_packets_publish_sent counter",
+            "emqx_packets_publish_sent 7",
+            "emqx_cluster_nodes_running 2",
+            "emqx_cluster_nodes_stopped 0",
+            "shardmq_link_routes{node=\"b\\\"\\\\@h\"} 3",
+            "shardmq_link_round_trip_seconds{node=\"b\\\"\\\\@h\"} 0.0015",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_typed_once_and_well_formed() {
+        let mut all = numbers();
+        let names = shards::METRICS.iter().map(|(name, _)| (*name).to_owned());
+        all.metrics = names.map(|name| (name, 1)).collect();
+        for (name, _) in shards::GAUGES {
+            all.stats.insert((*name).to_owned(), Gauge::default());
+        }
+        let text = all.prometheus();
+        let mut typed = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let name = rest.split(' ').next().unwrap();
+                assert!(typed.insert(name.to_owned()), "{name} twice");
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let name = series.split('{').next().unwrap();
+            assert!(typed.contains(name), "{name} without a type");
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            assert!(
+                name.chars().all(is_plain) && value.parse::<f64>().is_ok(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_nodes_add_up() {
+        let mut sum = Numbers::default();
+        sum.add(&numbers());
+        sum.add(&numbers());
+        assert_eq!(
+            sum.stats["subscriptions/shared"],
+            Gauge { count: 4, max: 10 }
+        );
+        assert_eq!(sum.metrics["packets/publish/sent"], 14);
+    }
+
+    #[test]
+    fn what_a_newer_node_adds_does_not_matter() {
+        let mut value = serde_json::to_value(numbers()).unwrap();
+        value["something"] = json!({"new": true});
+        let read: Numbers = serde_json::from_value(value).unwrap();
+        assert_eq!(read.links, numbers().links);
+    }
+}

@@ -1,0 +1,128 @@
+//! Several nodes together.
+
+use std::net::UdpSocket;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::Broker;
+use crate::ctl::ctl;
+use crate::exchange::{SETUP, get, request, wait_until};
+
+/// Brokers that know each other.
+fn cluster(count: u8) -> Vec<Broker> {
+    let sockets: Vec<UdpSocket> = (1..=count)
+        .map(|node| UdpSocket::bind((format!("127.0.0.{node}"), 0)).unwrap())
+        .collect();
+    let names = sockets.iter().map(|socket| socket.local_addr().unwrap());
+    let names: Vec<String> = names.map(|address| format!("node@{address}")).collect();
+    drop(sockets);
+    let seeds = names.join(",");
+    let start = |name: &String| {
+        SETUP.broker_with(&[
+            ("node.name", name),
+            ("cluster.discovery_strategy", "static"),
+            ("cluster.static.seeds", &seeds),
+        ])
+    };
+    let brokers: Vec<Broker> = names.iter().map(start).collect();
+    for broker in &brokers {
+        wait_until(broker, "/nodes", |nodes| {
+            let running = |node: &Value| node["node_status"] == "running";
+            nodes
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|it| running(it))
+                .count()
+                == brokers.len()
+        });
+    }
+    brokers
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let entries = list["data"].as_array().unwrap();
+    let mut names: Vec<&str> = entries
+        .iter()
+        .map(|entry| entry["clientid"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn every_node_shows_the_clients_of_all_and_ends_them() {
+    let brokers = cluster(3);
+    let mut clients: Vec<_> = brokers
+        .iter()
+        .zip(["a", "b", "c"])
+        .map(|(broker, name)| broker.client(name))
+        .collect();
+    clients[2].subscribe("of/c", 1);
+    for broker in &brokers {
+        let list = get(broker, "/clients");
+        assert_eq!(names(&list), ["a", "b", "c"]);
+        assert_eq!(list["meta"]["count"], 3);
+        assert_eq!(get(broker, "/clients/c")["connected"], true);
+        assert_eq!(get(broker, "/clients/c/subscriptions")[0]["topic"], "of/c");
+        assert_eq!(get(broker, "/subscriptions")["data"][0]["clientid"], "c");
+        assert_eq!(get(broker, "/topics")["data"][0]["topic"], "of/c");
+        let stats = get(broker, "/stats?aggregate=true");
+        assert_eq!(stats["live_connections.count"], 3);
+        let mut pages: Vec<Value> = Vec::new();
+        for page in 1..=3 {
+            let list = get(broker, &format!("/clients?limit=1&page={page}"));
+            assert_eq!(list["meta"]["hasnext"], page < 3);
+            pages.push(list["data"][0]["clientid"].clone());
+        }
+        pages.sort_by_key(ToString::to_string);
+        assert_eq!(pages, ["a", "b", "c"]);
+    }
+    let node = get(&brokers[0], "/clients/c")["node"].clone();
+    let of_node = format!("/clients?node={}", node.as_str().unwrap());
+    assert_eq!(names(&get(&brokers[0], &of_node)), ["c"]);
+    assert_eq!(request(&brokers[0], "DELETE", "/clients/c").status, 204);
+    clients[2].expect_refusal(0x98);
+    let status = ctl(&brokers[0], &["cluster", "status"]);
+    assert_eq!(status.matches(" alive ").count(), 6, "{status}");
+    let text = request(&brokers[0], "GET", "/prometheus/stats").body;
+    assert!(text.contains("\nemqx_cluster_nodes_running 3\n"), "{text}");
+    assert!(
+        text.contains("shardmq_link_round_trip_seconds{node="),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_named() {
+    let brokers = cluster(2);
+    let _client = brokers[0].client("here");
+    let pid = brokers[1].pid().to_string();
+    let signal = |signal: &str| {
+        let status = Command::new("kill").args([signal, &pid]).status();
+        assert!(status.unwrap().success());
+    };
+    signal("-STOP");
+    let list = get(&brokers[0], "/clients");
+    assert_eq!(names(&list), ["here"]);
+    assert_eq!(
+        list["meta"]["missing"].as_array().unwrap().len(),
+        1,
+        "{list}"
+    );
+    assert!(list["meta"]["count"].is_null());
+    // It may be there.
+    assert_eq!(request(&brokers[0], "GET", "/clients/other").status, 503);
+    assert_eq!(get(&brokers[0], "/clients/here")["connected"], true);
+    let nodes = get(&brokers[0], "/nodes");
+    let stopped = nodes
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["node_status"] == "stopped");
+    assert!(stopped.unwrap()["reason"].is_string(), "{nodes}");
+    let status = ctl(&brokers[0], &["cluster", "status"]);
+    assert!(status.contains("has not answered"), "{status}");
+    signal("-CONT");
+}
