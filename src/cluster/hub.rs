@@ -73,7 +73,8 @@ pub(super) struct Begin {
 }
 
 impl Hub {
-    pub(super) fn new(mut begin: Begin, plane: Box<dyn Plane>) -> Self {
+    pub(super) fn new(mut begin: Begin, mut plane: Box<dyn Plane>) -> Self {
+        plane.named_self(&begin.name);
         let boot = begin.incarnations.next();
         let config = members::Config::new(&begin.cluster, &begin.name, begin.role, boot, &[]);
         let config = members::Config {
@@ -200,8 +201,13 @@ impl Hub {
         let welcome = self.members.hello(now_ms, hello);
         welcome.map_err(|reason| self.refusal(reason, hello))?;
         let peer = &mut self.peers[usize::from(slot)];
+        let former = peer.incoming.boot();
         let heard = peer.incoming.hello(hello.boot, hello.shards);
-        heard.map_err(|_| Ended::refused(Reason::Stale, self.name()))
+        heard.map_err(|_| Ended::refused(Reason::Stale, self.name()))?;
+        if former != 0 && former != hello.boot {
+            self.plane.gone(slot, true);
+        }
+        Ok(())
     }
 
     /// Everything is exchanged over a connection from now on.
@@ -256,6 +262,7 @@ impl Hub {
             }
         };
         self.slots.insert(name.into(), slot);
+        self.plane.named(slot, name);
         Ok(slot)
     }
 
@@ -585,20 +592,23 @@ impl Hub {
         let Some(slot) = self.slots.get(node).copied() else {
             return;
         };
+        // What is lost is not given to it again.
+        self.plane.down(slot);
         let peer = &mut self.peers[usize::from(slot)];
         let mut lost = 0;
         for (shard, outgoing) in (0..).zip(&mut peer.outgoing) {
             let count = outgoing.give_up();
             lost += count;
-            self.plane.node_accepted(slot, shard, count);
+            self.plane.lost(slot, shard, count);
         }
         peer.is_up = false;
         peer.is_held = false;
-        if self.roster.contains(node) {
+        let is_member = self.roster.contains(node);
+        if is_member {
             let lease_ms = self.members.config().lease_ms;
             warn!(
                 "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
-                 {lost} messages that it has not accepted are given up"
+                 {lost} messages that it has not accepted are given up, but for those of groups"
             );
         } else {
             info!(
@@ -608,13 +618,16 @@ impl Hub {
         }
         if let Some(link) = peer.link.take() {
             peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
-            Ended::refused(Reason::Stale, "not heard for the lease").close(&link.connection);
+            let why = match is_member {
+                true => Ended::refused(Reason::Stale, "not heard for the lease"),
+                false => Ended::replaced(),
+            };
+            why.close(&link.connection);
         }
         let plane = &mut self.plane;
         self.routes.gone(node, incarnation, &mut |change| {
             plane.route(slot, change.filter(), false);
         });
-        self.plane.down(slot);
     }
 
     /// Another node has given this one up: it goes on as a new life.
@@ -633,7 +646,8 @@ impl Hub {
         let incarnation = self.incarnations.next();
         self.members.renew(incarnation);
         self.routes.own_mut().renew(incarnation);
-        for peer in &mut self.peers {
+        for (slot, peer) in (0..).zip(&mut self.peers) {
+            self.plane.gone(slot, false);
             if let Some(link) = peer.link.take() {
                 peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
                 Ended::replaced().close(&link.connection);
