@@ -134,8 +134,8 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
     };
     if entries.get("node.cookie").is_none() && !is_private(entries, &own) {
         let text = format!(
-            "cluster.discovery_strategy = {strategy} needs node.cookie for links to other nodes: \
-             a secret that all nodes share, of at least 16 bytes.\n  \
+            "{key} = {strategy} needs node.cookie: a secret that all nodes share, of at least \
+             16 bytes.\n  \
              One that nobody can guess: head -c 24 /dev/urandom | base64"
         );
         complain(key, text);
