@@ -14,11 +14,11 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::nodes::{cluster, cluster_with, names, node, signal, wait_for_output, wait_for_route};
 use common::packet::PUBACK;
 use common::{Broker, Client, Publish, Setup, scenarios};
 
@@ -39,67 +39,6 @@ scenarios! {
         without_autoheal_a_node_that_was_given_up_waits_for_its_restart,
         nodes_that_do_not_belong_together_say_why,
     ],
-}
-
-/// Names of nodes with addresses and ports of their own.
-fn names(count: u8) -> Vec<String> {
-    let sockets: Vec<UdpSocket> = (1..=count)
-        .map(|node| UdpSocket::bind((format!("127.0.0.{node}"), 0)).unwrap())
-        .collect();
-    let addresses = sockets.iter().map(|socket| socket.local_addr().unwrap());
-    addresses.map(|address| format!("node@{address}")).collect()
-}
-
-/// The broker that has a name, among all that do.
-fn node(setup: Setup, name: &str, names: &[String], more: &[(&str, &str)]) -> Broker {
-    let seeds = names.join(",");
-    let settings = [
-        ("node.name", name),
-        ("cluster.discovery_strategy", "static"),
-        ("cluster.static.seeds", &seeds),
-    ];
-    setup.broker_with(&[&settings, more].concat())
-}
-
-/// Two nodes go on without each other: neither alone is a majority.
-fn cluster(setup: Setup, count: u8) -> Vec<Broker> {
-    let policy = if count == 2 { "serve_local" } else { "fence" };
-    cluster_with(setup, count, &[("cluster.partition_policy", policy)])
-}
-
-fn cluster_with(setup: Setup, count: u8, more: &[(&str, &str)]) -> Vec<Broker> {
-    let names = names(count);
-    let brokers = names.iter().map(|name| node(setup, name, &names, more));
-    brokers.collect()
-}
-
-/// Publishes until the message reaches the subscriber, which has a subscription to the topic.
-fn wait_for_route(publisher: &mut Client, subscriber: &mut Client, topic: &str) {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        publisher.publish(topic, "probe", 1);
-        let came = subscriber.messages_until_pong();
-        if !came.is_empty() {
-            came.iter().for_each(|message| subscriber.complete(message));
-            return;
-        }
-        assert!(Instant::now() < end, "{topic} has no route");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn wait_for_output(broker: &Broker, text: &str) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !broker.output().contains(text) {
-        assert!(Instant::now() < end, "no {text:?} in:\n{}", broker.output());
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn signal(broker: &Broker, signal: &str) {
-    let pid = broker.pid().to_string();
-    let status = Command::new("kill").args([signal, &pid]).status();
-    assert!(status.unwrap().success());
 }
 
 fn what_is_published_on_one_node_reaches_subscribers_on_all(setup: Setup) {

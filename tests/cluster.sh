@@ -9,16 +9,7 @@
 # other programs than those of target/debug. KEEP=1 leaves the folder with the logs.
 set -u
 cd "$(dirname "$0")/.."
-
-skip() {
-    echo "skipped: $*"
-    exit 0
-}
-
-program() {
-    command -v "$1" >/dev/null || { echo "cluster.sh: no program $1: $2" >&2; exit 2; }
-    echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"
-}
+. tests/common/facts.sh
 
 for tool in mosquitto_pub mosquitto_sub; do
     command -v "$tool" >/dev/null || skip "$tool is not installed"
@@ -28,111 +19,13 @@ loadgen=$(program "${LOADGEN:-target/debug/loadgen}" 'cargo build -p loadgen') |
 
 port=$((20000 + $$ % 10000 * 2))
 links=$((port + 1))
-seeds=n1@127.0.0.1:$links,n2@127.0.0.2:$links,n3@127.0.0.3:$links
+subnet=127.0.0
+seeds=n1@$subnet.1:$links,n2@$subnet.2:$links,n3@$subnet.3:$links
 folder=$(mktemp -d)
 failed=0
 started=
-
-# Every process that was started ends with the script.
-clean_up() {
-    for pid in $started; do
-        kill -CONT "$pid" 2>/dev/null
-        kill -KILL "$pid" 2>/dev/null
-    done
-    wait 2>/dev/null
-    if [ "${KEEP:-}" = 1 ]; then echo "logs: $folder"; else rm -rf "$folder"; fi
-}
 trap clean_up EXIT
 trap 'exit 1' INT TERM
-
-# fact STATUS TEXT: a line, and a failure if STATUS is not 0.
-fact() {
-    if [ "$1" = 0 ]; then
-        echo "ok    $2"
-    else
-        echo "FAIL  $2"
-        failed=1
-    fi
-}
-
-now_ms() {
-    echo $(($(date +%s%N) / 1000000))
-}
-
-# within SECONDS COMMAND…: runs it until it succeeds; fails when the time is over.
-within() {
-    end=$(($(now_ms) + $1 * 1000))
-    shift
-    until "$@"; do
-        [ "$(now_ms)" -lt "$end" ] || return 1
-        sleep 0.05
-    done
-}
-
-# has COUNT PATTERN FILE: at least so many lines match.
-has() {
-    [ "$(grep -c -e "$2" "$3" 2>/dev/null)" -ge "$1" ]
-}
-
-# start NODE: its process is $node_NODE, its log $folder/NODE.log.
-start() {
-    mkdir -p "$folder/$1"
-    (
-        cd "$folder/$1" || exit
-        exec "$broker" --set "node.name=n$1@127.0.0.$1:$links" \
-            --set cluster.discovery_strategy=static --set "cluster.static.seeds=$seeds" \
-            --set "listeners.tcp.default.bind=127.0.0.$1:$port" --set shards.count=1
-    ) >"$folder/$1.log" 2>&1 &
-    eval "node_$1=$!"
-    started="$started $!"
-    within 30 has 1 'is ready' "$folder/$1.log" || {
-        echo "cluster.sh: node $1 does not start:" >&2
-        cat "$folder/$1.log" >&2
-        exit 2
-    }
-}
-
-# signal NODE SIGNAL
-signal() {
-    eval "kill -$2 \$node_$1"
-}
-
-# subscribe NODE FILE OPTIONS…: in the background; its process is $client.
-subscribe() {
-    node=$1 file=$2
-    shift 2
-    mosquitto_sub -h "127.0.0.$node" -p "$port" -F '%t %q %p' "$@" \
-        >"$folder/$file" 2>"$folder/$file.errors" &
-    client=$!
-    started="$started $client"
-}
-
-# publish NODE TOPIC QOS TEXT OPTIONS…: succeeds when it was acknowledged.
-publish() {
-    node=$1 topic=$2 qos=$3 text=$4
-    shift 4
-    timeout 20 mosquitto_pub -h "127.0.0.$node" -p "$port" -t "$topic" -q "$qos" -m "$text" "$@"
-}
-
-# probed NODE FILE: a message from the node comes to the subscriber with this file, which has
-# a subscription to probe/#.
-probed() {
-    publish "$1" "probe/$1" 0 x
-    sleep 0.05
-    grep -q "^probe/$1 " "$folder/$2"
-}
-
-stop_client() {
-    kill "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
-}
-
-# lacks FILE PATTERNS: prints which lines of PATTERNS are not in FILE; fails if there are some.
-lacks() {
-    sort -u "$1" >"$folder/found"
-    sort -u "$2" | comm -23 - "$folder/found" >"$folder/missing"
-    [ ! -s "$folder/missing" ] || { head -n 5 "$folder/missing"; return 1; }
-}
 
 echo "three nodes at port $port, links at port $links, $("$broker" --version 2>/dev/null)"
 for node_number in 1 2 3; do

@@ -10,6 +10,8 @@
 //! The two counts are numbers that one side writes and the other reads, so they never wait
 //! behind messages: two nodes that are full cannot keep each other waiting.
 
+mod groups;
+
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -22,7 +24,9 @@ use shard_sync::{Consumer, Doorbell, Producer, ring};
 use crate::bits::bits;
 use crate::engine::neighbours::{NodesEnd, ToNode};
 use crate::routes::NodeRoutes;
-use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange};
+use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange, SHARE_PREFIX};
+
+pub(crate) use self::groups::Lost;
 
 /// Batches in a ring between a shard and the thread with the links.
 const RING_BATCHES: usize = 64;
@@ -68,6 +72,7 @@ struct NodeEnd {
     from: Consumer<Box<Batch>>,
     current: Option<Current>,
     taken: Arc<AtomicU64>,
+    lost: Arc<Lost>,
     accepted: Arc<AtomicU64>,
     /// As last read.
     accepted_seen: u64,
@@ -153,12 +158,13 @@ impl Nodes {
         }
     }
 
-    /// A node is gone. The caller removes its routes, and counts what it had taken for it and
-    /// the node has not accepted as accepted: nobody waits for the dead. What shards still have
-    /// for it is counted here, at each [`Nodes::flush`].
+    /// A node is gone. The caller removes its routes, and says by [`Nodes::lost`] what it had
+    /// taken for it and the node has not accepted. What shards still have for it is lost at
+    /// each [`Nodes::flush`].
     pub fn down(&mut self, node: u16) {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_up.fetch_and(!bit, Ordering::Relaxed);
+        self.gone(node, true);
     }
 
     /// Drops what shards have for nodes that are gone.
@@ -171,7 +177,7 @@ impl Nodes {
                 true
             });
             for (shard, count) in counts.into_iter().enumerate().filter(|(_, n)| *n > 0) {
-                self.node_accepted(node, shard as u16, count);
+                self.lost(node, shard as u16, count);
             }
         }
     }
@@ -303,6 +309,13 @@ impl Nodes {
 
     /// A route of another node was added or removed.
     pub fn route(&mut self, node: u16, filter: &str, add: bool) {
+        if filter.starts_with(SHARE_PREFIX) {
+            self.tell_shards(node, || Item::Share {
+                text: filter.into(),
+                add,
+            });
+            return;
+        }
         let change = match add {
             true => RouteChange::Add(filter.into()),
             false => RouteChange::Remove(filter.into()),
@@ -315,8 +328,9 @@ impl Nodes {
     pub fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
         while let Some(change) = self.routes.own.pop() {
             match change {
-                RouteChange::Add(filter) => each(&filter, true),
-                RouteChange::Remove(filter) => each(&filter, false),
+                RouteChange::Add(text) | RouteChange::Announce(text) => each(&text, true),
+                RouteChange::Remove(text) | RouteChange::Withdraw(text) => each(&text, false),
+                RouteChange::AddHere(_) | RouteChange::RemoveHere(_) => {}
             }
         }
     }
@@ -397,9 +411,11 @@ fn connect(doorbell: &Arc<Doorbell>, own: &Arc<Doorbell>) -> (ShardEnd, NodesEnd
 fn connect_node() -> (NodeEnd, ToNode) {
     let (producer, consumer) = ring(RING_BATCHES);
     let (taken, accepted) = (Arc::default(), Arc::default());
+    let lost = Arc::<Lost>::default();
     let theirs = ToNode {
         ring: producer,
         taken: Arc::clone(&taken),
+        lost: Arc::clone(&lost),
         taken_seen: 0,
         accepted: Arc::clone(&accepted),
     };
@@ -407,6 +423,7 @@ fn connect_node() -> (NodeEnd, ToNode) {
         from: consumer,
         current: None,
         taken,
+        lost,
         accepted,
         accepted_seen: 0,
         order: VecDeque::new(),

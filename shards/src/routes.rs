@@ -220,7 +220,9 @@ impl Source {
             && let Some(change) = self.changes.pop()
         {
             apply(index, &change, self.destination);
-            if let Some(nodes) = &mut nodes {
+            let is_for_nodes =
+                !matches!(change, RouteChange::AddHere(_) | RouteChange::RemoveHere(_));
+            if let Some(nodes) = nodes.as_mut().filter(|_| is_for_nodes) {
                 nodes.backlog.push_back(change);
             }
             count += 1;
@@ -264,11 +266,12 @@ fn apply(index: &mut RouteWriter, change: &RouteChange, destination: Destination
     match change {
         // The index is full only beyond two thousand million filters, more than fit into the
         // memory of any machine that this runs on.
-        RouteChange::Add(filter) => {
+        RouteChange::Add(filter) | RouteChange::AddHere(filter) => {
             let _ = index.add(filter, destination);
         }
-        RouteChange::Remove(filter) => {
+        RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
             index.remove(filter, destination);
         }
+        RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
     }
 }

@@ -67,7 +67,8 @@ pub(super) struct Begin {
 }
 
 impl Hub {
-    pub(super) fn new(mut begin: Begin, plane: Box<dyn Plane>) -> Self {
+    pub(super) fn new(mut begin: Begin, mut plane: Box<dyn Plane>) -> Self {
+        plane.named_self(&begin.name);
         let boot = begin.incarnations.next();
         let cores: Vec<&str> = begin.cores.iter().map(String::as_str).collect();
         let config = members::Config::new(&begin.cluster, &begin.name, Role::Core, boot, &cores);
@@ -163,8 +164,12 @@ impl Hub {
         let welcome = self.members.hello(now_ms, hello);
         welcome.map_err(|reason| self.refusal(reason, hello))?;
         let peer = &mut self.peers[usize::from(slot)];
+        let former = peer.incoming.boot();
         let heard = peer.incoming.hello(hello.boot, hello.shards);
         heard.map_err(|_| Ended::refused(Reason::Stale, "a process of it that is over"))?;
+        if former != 0 && former != hello.boot {
+            self.plane.gone(slot, true);
+        }
 
         self.last_serial += 1;
         let serial = self.last_serial;
@@ -217,6 +222,7 @@ impl Hub {
             return Err(Ended::refused(Reason::Member, text));
         }
         self.slots.insert(name.into(), slot);
+        self.plane.named(slot, name);
         self.peers.push(Peer::new(name, self.plane.shards()));
         Ok(slot)
     }
@@ -536,19 +542,21 @@ impl Hub {
         let Some(slot) = self.slots.get(node).copied() else {
             return;
         };
+        // What is lost is not given to it again.
+        self.plane.down(slot);
         let peer = &mut self.peers[usize::from(slot)];
         let mut lost = 0;
         for (shard, outgoing) in (0..).zip(&mut peer.outgoing) {
             let count = outgoing.give_up();
             lost += count;
-            self.plane.node_accepted(slot, shard, count);
+            self.plane.lost(slot, shard, count);
         }
         peer.is_up = false;
         peer.is_held = false;
         let lease_ms = self.members.config().lease_ms;
         warn!(
             "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
-             {lost} messages that it has not accepted are given up"
+             {lost} messages that it has not accepted are given up, but for those of groups"
         );
         if let Some(link) = peer.link.take() {
             peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
@@ -558,7 +566,6 @@ impl Hub {
         self.routes.gone(node, incarnation, &mut |change| {
             plane.route(slot, change.filter(), false);
         });
-        self.plane.down(slot);
     }
 
     /// Another node has given this one up: it goes on as a new life.
@@ -572,7 +579,8 @@ impl Hub {
         warn!("another node had given this one up: it goes on as incarnation {incarnation}");
         self.members.renew(incarnation);
         self.routes.own_mut().renew(incarnation);
-        for peer in &mut self.peers {
+        for (slot, peer) in (0..).zip(&mut self.peers) {
+            self.plane.gone(slot, false);
             if let Some(link) = peer.link.take() {
                 peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
                 Ended::replaced().close(&link.connection);

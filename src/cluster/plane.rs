@@ -24,9 +24,22 @@ pub(crate) trait Plane: Send {
     /// A node is there: from here on messages may be routed to it.
     fn up(&mut self, node: u16);
 
-    /// A node is known to be dead. What the shards still have for it is dropped; what was taken
-    /// and is not accepted is to be counted as accepted.
+    /// The name of this node. Said once, before all else.
+    fn named_self(&mut self, name: &str);
+
+    /// A node has this slot. Said before anything else of it.
+    fn named(&mut self, node: u16, name: &str);
+
+    /// A node is known to be dead. What the shards still have for it is lost; what was taken and
+    /// is not accepted is to be told by [`Plane::lost`], afterwards.
     fn down(&mut self, node: u16);
+
+    /// The process of a node that has accepted messages is gone; or, unless it `died`, what its
+    /// shards have said since may be lost.
+    fn gone(&mut self, node: u16, died: bool);
+
+    /// So many more of a shard's messages are lost with a node: nobody waits for them.
+    fn lost(&mut self, node: u16, shard: u16, count: u64);
 
     /// Takes messages that shards forward to a node, in the order of each shard, until `take`
     /// says false: then that one and those behind it of the same shard are given again next
@@ -81,8 +94,24 @@ impl Plane for shards::Nodes {
         self.up(node);
     }
 
+    fn named_self(&mut self, name: &str) {
+        self.named_self(name);
+    }
+
+    fn named(&mut self, node: u16, name: &str) {
+        self.named(node, name);
+    }
+
     fn down(&mut self, node: u16) {
         self.down(node);
+    }
+
+    fn gone(&mut self, node: u16, died: bool) {
+        self.gone(node, died);
+    }
+
+    fn lost(&mut self, node: u16, shard: u16, count: u64) {
+        self.lost(node, shard, count);
     }
 
     fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {

@@ -227,10 +227,15 @@ impl Client {
     /// What comes before the answer to a PINGREQ; nothing of it is acknowledged.
     pub(crate) fn messages_until_pong(&mut self) -> Vec<Delivery> {
         self.send(&packet::PINGREQ);
+        self.messages_until(packet::PINGRESP[0])
+    }
+
+    /// What comes before a packet with this first byte; nothing of it is acknowledged.
+    pub(crate) fn messages_until(&mut self, first: u8) -> Vec<Delivery> {
         let mut messages = Vec::new();
         loop {
             let packet = self.expect_packet();
-            if packet.first == packet::PINGRESP[0] {
+            if packet.first == first {
                 return messages;
             }
             messages.push(Delivery::parse(self.version, &packet));

@@ -13,6 +13,7 @@ pub(crate) mod broker;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod matching;
+pub(crate) mod nodes;
 pub(crate) mod packet;
 pub(crate) mod property;
 pub(crate) mod received;

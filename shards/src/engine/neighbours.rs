@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
+use crate::nodes::Lost;
 use crate::operator::OperatorEnd;
 use crate::shard::Batch;
 
@@ -38,6 +39,8 @@ pub(crate) struct ToNode {
     /// Of this shard's messages, those that the node has accepted. Written by the thread with
     /// the links.
     pub(crate) taken: Arc<AtomicU64>,
+    /// Of those, the ones that were lost with the node: said before they are counted.
+    pub(crate) lost: Arc<Lost>,
     /// As last read.
     pub(crate) taken_seen: u64,
     /// Of the node's messages, those that this shard has accepted. Written by the shard.

@@ -51,7 +51,13 @@ impl Engine {
         for node in bits(self.shard.nodes_known()) {
             nodes.known = nodes.known.max(usize::from(node) + 1);
             let to = &mut nodes.to[usize::from(node)];
-            to.taken_seen = to.taken.load(Ordering::Acquire);
+            let taken = to.taken.load(Ordering::Acquire);
+            if taken != to.taken_seen {
+                to.taken_seen = taken;
+                for lost in to.lost.take() {
+                    self.shard.node_lost(node, lost);
+                }
+            }
             self.shard.node_accepted(node, to.taken_seen);
         }
         if let Some((node, batch)) = nodes.from.pop() {

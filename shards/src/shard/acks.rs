@@ -71,7 +71,7 @@ impl Shard {
             waits: routed.waits,
             ..PendingAck::new(answer, 0)
         };
-        if self.journal.is_some() {
+        if self.journal.is_some() || routed.touched.transaction != NONE {
             self.wait_for_store(key, session, &mut ack, routed.touched);
         }
         let flow = if ack.waits.is_empty() && ack.later == 0 {

@@ -10,6 +10,7 @@ use crate::settings::{Allowance, Events, Listener, Settings, SysEventMessages, S
 
 use super::auto_subscribe::Automatic;
 use super::connection::Remote;
+use super::nodes::NODES_MAX;
 use super::replicate::Arrivals;
 use super::rewrite::Rewrites;
 use super::stats::Stats;
@@ -48,6 +49,8 @@ pub(crate) struct Common {
     pub(crate) interest: Interest,
     /// The nodes of the cluster that are up, a bit each. Written by the thread with the links.
     pub(crate) nodes_up: AtomicU64,
+    /// Numbers that all nodes know the nodes by. Written when one is first heard of.
+    pub(crate) node_tags: Tags,
     /// How often each has come up.
     pub(crate) arrivals: Arrivals,
     /// Those that there have been.
@@ -74,6 +77,7 @@ impl Common {
             listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),
             nodes_up: AtomicU64::default(),
+            node_tags: Tags::default(),
             arrivals: Arrivals::default(),
             nodes_known: AtomicU64::default(),
             lease_until_ms: AtomicU64::default(),
@@ -91,13 +95,43 @@ impl Common {
 
     /// A number for the node, the same in each of its lives.
     pub(super) fn node_tag(&self) -> u64 {
-        Seed::new(0).hash(&self.node)
+        tag(&self.node)
+    }
+
+    /// What all nodes know another node by; this one too, as `NODES_MAX`.
+    pub(super) fn tag_of(&self, node: u16) -> u64 {
+        let tag = self.node_tags.0.get(usize::from(node));
+        tag.map_or(0, |tag| tag.load(Ordering::Relaxed))
     }
 
     /// The mechanism behind an Authentication Method.
     pub(super) fn mechanism(&self, method: &str) -> Option<&Arc<dyn Mechanism>> {
         let mut mechanisms = self.mechanisms.iter();
         mechanisms.find(|mechanism| mechanism.name() == method)
+    }
+}
+
+/// A number for a node, by its name.
+fn tag(name: &str) -> u64 {
+    Seed::new(0).hash(name)
+}
+
+/// What all nodes know the other nodes by, and at the end this one.
+#[derive(Debug)]
+pub(crate) struct Tags([AtomicU64; NODES_MAX as usize + 1]);
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
+}
+
+impl Tags {
+    /// A node has this name.
+    pub(crate) fn set(&self, node: u16, name: &str) {
+        if let Some(place) = self.0.get(usize::from(node)) {
+            place.store(tag(name), Ordering::Relaxed);
+        }
     }
 }
 

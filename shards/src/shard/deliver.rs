@@ -74,7 +74,10 @@ impl Shard {
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
         for group in &plan.groups {
-            self.deliver_to_group(*group, &mut frames, &mut outgoing);
+            // The node where it was published has chosen a member.
+            if !self.is_foreign {
+                self.deliver_to_group(*group, &mut frames, &mut outgoing);
+            }
         }
         if message.retain && self.replays.len() > 0 {
             self.note_newer(plan, &mut outgoing);

@@ -10,7 +10,7 @@ use protocol::session::{Membership, Outflow};
 use protocol::subscriptions::{Ability, FilterId, GroupId};
 
 /// The name of a shared subscription.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct SharedName {
     pub(crate) group: Box<str>,
     pub(crate) filter: Box<str>,

@@ -8,6 +8,7 @@ use protocol::subscriptions::{Ability, GroupId, Resort};
 use protocol::wire::{QoS, SubscriptionOptions};
 use shard_store::Change;
 
+use super::groups::{Journey, Origin, Told};
 use super::held::SharedName;
 use super::replay::Retained;
 use super::transaction::Token;
@@ -123,6 +124,15 @@ pub(crate) enum Item {
         filter: Box<str>,
         session: SessionRef,
     },
+    /// A message from another node for a group of the other shard.
+    ForGroup(Box<ForGroup>),
+    /// What has become of messages of the other shard that another node has got.
+    Told(Vec<(Told, u64)>),
+    /// The node that the batch is from has members of a group, or has not any more.
+    Share { text: Box<str>, add: bool },
+    /// The process of the node that the batch is from that has accepted messages up to this one
+    /// is gone, or only what it has said of them may be lost.
+    NodeGone { up_to: u64, died: bool },
     /// Asks for retained messages from `after` on.
     Replay {
         to: SessionRef,
@@ -181,6 +191,14 @@ pub(crate) struct Claim {
     pub(crate) identifier: u32,
 }
 
+/// A message of a group that was published on another node.
+#[derive(Debug)]
+pub(crate) struct ForGroup {
+    pub(crate) name: SharedName,
+    pub(crate) message: Arc<Message>,
+    pub(crate) journey: Arc<Journey>,
+}
+
 /// What a member of a group gets.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedDelivery {
@@ -200,6 +218,15 @@ pub(crate) struct SharedDelivery {
     /// The message is stored together with others.
     pub(crate) atomic: bool,
     pub(crate) membership: Membership,
+    /// How it has come from another node, if it has.
+    pub(crate) journey: Option<Arc<Journey>>,
+}
+
+impl SharedDelivery {
+    /// The node that keeps the message, if it has come from another one.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.journey.as_ref().and_then(|journey| journey.origin)
+    }
 }
 
 /// A message copied into [`Batch::bytes`].
@@ -217,6 +244,8 @@ pub(crate) struct Packed {
     pub(crate) atomic: bool,
     /// The version, as in [`Retained`], if it is to be retained.
     pub(crate) retaining: u64,
+    /// It comes from another node, which has given it to groups.
+    pub(crate) is_foreign: bool,
 }
 
 impl Batch {
@@ -233,11 +262,19 @@ impl Batch {
             publisher: message.publisher,
             atomic,
             retaining,
+            is_foreign: false,
         };
         self.bytes.extend_from_slice(message.topic.as_bytes());
         self.bytes.extend_from_slice(message.properties);
         self.bytes.extend_from_slice(message.payload);
         self.items.push(Item::Publish(packed));
+    }
+
+    /// The message that was added last comes from another node.
+    pub(crate) fn mark_foreign(&mut self) {
+        if let Some(Item::Publish(packed)) = self.items.last_mut() {
+            packed.is_foreign = true;
+        }
     }
 
     /// Bytes of messages in it.

@@ -35,6 +35,7 @@ mod events;
 mod exclusive;
 mod fence;
 mod frames;
+mod groups;
 mod held;
 mod input;
 mod items;
@@ -86,6 +87,7 @@ pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;
+pub(crate) use groups::SHARE_PREFIX;
 use items::SessionRef;
 pub(crate) use items::{Batch, Item};
 pub(crate) use journal::Journal;
@@ -144,6 +146,10 @@ pub(crate) struct Shard {
     peers: Vec<Peer>,
     /// Empty where there is no cluster.
     from_nodes: Vec<nodes::FromNode>,
+    /// Groups over several nodes. `None` where there is no cluster.
+    groups: Option<Box<groups::Groups>>,
+    /// The message that is being routed comes from another node, which has given it to groups.
+    is_foreign: bool,
     fence: fence::Fence,
     /// The node, plus 1, that the message that is being routed has found full, or 0.
     slow_node: u16,
@@ -293,10 +299,10 @@ impl Shard {
             frames: None,
             outbox: Outbox::default(),
             handovers: Vec::new(),
-            peers: (0..setup.count)
-                .map(|_| Peer::new(setup.peer_bytes_max))
-                .collect(),
+            peers: Peer::all(setup.count, setup.peer_bytes_max),
             from_nodes: Vec::new(),
+            groups: None,
+            is_foreign: false,
             fence: fence::Fence::default(),
             slow_node: 0,
             spare_batches: Vec::new(),
@@ -381,6 +387,9 @@ impl Shard {
         }
         if !self.unread.is_empty() {
             self.tell_groups_of_readers();
+        }
+        if self.groups.is_some() {
+            self.tell_of_groups();
         }
         self.publish_raised();
         // What is raised by the end of a client may be too much for another.
@@ -484,6 +493,7 @@ impl Shard {
         let others = sys.into_iter().chain(self.next_delayed_ms());
         let others = others.chain(self.retained_expiries.next_ms());
         let others = others.chain(self.next_removal_ms());
+        let others = others.chain(self.next_group_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }
 

@@ -9,6 +9,7 @@
 //! node is told. A message from a node goes to no other node: the node where it was published
 //! has sent it to all that have subscribers.
 
+use std::num::NonZeroU16;
 use std::sync::atomic::Ordering;
 
 use protocol::message::MessageRef;
@@ -16,6 +17,7 @@ use protocol::wire::{PacketId, QoS, ReasonCode, Version};
 
 use super::common::CLUSTER_PREFIX;
 use super::connection::{AckKind, Answer, Connection, Phase, Remote};
+use super::groups::{GROUP, TOLD};
 use super::items::{Batch, Item};
 use super::peers::Peer;
 use super::plan::Plan;
@@ -45,12 +47,15 @@ pub(super) struct FromNode {
     /// Messages that came from it and are with the sessions that get them, and stored where
     /// they have to be.
     accepted: u64,
+    /// Of the last message.
+    packet_id: NonZeroU16,
 }
 
 impl Shard {
     /// Makes room for the nodes of a cluster.
     pub(crate) fn join_cluster(&mut self, bytes_max: usize) {
         self.replicas = Some(Box::new(Replicas::new(self.count)));
+        self.join_groups();
         for _ in 0..NODES_MAX {
             self.peers.push(Peer::new(bytes_max));
             let serial = self.next_serial();
@@ -59,7 +64,11 @@ impl Shard {
             connection.phase = Phase::Live;
             connection.version = Version::V311;
             let key = self.connections.insert(connection);
-            self.from_nodes.push(FromNode { key, accepted: 0 });
+            self.from_nodes.push(FromNode {
+                key,
+                accepted: 0,
+                packet_id: NonZeroU16::MIN,
+            });
         }
     }
 
@@ -161,33 +170,47 @@ impl Shard {
         self.from_nodes.iter().any(|node| node.key == key)
     }
 
-    /// Handles messages from another node. Only [`Item::Publish`] comes.
+    /// Handles messages from another node, and what there is to know of it.
     pub(crate) fn handle_node_batch(&mut self, node: u16, mut batch: Box<Batch>) {
         let items = core::mem::take(&mut batch.items);
         for item in &items {
-            if let Item::Publish(packed) = item
-                && let Some(message) = packed.message(&batch.bytes)
-            {
-                self.publish_from_node(node, &message);
+            match item {
+                Item::Publish(packed) => {
+                    if let Some(message) = packed.message(&batch.bytes) {
+                        self.publish_from_node(node, &message);
+                    }
+                }
+                Item::Share { text, add } => self.share_changed(node, text, *add),
+                Item::NodeGone { up_to, died } => self.node_gone(node, *up_to, *died),
+                _ => {}
             }
         }
         batch.items = items;
         batch.clear();
         self.keep_batch(batch);
+        self.slow_node = 0;
     }
 
     fn publish_from_node(&mut self, node: u16, message: &MessageRef<'_>) {
-        let Some(from) = self.from_nodes.get(usize::from(node)) else {
+        let Some(from) = self.from_nodes.get_mut(usize::from(node)) else {
             return;
         };
         let key = from.key;
+        // What waits for one message is not taken for what waits for another.
+        let next = from.packet_id.checked_add(1);
+        from.packet_id = next.unwrap_or(NonZeroU16::MIN);
         let answer = Answer {
-            packet_id: PacketId(core::num::NonZeroU16::MIN),
+            packet_id: PacketId(from.packet_id),
             kind: AckKind::PubAck,
             reason: ReasonCode::SUCCESS,
         };
         if message.topic == RETAINED {
             self.retained_from_node(key, answer, message);
+            return;
+        }
+        if message.topic == GROUP {
+            self.group_from_node(node, message);
+            self.answer_node(key, answer);
             return;
         }
         if message.topic.starts_with(CLUSTER_PREFIX) {
@@ -240,6 +263,10 @@ impl Shard {
 
     /// What another node says to this one.
     fn hear(&mut self, message: &MessageRef<'_>) {
+        if message.topic == TOLD {
+            self.hear_told(message.payload);
+            return;
+        }
         let [clean_start, client_id @ ..] = message.payload else {
             return;
         };
@@ -296,6 +323,7 @@ impl Shard {
         let known = self.peers.get(usize::from(peer)).map_or(0, Peer::accepted);
         if publishes > known {
             self.accepted_by(peer, publishes);
+            self.node_accepted_groups(node, publishes);
         }
     }
 }

@@ -8,7 +8,8 @@ use protocol::subscriptions::Ability;
 use protocol::wire::QoS;
 
 use super::held::SharedName;
-use super::items::{ArrivedConnection, Batch, Item, Packed, SessionRef, SharedDelivery};
+use super::items::{ArrivedConnection, Batch, ForGroup, Item, Packed};
+use super::items::{SessionRef, SharedDelivery};
 use super::replay::Retained;
 use super::transaction::{Later, Then, Token};
 use super::{Handover, NONE, Shard};
@@ -23,6 +24,14 @@ pub(crate) enum RouteChange {
     Add(Box<str>),
     /// The last one is gone.
     Remove(Box<str>),
+    /// The same for a filter that only groups have: other nodes do not hear of it.
+    AddHere(Box<str>),
+    /// The last group is gone.
+    RemoveHere(Box<str>),
+    /// Something that only other nodes hear of.
+    Announce(Box<str>),
+    /// It is not so any more.
+    Withdraw(Box<str>),
 }
 
 /// What this shard has for another one, and what it waits for from it.
@@ -47,6 +56,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// All shards of a node.
+    pub(crate) fn all(count: u16, bytes_max: usize) -> Vec<Self> {
+        (0..count).map(|_| Self::new(bytes_max)).collect()
+    }
+
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             batch: Box::default(),
@@ -111,6 +125,17 @@ impl Peer {
         self.batch.wants_answer = true;
         self.sent += 1;
         self.sent
+    }
+
+    /// Adds a message that another node has sent for a group.
+    pub(super) fn give_for_group(&mut self, given: ForGroup) {
+        self.batch.kept_bytes += given.message.size();
+        self.batch.items.push(Item::ForGroup(Box::new(given)));
+    }
+
+    /// The message that was added last comes from another node.
+    pub(super) fn mark_foreign(&mut self) {
+        self.batch.mark_foreign();
     }
 
     /// Adds a message for a member of a group.
@@ -237,6 +262,8 @@ impl Shard {
         batch.items = items;
         batch.clear();
         self.keep_batch(batch);
+        // No publisher of this shard is to wait for it.
+        self.slow_node = 0;
         if wants_answer && let Some(peer) = self.peers.get_mut(usize::from(from)) {
             let publishes = peer.arrived;
             peer.push(Item::Accepted { publishes });
@@ -300,6 +327,8 @@ impl Shard {
                 ability,
                 delivery,
             } => self.deliver_again(member, ability, &delivery),
+            Item::ForGroup(given) => self.give_from_node(*given),
+            Item::Told(told) => self.told(&told),
             Item::Able {
                 group,
                 group_serial,
@@ -346,6 +375,7 @@ impl Shard {
             self.begin_atomic(Then::Answer { shard: from, token }, Vec::new());
         }
         self.retaining = packed.retaining;
+        self.is_foreign = packed.is_foreign;
         if let Some(message) = packed.message(bytes)
             && !self.route_arrived(&message)
         {

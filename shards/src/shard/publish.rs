@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use protocol::hash::Seed;
 use protocol::message::MessageRef;
 use protocol::topic::TopicName;
 use protocol::wire::{PacketId, Publish, PublishProperties, QoS, ReasonCode, Version};
@@ -239,7 +240,8 @@ impl Shard {
             return number;
         }
         let client_id = self.sessions.get(session).map_or("", |s| &s.client_id);
-        self.seed.hash(client_id) << 48 | number
+        // The same on all nodes.
+        Seed::new(0).hash(client_id) << 48 | number
     }
 
     /// Whether a session of this shard has published a message.
@@ -277,6 +279,7 @@ impl Shard {
             matched: !plan.is_empty(),
             ..Routed::default()
         };
+        self.is_foreign = reach != Reach::Everywhere;
         if message.retain {
             self.retain(message, reach, &mut routed);
         }
@@ -371,6 +374,9 @@ impl Shard {
             ..
         } = self.touched;
         let sent = target.publish(message, atomic, self.retaining);
+        if self.is_foreign {
+            target.mark_foreign();
+        }
         if atomic {
             target.wait_later(sent, Later::Transaction(transaction));
             self.expect_answer();

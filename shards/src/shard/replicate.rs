@@ -273,6 +273,7 @@ impl Shard {
         routed.retain_refused = !self.store_retained(retained);
         if has_changed && !routed.retain_refused {
             let plan = self.plan(topic);
+            self.is_foreign = true;
             self.spread(&plan, &message.by_ref(), &mut routed.waits);
         }
         routed.touched = core::mem::take(&mut self.touched);

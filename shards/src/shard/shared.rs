@@ -16,6 +16,7 @@ use protocol::wire::{QoS, SubscriptionOptions};
 
 use super::deliver::Receiver;
 use super::frames::{Frames, Outgoing};
+use super::groups::{Told, Way};
 use super::held::{Refused, SharedName};
 use super::items::{Item, Member, SessionRef, SharedDelivery};
 use super::journal::Waiter;
@@ -102,8 +103,9 @@ impl Shard {
             .subscriptions
             .insert_shared(&name.group, filter, member);
         if inserted.first {
-            self.change_route(RouteChange::Add(name.filter.clone()));
+            self.change_route(RouteChange::AddHere(name.filter.clone()));
         }
+        self.group_changed(name);
     }
 
     /// Ends the membership of a session of this shard.
@@ -126,8 +128,9 @@ impl Shard {
             .subscriptions
             .remove_shared(&name.group, filter, shard, key);
         if removed.is_some_and(|removed| removed.last) {
-            self.change_route(RouteChange::Remove(name.filter.clone()));
+            self.change_route(RouteChange::RemoveHere(name.filter.clone()));
         }
+        self.group_changed(name);
     }
 
     /// Tells the owners of its groups that the client of a session went or came back.
@@ -171,7 +174,9 @@ impl Shard {
         };
         let (shard, key) = (session.shard, session.session);
         self.subscriptions.set_online(group, shard, key, online);
-        if online || !queued || self.subscriptions.online(group) == 0 {
+        self.group_changed(name);
+        let others = self.subscriptions.online(group) > 0 || self.is_online_elsewhere(group);
+        if online || !queued || !others {
             return;
         }
         if shard == self.id {
@@ -184,7 +189,7 @@ impl Shard {
         }
     }
 
-    fn find_group(&self, name: &SharedName) -> Option<GroupId> {
+    pub(super) fn find_group(&self, name: &SharedName) -> Option<GroupId> {
         let filter = Filter::parse(&name.filter, u16::MAX).ok()?;
         self.subscriptions.find_group(&name.group, filter)
     }
@@ -213,19 +218,36 @@ impl Shard {
         frames: &mut Frames,
         outgoing: &mut Outgoing<'_>,
     ) {
-        self.give(group, frames, outgoing, 0);
+        self.give_on(group, frames, outgoing, &Way::default());
     }
 
-    /// Gives a message to the member of a group that its strategy picks among those that can
-    /// send it, else among those that can queue it, else among those whose clients are away.
-    /// One that cannot is not asked again before it has said that it can.
-    fn give(
+    /// Gives a message to one member of a group, on whichever node.
+    fn give_on(
         &mut self,
         group: GroupId,
         frames: &mut Frames,
         outgoing: &mut Outgoing<'_>,
-        bounces: u8,
+        way: &Way,
     ) {
+        if way.journey.is_some() || self.has_shares(group) {
+            self.give_in_cluster(group, frames, outgoing, way.clone());
+        } else if !self.give(group, frames, outgoing, way, true) {
+            self.stats.dropped.add(1);
+        }
+    }
+
+    /// Gives a message to the member on this node that the strategy of the group picks among
+    /// those that can send it, else among those that can queue it, else, with `last`, among
+    /// those whose clients are away. One that cannot is not asked again before it has said that
+    /// it can. False if nobody takes it.
+    pub(super) fn give(
+        &mut self,
+        group: GroupId,
+        frames: &mut Frames,
+        outgoing: &mut Outgoing<'_>,
+        way: &Way,
+        last: bool,
+    ) -> bool {
         loop {
             let message = outgoing.message();
             let occasion = Occasion {
@@ -236,13 +258,11 @@ impl Shard {
             let picked = self.subscriptions.pick(group, occasion, &mut self.random);
             // What is not, for anybody, is given to nobody who is away.
             let is_kept = message.qos != QoS::AtMostOnce || self.limits.upgrade_qos;
-            let Some((member, mut resort)) =
-                picked.filter(|(_, resort)| is_kept || *resort != Resort::Last)
-            else {
-                self.stats.dropped.add(1);
-                return;
+            let is_wanted = |resort| last && is_kept || resort != Resort::Last;
+            let Some((member, mut resort)) = picked.filter(|(_, resort)| is_wanted(*resort)) else {
+                return false;
             };
-            if bounces >= BOUNCES_MAX && resort == Resort::Send {
+            if way.bounces >= BOUNCES_MAX && resort == Resort::Send {
                 resort = Resort::Queue;
             }
             let qos = self.limits.delivered_qos(member.options.qos, message.qos);
@@ -250,12 +270,16 @@ impl Shard {
                 // Its session keeps no such messages: it gets one when its client is back.
                 Some(Ability::Full)
             } else if member.shard == self.id {
-                self.give_here(group, &member, resort, frames, outgoing)
+                let refused = self.give_here(group, &member, resort, frames, outgoing);
+                if refused.is_none() {
+                    self.took_for(way.journey.as_deref(), || outgoing.keep());
+                }
+                refused
             } else {
-                self.give_away(group, &member, resort, outgoing, bounces);
+                self.give_away(group, &member, resort, outgoing, way);
                 None
             };
-            let Some(ability) = ability else { return };
+            let Some(ability) = ability else { return true };
             let (shard, key) = (member.shard, member.session);
             self.subscriptions.set_ability(group, shard, key, ability);
         }
@@ -303,7 +327,7 @@ impl Shard {
         member: &TableMember,
         resort: Resort,
         outgoing: &mut Outgoing<'_>,
-        bounces: u8,
+        way: &Way,
     ) {
         let to = SessionRef {
             shard: member.shard,
@@ -319,9 +343,13 @@ impl Shard {
         let waits = qos != QoS::AtMostOnce && published != QoS::AtMostOnce;
         if !waits && peer.is_full() {
             self.stats.dropped.add(1);
+            if let Some(origin) = way.origin() {
+                self.took_for_good(origin);
+            }
             return;
         }
-        let waits = waits && self.journal.is_some();
+        // Another node is told by the member's shard.
+        let waits = waits && self.journal.is_some() && way.origin().is_none();
         let token = (waits || self.touched.atomic).then(|| self.expect_member());
         let delivery = SharedDelivery {
             token,
@@ -329,12 +357,13 @@ impl Shard {
             group,
             group_serial: self.subscriptions.group_serial(group).unwrap_or(0),
             resort,
-            bounces,
+            bounces: way.bounces,
             message: outgoing.keep(),
             qos,
             retain: outgoing.message().retain && member.options.retain_as_published,
             identifier: member.identifier,
             membership: member.membership,
+            journey: way.journey.clone(),
         };
         if let Some(peer) = self.peers.get_mut(usize::from(member.shard)) {
             peer.deliver(to, delivery);
@@ -385,6 +414,7 @@ impl Shard {
             },
         };
         self.deliver_kept(&given.message, receiver);
+        self.took_for(given.journey.as_deref(), || Arc::clone(&given.message));
         let touched = core::mem::take(&mut self.touched);
         if touched.atomic {
             self.answered(touched.transaction);
@@ -419,8 +449,14 @@ impl Shard {
             atomic: delivery.atomic,
         };
         if self.subscriptions.group_serial(group) == Some(delivery.group_serial) {
-            let bounces = delivery.bounces.saturating_add(1);
-            self.give_kept(group, &delivery.message, bounces);
+            let way = Way {
+                bounces: delivery.bounces.saturating_add(1),
+                journey: delivery.journey.clone(),
+                is_for_here: true,
+            };
+            self.give_kept(group, &delivery.message, &way);
+        } else if let Some(origin) = delivery.origin() {
+            self.tell(origin, Told::Back);
         } else {
             self.stats.dropped.add(1);
         }
@@ -431,10 +467,10 @@ impl Shard {
         self.answered(touched.transaction);
     }
 
-    fn give_kept(&mut self, group: GroupId, message: &Arc<Message>, bounces: u8) {
+    pub(super) fn give_kept(&mut self, group: GroupId, message: &Arc<Message>, way: &Way) {
         let mut frames = self.frames.take().unwrap_or_default();
         frames.clear();
-        self.give(group, &mut frames, &mut Outgoing::of(message), bounces);
+        self.give_on(group, &mut frames, &mut Outgoing::of(message), way);
         self.frames = Some(frames);
     }
 
@@ -443,7 +479,8 @@ impl Shard {
         for message in messages {
             match self.find_group(name) {
                 _ if message.expires_ms <= self.now_ms => self.stats.expired.add(1),
-                Some(group) => self.give_kept(group, message, 0),
+                Some(group) => self.give_kept(group, message, &Way::default()),
+                None if self.is_clustered() => self.wait_for_group(name, message),
                 // Undelivered messages end with their group (5.0 section 4.8.2).
                 None => self.stats.dropped.add(1),
             }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use protocol::subscriptions::Subscriber;
+use protocol::subscriptions::{Removed, Subscriber};
 use protocol::topic::{Filter, FilterError, Subscription};
 use protocol::wire::encode;
 use protocol::wire::{
@@ -405,10 +405,12 @@ impl Shard {
             identifier,
         };
         let inserted = self.subscriptions.insert(filter, subscriber);
+        let new = inserted.replaced.is_none();
         if inserted.first {
             self.change_route(RouteChange::Add(filter.as_str().into()));
+        } else if new {
+            self.announce_plain(inserted.filter, filter.as_str());
         }
-        let new = inserted.replaced.is_none();
         if new && let Some(session) = self.sessions.get_mut(session_key) {
             session.subscriptions.add(inserted.filter);
         }
@@ -495,8 +497,11 @@ impl Shard {
         let Some(removed) = self.subscriptions.remove_by_id(id, session_key) else {
             return false;
         };
+        let text = subscription.filter.as_str();
         if removed.last {
-            self.change_route(RouteChange::Remove(subscription.filter.as_str().into()));
+            self.change_route(RouteChange::Remove(text.into()));
+        } else {
+            self.withdraw_plain(removed.filter, text);
         }
         if let Some(session) = self.sessions.get_mut(session_key) {
             session.subscriptions.remove(removed.filter);
@@ -541,10 +546,12 @@ impl Shard {
                 self.release_filter(text, session);
             }
             let removed = self.subscriptions.remove_by_id(filter, session_key);
-            if removed.is_some_and(|removed| removed.last)
-                && let Some(text) = text
-            {
-                self.change_route(RouteChange::Remove(text.into()));
+            match (removed, text) {
+                (Some(Removed { last: true, .. }), Some(text)) => {
+                    self.change_route(RouteChange::Remove(text.into()));
+                }
+                (Some(_), Some(text)) => self.withdraw_plain(filter, &text),
+                _ => {}
             }
         }
         for name in shared {
@@ -555,8 +562,13 @@ impl Shard {
     /// Hands a change of routes to the route writer, if there is one.
     pub(super) fn change_route(&mut self, change: RouteChange) {
         match &change {
-            RouteChange::Add(filter) => self.common.interest.add(filter),
-            RouteChange::Remove(filter) => self.common.interest.remove(filter),
+            RouteChange::Add(filter) | RouteChange::AddHere(filter) => {
+                self.common.interest.add(filter);
+            }
+            RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
+                self.common.interest.remove(filter);
+            }
+            RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
         }
         if self.routes.is_some() {
             self.route_changes.push(change);

@@ -26,6 +26,7 @@ impl Shard {
         self.tick_sys();
         self.publish_delayed();
         self.forget_expired();
+        self.tick_groups();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));

@@ -24,6 +24,7 @@ use shard_store::Change;
 use super::connection::AckKind;
 use super::durable::put_session;
 use super::ending::keeps_session;
+use super::groups::Origin;
 use super::items::Item;
 use super::journal::Waiter;
 use super::redistribute::LeftBehind;
@@ -69,6 +70,8 @@ pub(super) enum Then {
         shard: u16,
         token: Token,
     },
+    /// Another node waits for it.
+    Taken(Origin),
     /// Another transaction of this shard waits for it.
     Part(u32),
     /// A connection waits until an earlier session of its client is gone.
@@ -388,6 +391,7 @@ impl Shard {
         self.forget_ending(transaction);
         match done.then {
             Then::Nothing => {}
+            Then::Taken(origin) => self.took_for_good(origin),
             Then::Part(whole) => self.answered(whole),
             Then::Connect { key, serial } => self.connect_now(key, serial),
             Then::Acknowledge(waiting) => self.stored_elsewhere(waiting),

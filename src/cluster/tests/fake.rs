@@ -139,8 +139,18 @@ impl Plane for FakePlane {
         self.inner().ups.push((node, true));
     }
 
+    fn named_self(&mut self, _name: &str) {}
+
+    fn named(&mut self, _node: u16, _name: &str) {}
+
     fn down(&mut self, node: u16) {
         self.inner().ups.push((node, false));
+    }
+
+    fn gone(&mut self, _node: u16, _died: bool) {}
+
+    fn lost(&mut self, node: u16, shard: u16, count: u64) {
+        self.node_accepted(node, shard, count);
     }
 
     fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {

@@ -108,6 +108,8 @@ pub(super) struct Group {
     sticky: Option<(u16, SessionKey)>,
     /// Turns so far, of all groups with the name.
     turns: Option<Rc<Cell<u64>>>,
+    /// It stays although it may have no members.
+    pub(super) held: bool,
 }
 
 impl Group {

@@ -146,6 +146,19 @@ impl Groups {
         self.groups.find(id.0).map_or(0, Group::online_len)
     }
 
+    /// Says whether a group stays without members. Returns what was said before; `None` where
+    /// there is no such group.
+    pub(super) fn set_held(&mut self, id: GroupId, held: bool) -> Option<bool> {
+        let group = self.find_mut(id)?;
+        Some(core::mem::replace(&mut group.held, held))
+    }
+
+    /// Whether a group has neither members nor another reason to stay.
+    pub(super) fn is_needless(&self, id: GroupId) -> bool {
+        let group = self.groups.find(id.0);
+        group.is_some_and(|group| group.len() == 0 && !group.held)
+    }
+
     fn find_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         self.groups.find(id.0)?;
         Some(self.groups.get_mut(id.0))

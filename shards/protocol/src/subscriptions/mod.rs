@@ -170,14 +170,7 @@ impl SubscriptionTree {
         filter: Filter<'_>,
         member: Member,
     ) -> InsertedMember {
-        let id = self.filters.obtain(filter);
-        let first = self.filters.receivers_mut(id).is_empty();
-        let group = self.groups.find(id, name).unwrap_or_else(|| {
-            let group = self.groups.create(id, name);
-            self.filters.receivers_mut(id).add_group(group);
-            self.generation += 1;
-            group
-        });
+        let (group, id, first) = self.obtain_group(name, filter);
         let replaced = self.groups.insert_member(group, member);
         InsertedMember {
             group,
@@ -209,16 +202,50 @@ impl SubscriptionTree {
     ) -> Option<Removed> {
         let filter = self.groups.filter(group)?;
         self.groups.remove_member(group, shard, session)?;
-        if self.groups.members_of(group) > 0 {
-            return Some(Removed {
+        Some(self.remove_needless(group, filter))
+    }
+
+    /// Makes the group `name` on a filter stay whether it has members or not: it has some
+    /// that this table does not know. Returns it, and whether the filter is the first as in
+    /// [`Inserted::first`].
+    pub fn hold_group(&mut self, name: &str, filter: Filter<'_>) -> (GroupId, bool) {
+        let (group, _, first) = self.obtain_group(name, filter);
+        self.groups.set_held(group, true);
+        (group, first)
+    }
+
+    /// Ends what [`Self::hold_group`] said; `None` where nothing was said.
+    pub fn release_group(&mut self, group: GroupId) -> Option<Removed> {
+        let filter = self.groups.filter(group)?;
+        let was_held = self.groups.set_held(group, false)?;
+        was_held.then(|| self.remove_needless(group, filter))
+    }
+
+    /// The group, its filter, and whether that is the first as in [`Inserted::first`].
+    fn obtain_group(&mut self, name: &str, filter: Filter<'_>) -> (GroupId, FilterId, bool) {
+        let id = self.filters.obtain(filter);
+        let first = self.filters.receivers_mut(id).is_empty();
+        let group = self.groups.find(id, name).unwrap_or_else(|| {
+            let group = self.groups.create(id, name);
+            self.filters.receivers_mut(id).add_group(group);
+            self.generation += 1;
+            group
+        });
+        (group, id, first)
+    }
+
+    /// Removes a group that nobody needs.
+    fn remove_needless(&mut self, group: GroupId, filter: FilterId) -> Removed {
+        if !self.groups.is_needless(group) {
+            return Removed {
                 filter,
                 last: false,
-            });
+            };
         }
         self.groups.remove(group);
         self.filters.receivers_mut(filter).remove_group(group);
         self.generation += 1;
-        Some(self.release(filter))
+        self.release(filter)
     }
 
     /// What tells a group from others that had its number before or will have it; `None`
@@ -272,6 +299,11 @@ impl SubscriptionTree {
     /// A member of a group.
     pub fn member(&self, group: GroupId, shard: u16, session: SessionKey) -> Option<&Member> {
         self.groups.member(group, shard, session)
+    }
+
+    /// Members of a group.
+    pub fn members_of(&self, group: GroupId) -> usize {
+        self.groups.members_of(group)
     }
 
     /// Members of a group whose clients are connected.

@@ -41,6 +41,8 @@ pub(super) struct Routes {
     /// As the shard has last read it.
     seen: Vec<u64>,
     pub(super) held: bool,
+    /// What was applied, in order.
+    pub(super) said: Vec<RouteChange>,
 }
 
 impl Routes {
@@ -51,6 +53,7 @@ impl Routes {
             applied: vec![0; shards],
             seen: vec![0; shards],
             held: false,
+            said: Vec::new(),
         }
     }
 
@@ -123,15 +126,17 @@ impl Node {
                 return;
             };
             let destination = Destination::Shard(shard as u8);
-            match change {
-                RouteChange::Add(filter) => {
-                    let added = index.add(&filter, destination);
+            match &change {
+                RouteChange::Add(filter) | RouteChange::AddHere(filter) => {
+                    let added = index.add(filter, destination);
                     assert!(added.is_ok(), "the index has room");
                 }
-                RouteChange::Remove(filter) => {
-                    index.remove(&filter, destination);
+                RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
+                    index.remove(filter, destination);
                 }
+                RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
             }
+            self.routes.said.push(change);
             self.routes.applied[shard] += 1;
         }
     }

@@ -21,6 +21,7 @@ mod engine;
 mod events;
 mod exclusive;
 mod full_rings;
+mod groups;
 mod node;
 mod nodes;
 mod operator;

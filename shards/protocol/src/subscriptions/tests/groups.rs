@@ -304,6 +304,36 @@ fn a_hash_keeps_to_its_member_when_all_are_busy() {
 /// Joining and leaving must not take longer the more members there are: with a search
 /// through all of them this test takes minutes.
 #[test]
+fn a_group_that_is_held_stays_without_members() {
+    let mut tree = SubscriptionTree::new(7);
+    let (group, first) = tree.hold_group("g", filter("a"));
+    assert!(first);
+    assert_eq!(tree.hold_group("g", filter("a")), (group, false));
+    let joined = tree.insert_shared("g", filter("a"), member(0, 1));
+    assert!(joined.group == group && !joined.first);
+    assert_eq!(tree.members_of(group), 1);
+    let removed = tree.remove_shared("g", filter("a"), 0, 1).unwrap();
+    assert!(!removed.last);
+    let topic = Occasion {
+        topic: "a",
+        publisher: 0,
+        shard: 0,
+    };
+    assert_eq!(tree.pick(group, topic, &mut Random::new(1)), None);
+    assert_eq!((tree.members_of(group), tree.filters_len()), (0, 1));
+    assert!(tree.release_group(group).unwrap().last);
+    assert_eq!(tree.find_group("g", filter("a")), None);
+    assert_eq!(tree.release_group(group), None);
+    // With members it stays when it is not held any more.
+    let (group, _) = tree.hold_group("g", filter("a"));
+    tree.insert_shared("g", filter("a"), member(0, 1));
+    assert!(!tree.release_group(group).unwrap().last);
+    assert_eq!(tree.release_group(group), None);
+    assert!(tree.remove_shared("g", filter("a"), 0, 1).unwrap().last);
+    assert!(tree.is_empty() && tree.filters_len() == 0);
+}
+
+#[test]
 fn a_hundred_thousand_members_come_go_and_are_picked() {
     for strategy in ALL {
         let mut group = Picker::new(strategy, 100_000);
