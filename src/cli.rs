@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -54,6 +55,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ctl::Command,
     },
+    /// Run several nodes on this machine, to try a cluster: Ctrl-C stops all
+    DevCluster {
+        /// How many
+        #[arg(value_parser = clap::value_parser!(u8).range(1..=16))]
+        nodes: u8,
+        /// Port for clients, on 127.0.0.1, 127.0.0.2 and so on
+        #[arg(long, default_value_t = 1883, value_name = "PORT")]
+        port: u16,
+        /// UDP port of the links
+        #[arg(long, default_value_t = 4370, value_name = "PORT")]
+        cluster_port: u16,
+    },
     /// Look at the stored data, or move them, while no broker runs
     Data {
         /// What to do
@@ -89,6 +102,29 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The folder that was given.
+    pub(crate) fn data_dir(&self) -> Option<&str> {
+        self.data_dir.as_deref()
+    }
+
+    /// What several nodes have in common, as arguments.
+    pub(crate) fn in_common(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        if let Some(file) = &self.config {
+            arguments.extend(["--config".into(), file.clone().into_os_string()]);
+        }
+        for (key, value) in &self.set {
+            arguments.extend(["--set".into(), format!("{key}={value}").into()]);
+        }
+        if let Some(cpus) = &self.cpus {
+            arguments.extend(["--cpus".into(), cpus.into()]);
+        }
+        // Each with all CPUs would be in the way of the others.
+        let shards = self.shards.as_deref().unwrap_or("1");
+        arguments.extend(["--shards".into(), shards.into()]);
+        arguments
+    }
+
     /// What the configuration is made from.
     pub(crate) fn sources(self) -> Sources {
         let flags = [

@@ -7,6 +7,7 @@
 //! | [`config`] | the configuration: file, environment, command line |
 //! | [`http`], [`ctl`] | what operators see and do |
 //! | [`host`] | what this machine has and allows |
+//! | [`dev_cluster`] | `shardmq dev-cluster`: several nodes on this machine |
 //! | [`data`] | `shardmq data`: what is stored, for people |
 //! | [`start`] | `shardmq`: checks, start, signals, stop |
 //! | [`tune`] | `shardmq tune`: what to change on this machine |
@@ -19,6 +20,7 @@ mod cluster;
 mod config;
 mod ctl;
 mod data;
+mod dev_cluster;
 mod failure;
 mod host;
 mod http;
@@ -40,11 +42,20 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::DevCluster {
+        nodes,
+        port,
+        cluster_port,
+    }) = arguments.command
+    {
+        let ports = dev_cluster::Ports { port, cluster_port };
+        return ended(dev_cluster::run(nodes, &ports, &arguments.options));
+    }
     let sources = arguments.options.sources();
     let result = match arguments.command.unwrap_or(Command::Run) {
+        Command::Run | Command::DevCluster { .. } => load(&sources).and_then(start::run),
         Command::Check => load(&sources).map(|config| check(&config)),
         Command::Keys => Ok(print(&keys())),
-        Command::Run => load(&sources).and_then(start::run),
         Command::Ctl { command } => load(&sources).and_then(|config| ctl::run(&command, &config)),
         Command::Data { command } => load(&sources).and_then(|config| data::run(&command, &config)),
         Command::Tune { json } => load(&sources).map(|config| {
@@ -57,6 +68,11 @@ fn main() -> ExitCode {
             report.exit_code()
         }),
     };
+    ended(result)
+}
+
+/// What the process ends with.
+fn ended(result: Result<ExitCode, Failure>) -> ExitCode {
     result.unwrap_or_else(|failure| {
         failure.show();
         ExitCode::FAILURE

@@ -72,6 +72,8 @@ pub enum Question {
     Client(Box<str>),
     /// To disconnect a client and end its session.
     Kick(Box<str>),
+    /// To send so many clients to another server, as [`Operator::start_drain`] has said.
+    SendAway(Part),
     /// The subscriptions of all its clients.
     Subscriptions(Part),
     /// Those of one client.
@@ -93,6 +95,8 @@ pub enum Answer {
     Client(Option<Box<Client>>),
     /// Whether there was one.
     Kick(bool),
+    /// How many were sent away, and where the next one may be.
+    SendAway(u32, Option<Place>),
     /// Subscriptions. Of one client: nothing if it is not here.
     Subscriptions(Option<Listed<Held>>),
     /// Filters.
@@ -256,6 +260,17 @@ impl Operator {
     #[must_use]
     pub fn uptime_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// No client is let in from now on: each is sent to another server, whose Server Reference
+    /// this is, or empty.
+    pub fn start_drain(&self, reference: &str) {
+        self.common.drain.start(reference);
+    }
+
+    /// Clients are let in again.
+    pub fn stop_drain(&self) {
+        self.common.drain.stop();
     }
 
     /// Asks a shard. The answer comes with `number`. The question comes back if the shard has

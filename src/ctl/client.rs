@@ -27,19 +27,19 @@ impl<'a> Broker<'a> {
 
     /// Gets what is at a path, as JSON.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
-        let body = self.request("GET", path)?;
+        let body = self.request("GET", path, "")?;
         serde_json::from_str(&body)
             .map_err(|error| Failure::new(format!("the broker's answer is no JSON: {error}")))
     }
 
     /// Gets what is at a path, as text.
     pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
-        self.request("GET", path)
+        self.request("GET", path, "")
     }
 
     /// Does something; the answer's body.
-    pub(super) fn request(&self, method: &str, path: &str) -> Result<String, Failure> {
-        let answer = self.exchange(method, path);
+    pub(super) fn request(&self, method: &str, path: &str, body: &str) -> Result<String, Failure> {
+        let answer = self.exchange(method, path, body);
         let answer = answer.map_err(|error| self.explain(&error))?;
         let (status, body) = read(&answer)
             .ok_or_else(|| Failure::new("the broker's answer is cut short or no HTTP"))?;
@@ -51,12 +51,14 @@ impl<'a> Broker<'a> {
         Err(Failure::new(format!("the broker says: {message}")))
     }
 
-    fn exchange(&self, method: &str, path: &str) -> io::Result<String> {
+    fn exchange(&self, method: &str, path: &str, body: &str) -> io::Result<String> {
         let mut stream = sockets::connect(self.data_dir)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let request = format!(
-            "{method} /api/v5{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "{method} /api/v5{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();

@@ -4,6 +4,7 @@
 
 mod client;
 mod cluster;
+mod drain;
 mod table;
 
 use std::process::ExitCode;
@@ -49,6 +50,12 @@ pub(crate) enum Command {
         /// What to do
         #[command(subcommand)]
         command: Topics,
+    },
+    /// Empty a node for maintenance: send its clients to other nodes and let none in
+    Drain {
+        /// What to do
+        #[command(subcommand)]
+        command: drain::Command,
     },
     /// Everything that is counted, over all nodes
     Metrics {
@@ -140,6 +147,7 @@ pub(crate) fn run(command: &Command, config: &Config) -> Result<ExitCode, Failur
         Command::Topics {
             command: Topics::List { shown },
         } => list(&broker, "/topics", &[], shown, &["topic", "node"]),
+        Command::Drain { command } => drain::run(command, &broker),
         Command::Metrics { prometheus: true } => Ok(print(&broker.text("/prometheus/stats")?)),
         Command::Metrics { prometheus: false } => {
             let stats = broker.get("/stats?aggregate=true")?;
@@ -171,7 +179,7 @@ fn clients(command: &Clients, broker: &Broker<'_>) -> Result<ExitCode, Failure> 
             Ok(print(&fields(&client)))
         }
         Clients::Kick { client_id } => {
-            broker.request("DELETE", &format!("/clients/{}", encode(client_id)))?;
+            broker.request("DELETE", &format!("/clients/{}", encode(client_id)), "")?;
             Ok(print("ok\n"))
         }
     }

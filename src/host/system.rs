@@ -138,6 +138,16 @@ fn check(result: i32) -> io::Result<()> {
     }
 }
 
+/// Sends a signal to a process that this one has started and has not waited for yet.
+pub(crate) fn send_signal(child: &std::process::Child, signal: i32) {
+    let Ok(pid) = libc::pid_t::try_from(child.id()) else {
+        return;
+    };
+    // SAFETY: takes its arguments by value. Nobody else has the number as long as nobody has
+    // waited for the process, and one that has ended takes no harm.
+    unsafe { libc::kill(pid, signal) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

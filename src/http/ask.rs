@@ -2,7 +2,7 @@
 //! neighbouring versions understand each other.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use shards::operator::{Pick, Place};
 
 /// Entries that one answer has at most.
@@ -18,8 +18,60 @@ pub(super) enum Ask {
     Client(String),
     /// To disconnect a client and end its session.
     Kick(String),
+    /// To empty the node.
+    StartDrain(Drain),
+    /// To let clients in again.
+    StopDrain,
+    /// Whether the node is being emptied.
+    DrainStatus,
     /// What the node says of itself: [`super::numbers::Numbers`].
     Numbers,
+}
+
+/// How a node is emptied; the fields are EMQX's.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drain {
+    /// Clients that are sent away in a second.
+    #[serde(default = "Drain::rate")]
+    pub(super) conn_evict_rate: u32,
+    /// Server References of other nodes, with spaces between them.
+    #[serde(default)]
+    pub(super) redirect_to: Option<String>,
+}
+
+/// Bytes of the longest text that clients are redirected with.
+const REDIRECT_MAX: usize = 1024;
+
+/// The fastest rate.
+const RATE_MAX: u32 = 100_000;
+
+impl Drain {
+    /// As in EMQX.
+    fn rate() -> u32 {
+        500
+    }
+
+    /// Reads what a request says; an empty body says nothing.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+        let body = if body.is_empty() { b"{}" } else { body };
+        // An array would do for the fields in their order.
+        let fields: Map<String, Value> =
+            serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        let drain: Self =
+            serde_json::from_value(fields.into()).map_err(|error| error.to_string())?;
+        if !(1..=RATE_MAX).contains(&drain.conn_evict_rate) {
+            return Err(format!("conn_evict_rate is a number from 1 to {RATE_MAX}"));
+        }
+        let to = drain.redirect_to.as_deref().unwrap_or_default();
+        if to.len() > REDIRECT_MAX || to.chars().any(char::is_control) {
+            return Err(format!(
+                "redirect_to is text of at most {REDIRECT_MAX} bytes without control characters, \
+                 such as \"10.0.0.2:1883 10.0.0.3:1883\""
+            ));
+        }
+        Ok(drain)
+    }
 }
 
 /// Which list.
@@ -103,6 +155,33 @@ impl Picked {
             connected: self.connected,
             like: self.like.as_deref().map(Into::into),
             username: self.username.as_deref().map(Into::into),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_to_empty_a_node_is_checked() {
+        let usual = Drain::parse(b"").unwrap();
+        assert_eq!((usual.conn_evict_rate, usual.redirect_to), (500, None));
+        let text = br#"{"conn_evict_rate": 7, "redirect_to": "a:1 b:2"}"#;
+        let drain = Drain::parse(text).unwrap();
+        assert_eq!(
+            (drain.conn_evict_rate, &*drain.redirect_to.unwrap()),
+            (7, "a:1 b:2")
+        );
+        for text in [
+            "x",
+            "[]",
+            r#"{"conn_evict_rate": 0}"#,
+            r#"{"conn_evict_rate": 100001}"#,
+            r#"{"conn_evict_rat": 5}"#,
+            r#"{"redirect_to": "a\nb"}"#,
+        ] {
+            assert!(Drain::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

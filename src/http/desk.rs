@@ -63,6 +63,16 @@ impl Desk {
         self.operator.borrow().stats().to_vec()
     }
 
+    /// No client is let in from now on.
+    pub(super) fn start_drain(&self, reference: &str) {
+        self.operator.borrow().start_drain(reference);
+    }
+
+    /// Clients are let in again.
+    pub(super) fn stop_drain(&self) {
+        self.operator.borrow().stop_drain();
+    }
+
     pub(super) fn uptime_ms(&self) -> u64 {
         self.operator.borrow().uptime_ms()
     }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use protocol::wire::Version;
 use serde_json::{Map, Value, json};
 use shards::operator::{Answer, Client, Held, Listed, MemberOf, Part, Place, Question};
-use shards::{GAUGES, METRICS, rfc3339, sum};
+use shards::{CLUSTER_METRICS, GAUGES, METRICS, rfc3339, sum};
 
 use super::ask::{Ask, Cursor, ENTRIES_MAX, Listing, Which};
 use super::desk::{Desk, NoAnswer};
+use super::drain::Drains;
 use super::numbers::{Gauge, Link, Numbers, Process};
 use crate::cluster::Board;
 
@@ -28,6 +29,9 @@ pub(super) struct Local {
     pub(super) open_files_max: u64,
     /// Other nodes; nothing where there can be none.
     pub(super) board: Option<Arc<Board>>,
+    pub(super) drains: Drains,
+    /// Where clients go if nothing else is said.
+    pub(super) server_reference: String,
     /// The highest value seen of each of [`GAUGES`].
     pub(super) highest: RefCell<[u64; GAUGES.len()]>,
 }
@@ -47,6 +51,15 @@ impl Local {
                 let answer = self.desk.ask(shard, kick).await?;
                 Ok((answer == Answer::Kick(true)).into())
             }
+            Ask::StartDrain(drain) => {
+                let mut drain = drain.clone();
+                let own = Some(&self.server_reference).filter(|text| !text.is_empty());
+                drain.redirect_to = drain.redirect_to.or_else(|| own.cloned());
+                self.drains.start(&self.desk, &drain);
+                Ok(self.drains.status(&self.name, &self.desk))
+            }
+            Ask::StopDrain => Ok(self.drains.stop(&self.desk).into()),
+            Ask::DrainStatus => Ok(self.drains.status(&self.name, &self.desk)),
             Ask::Numbers => Ok(serde_json::to_value(self.numbers()).unwrap_or_default()),
         }
     }
@@ -281,6 +294,10 @@ impl Local {
             uptime_ms: self.desk.uptime_ms(),
             stats: gauges.collect(),
             metrics: metrics.collect::<BTreeMap<_, _>>(),
+            cluster: CLUSTER_METRICS
+                .iter()
+                .map(|(name, metric)| ((*name).to_owned(), sum(*metric, &stats)))
+                .collect(),
             process: self.process(),
             links: self.links(),
         }

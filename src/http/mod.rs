@@ -15,10 +15,12 @@
 //! | [`paths`] | which path does what |
 //! | [`world`], [`ask`] | all nodes together, and what one asks another |
 //! | [`local`], [`numbers`] | what this node answers |
+//! | [`drain`] | emptying this node |
 //! | [`desk`] | questions to the shards |
 
 mod ask;
 mod desk;
+mod drain;
 mod local;
 mod numbers;
 mod paths;
@@ -50,6 +52,7 @@ use crate::cluster::{Board, Handle};
 use crate::failure::Failure;
 use ask::Ask;
 use desk::Desk;
+use drain::Drains;
 use local::Local;
 use paths::Paths;
 use world::World;
@@ -68,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) cluster: String,
     /// The names of the listeners for clients.
     pub(crate) listeners: Vec<String>,
+    /// `mqtt.server_reference`.
+    pub(crate) server_reference: String,
     /// Descriptors that the process may have open.
     pub(crate) open_files: u64,
     /// Where the socket is.
@@ -182,6 +187,8 @@ fn run(
         listeners: settings.listeners,
         open_files_max: settings.open_files,
         board,
+        drains: Drains::default(),
+        server_reference: settings.server_reference,
         highest: RefCell::new([0; GAUGES.len()]),
     });
     let paths = Rc::new(Paths {

@@ -19,6 +19,9 @@ pub(super) struct Numbers {
     pub(super) stats: BTreeMap<String, Gauge>,
     /// What is counted from its start on, under EMQX's names.
     pub(super) metrics: BTreeMap<String, u64>,
+    /// What is counted of the cluster, and EMQX has no name for.
+    #[serde(default)]
+    pub(super) cluster: BTreeMap<String, u64>,
     /// About the process.
     pub(super) process: Process,
     /// The other nodes, as it sees them.
@@ -107,7 +110,9 @@ impl Numbers {
     /// As `/metrics` shows it.
     pub(super) fn metrics(&self) -> Map<String, Value> {
         let named = |(name, count): (&String, &u64)| (name.replace('/', "."), (*count).into());
-        self.metrics.iter().map(named).collect()
+        let cluster = self.cluster.iter();
+        let cluster = cluster.map(|(name, count)| (format!("cluster.{name}"), (*count).into()));
+        self.metrics.iter().map(named).chain(cluster).collect()
     }
 
     /// Adds those of another node.
@@ -119,6 +124,9 @@ impl Numbers {
         }
         for (name, count) in &other.metrics {
             *self.metrics.entry(name.clone()).or_default() += count;
+        }
+        for (name, count) in &other.cluster {
+            *self.cluster.entry(name.clone()).or_default() += count;
         }
     }
 
@@ -138,6 +146,14 @@ impl Numbers {
         for (name, count) in &self.metrics {
             let name = format!("emqx_{}", name.replace('/', "_"));
             plain(&mut out, &name, "counter", *count);
+        }
+        for (name, count) in &self.cluster {
+            plain(
+                &mut out,
+                &format!("shardmq_cluster_{name}"),
+                "counter",
+                *count,
+            );
         }
         let up = self.links.iter().filter(|link| link.connected).count() as u64;
         let others = self.links.len() as u64;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Picked, Which};
+use super::ask::{Ask, Drain, Picked, Which};
 use super::local::fields;
 use super::numbers::Numbers;
 use super::reply::{PROMETHEUS, Reply, TEXT};
@@ -28,6 +28,11 @@ const PATHS: &[(&str, &[&str])] = &[
     ("clients/{clientid}/subscriptions", &["GET"]),
     ("subscriptions", &["GET"]),
     ("topics", &["GET"]),
+    ("load_rebalance/status", &["GET"]),
+    ("load_rebalance/global_status", &["GET"]),
+    ("load_rebalance/availability_check", &["GET"]),
+    ("load_rebalance/{node}/evacuation/start", &["POST"]),
+    ("load_rebalance/{node}/evacuation/stop", &["POST"]),
 ];
 
 /// Answers requests.
@@ -87,6 +92,7 @@ impl Paths {
                 self.subscriptions_of(request, client_id).await
             }
             (_, ["subscriptions"]) => self.subscriptions(request).await,
+            (_, ["load_rebalance", words @ ..]) => self.drain(request, words).await,
             (_, ["topics"]) => self.list(request, &[], Which::Topics).await,
             _ => Err(no_path()),
         }
@@ -289,6 +295,48 @@ impl Paths {
         let client_id = request.value("clientid").map(str::to_owned);
         let which = Which::Subscriptions(client_id);
         self.list(request, &["clientid"], which).await
+    }
+
+    /// Emptying nodes.
+    async fn drain(&self, request: &Request, words: &[&str]) -> Result<Reply, Reply> {
+        request.allow(&[])?;
+        let own = || [self.world.local.name.clone()];
+        let (nodes, ask) = match words {
+            ["status" | "availability_check"] => (own().to_vec(), Ask::DrainStatus),
+            ["global_status"] => (self.world.nodes(), Ask::DrainStatus),
+            [node, "evacuation", "start"] => {
+                let drain = Drain::parse(&request.body).map_err(|it| Reply::bad_request(&it))?;
+                (self.world.meant(Some(node))?, Ask::StartDrain(drain))
+            }
+            [node, "evacuation", "stop"] => (self.world.meant(Some(node))?, Ask::StopDrain),
+            _ => return Err(no_path()),
+        };
+        let (mut told, mut missing) = (Vec::new(), Vec::new());
+        for (_, answer) in self.world.ask_all(&nodes, &ask).await {
+            match answer {
+                Ok(answer) => told.push(answer),
+                Err(problem) => missing.push(problem),
+            }
+        }
+        if words == ["global_status"] {
+            told.retain(|status| status["status"] == "enabled");
+            let mut all = json!({"evacuations": told});
+            if let Some(missing) = Missing::all(&missing) {
+                all["missing"] = missing;
+            }
+            return Ok(Reply::json(&all));
+        }
+        match (words, told.first()) {
+            (_, None) => Err(unanswered(&missing)),
+            (["availability_check"], Some(status)) if status["status"] == "enabled" => {
+                Err(Reply::unavailable("the node is being emptied"))
+            }
+            ([_, _, "stop"], Some(was_running)) if *was_running == false => {
+                Err(Reply::bad_request("the node is not being emptied"))
+            }
+            ([_, _, "stop"] | ["availability_check"], _) => Ok(Reply::json(&json!({}))),
+            (_, Some(status)) => Ok(Reply::json(status)),
+        }
     }
 
     async fn list(

@@ -19,6 +19,8 @@ pub(super) struct Request {
     pub(super) path: Vec<String>,
     /// What comes after the question mark, decoded.
     pub(super) query: BTreeMap<String, String>,
+    /// The body.
+    pub(super) body: Vec<u8>,
 }
 
 /// A page of a list.
@@ -54,6 +56,7 @@ impl Request {
             method: method.to_owned(),
             path: path.collect::<Option<_>>().ok_or_else(malformed)?,
             query: query.collect::<Option<_>>().ok_or_else(malformed)?,
+            body: Vec::new(),
         })
     }
 

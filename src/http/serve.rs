@@ -166,7 +166,9 @@ async fn respond(
                 "PAYLOAD_TOO_LARGE",
                 &format!("the body has more than {BODY_MAX} bytes, or was cut short"),
             ),
-            Ok(Ok(_)) => {
+            Ok(Ok(body)) => {
+                let body = body.to_bytes().to_vec();
+                let request = Request { body, ..request };
                 let answer = timeout(ANSWER, paths.answer(&request)).await;
                 answer.unwrap_or_else(|_| {
                     Reply::unavailable("this took too long: ask for less, or for one node")

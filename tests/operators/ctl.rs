@@ -7,7 +7,7 @@ use crate::common::Broker;
 use crate::exchange::SETUP;
 
 /// Runs it: exit code, output, errors.
-fn ctl_at(data_dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn ctl_at(data_dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardmq"));
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"SHARDMQ_") {
@@ -104,4 +104,27 @@ fn where_no_broker_runs_it_says_so() {
         );
         assert!(errors.contains("--data-dir FOLDER"), "{errors}");
     }
+}
+
+#[test]
+fn a_node_is_emptied_from_the_shell() {
+    let broker = SETUP.broker();
+    let mut client = broker.client("client");
+    assert_eq!(
+        ctl(&broker, &["drain", "status"]),
+        "no node is being emptied\n"
+    );
+    let started = ctl(
+        &broker,
+        &["drain", "start", "--rate", "10", "--redirect-to", "a:1"],
+    );
+    assert!(
+        started.contains("connection_eviction_rate  10"),
+        "{started}"
+    );
+    client.expect_refusal(0x9c);
+    let status = ctl(&broker, &["drain", "status"]);
+    assert!(status.contains("shardmq@127.0.0.1"), "{status}");
+    assert_eq!(ctl(&broker, &["drain", "stop"]), "ok\n");
+    broker.client("client").expect_silence_until_pong();
 }

@@ -95,3 +95,13 @@ pub(crate) fn request_tcp(address: &str, host: &str) -> Reply {
     let text = format!("GET /api/v5/nodes HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     parse(&exchange(stream, text.as_bytes()))
 }
+
+/// A request with a body.
+pub(crate) fn post(broker: &Broker, path: &str, body: &str) -> Reply {
+    let length = body.len();
+    let text = format!(
+        "POST /api/v5{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    parse(&exchange(open(broker), text.as_bytes()))
+}

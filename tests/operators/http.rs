@@ -8,8 +8,11 @@ use serde_json::json;
 
 use crate::common::broker::patience;
 use crate::exchange::{
-    PATIENCE, SETUP, exchange, get, open, parse, request, request_tcp, wait_until,
+    PATIENCE, SETUP, exchange, get, open, parse, post, request, request_tcp, wait_until,
 };
+
+/// The property Server Reference.
+const SERVER_REFERENCE: u8 = 0x1c;
 
 #[test]
 fn the_node_says_what_it_is() {
@@ -270,4 +273,45 @@ fn the_port_is_for_this_machine_only() {
             .output()
             .contains(&format!("http://{address}/api/v5/status"))
     );
+}
+
+#[test]
+fn a_node_is_emptied_and_lets_clients_in_again() {
+    let broker = SETUP.broker();
+    let mut clients: Vec<_> = (0..20)
+        .map(|n| broker.connect(&format!("c{n}")).persistent().open().0)
+        .collect();
+    let node = "/load_rebalance/shardmq@127.0.0.1/evacuation";
+    let body = r#"{"conn_evict_rate": 1000, "redirect_to": "10.0.0.2:1883"}"#;
+    let wrong = r#"{"conn_evict_rate": 0}"#;
+    assert_eq!(post(&broker, &format!("{node}/start"), wrong).status, 400);
+    let started = post(&broker, &format!("{node}/start"), body);
+    assert_eq!(
+        started.json()["stats"]["initial_connected"],
+        20,
+        "{started:?}"
+    );
+    for client in &mut clients {
+        let properties = client.expect_refusal_of(&[0x9c]);
+        assert_eq!(
+            properties.bytes(SERVER_REFERENCE),
+            Some(&b"10.0.0.2:1883"[..])
+        );
+    }
+    wait_until(&broker, "/load_rebalance/status", |status| {
+        status["state"] == "prohibiting"
+    });
+    let check = request(&broker, "GET", "/load_rebalance/availability_check");
+    assert_eq!(check.status, 503);
+    assert_eq!(broker.connect("new").send().expect_connack().code, 0x9c);
+    // Their sessions stay.
+    assert_eq!(
+        get(&broker, "/clients?conn_state=disconnected")["meta"]["hasnext"],
+        false
+    );
+    assert_eq!(get(&broker, "/stats?aggregate=true")["sessions.count"], 20);
+    assert_eq!(post(&broker, &format!("{node}/stop"), "").status, 200);
+    assert_eq!(post(&broker, &format!("{node}/stop"), "").status, 400);
+    let (_, connack) = broker.connect("c0").persistent().unclean().open();
+    assert_eq!(connack.session_present, Some(true));
 }

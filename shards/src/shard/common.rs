@@ -1,7 +1,7 @@
 //! What all shards of a node know.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::auth::Mechanism;
 use protocol::hash::Seed;
@@ -47,6 +47,8 @@ pub(crate) struct Common {
     /// What the clients of a listener may send.
     pub(super) listeners: ListenerLimits,
     pub(crate) interest: Interest,
+    /// Whether the node is being emptied.
+    pub(crate) drain: Drain,
     /// The nodes of the cluster that are up, a bit each. Written by the thread with the links.
     pub(crate) nodes_up: AtomicU64,
     /// Numbers that all nodes know the nodes by. Written when one is first heard of.
@@ -76,6 +78,7 @@ impl Common {
             mechanisms: Vec::new(),
             listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),
+            drain: Drain::default(),
             nodes_up: AtomicU64::default(),
             node_tags: Tags::default(),
             arrivals: Arrivals::default(),
@@ -108,6 +111,44 @@ impl Common {
     pub(super) fn mechanism(&self, method: &str) -> Option<&Arc<dyn Mechanism>> {
         let mut mechanisms = self.mechanisms.iter();
         mechanisms.find(|mechanism| mechanism.name() == method)
+    }
+}
+
+/// Whether clients are sent to another node, because this one is being emptied, and where to.
+/// Written by the thread that serves operators.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    on: AtomicBool,
+    reference: Mutex<String>,
+}
+
+impl Drain {
+    /// Begins; the text is a Server Reference, or empty.
+    pub(crate) fn start(&self, reference: &str) {
+        let mut kept = self
+            .reference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        reference.clone_into(&mut kept);
+        self.on.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends.
+    pub(crate) fn stop(&self) {
+        self.on.store(false, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reference(&self) -> String {
+        let kept = self
+            .reference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
     }
 }
 

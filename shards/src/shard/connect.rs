@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::num::{NonZeroU16, NonZeroU32};
-use std::sync::Arc;
 
 use protocol::message::MessageRef;
 use protocol::session::Outflow;
@@ -103,9 +102,8 @@ impl Shard {
             self.client_connack(key, &connect, connect.client_id, reason);
             return self.refuse_connect(key, &refusal_of(&connect, reason));
         }
-        if !self.limits.redirect_to.is_empty() {
-            let limits = Arc::clone(&self.limits);
-            return self.redirect(key, &connect, &limits);
+        if let Some((reference, permanently)) = self.elsewhere() {
+            return self.redirect(key, &connect, &reference, permanently);
         }
         // A client without a name gets one that belongs to this shard.
         if !connect.client_id.is_empty() {
@@ -307,15 +305,31 @@ impl Shard {
         Flow::Stop
     }
 
+    /// Where clients are sent instead of being let in, and whether for good. Where it is not
+    /// known the text is empty.
+    fn elsewhere(&self) -> Option<(String, bool)> {
+        if self.common.drain.is_on() {
+            return Some((self.common.drain.reference(), false));
+        }
+        let to = &self.limits.redirect_to;
+        (!to.is_empty()).then(|| (to.clone(), self.limits.redirect_permanently))
+    }
+
     /// Sends a client to another server instead of letting it in.
-    fn redirect(&mut self, key: u32, connect: &Connect<'_>, limits: &Mqtt) -> Flow {
-        let reason = if limits.redirect_permanently {
+    fn redirect(
+        &mut self,
+        key: u32,
+        connect: &Connect<'_>,
+        reference: &str,
+        permanently: bool,
+    ) -> Flow {
+        let reason = if permanently {
             ReasonCode::SERVER_MOVED
         } else {
             ReasonCode::USE_ANOTHER_SERVER
         };
         let refusal = Refusal {
-            server_reference: Some(&limits.redirect_to),
+            server_reference: (!reference.is_empty()).then_some(reference),
             ..refusal_of(connect, reason)
         };
         self.refuse_connect(key, &refusal)

@@ -300,13 +300,15 @@ impl Shard {
         self.end_fence();
     }
 
-    /// Ends a connection and tells a 5.0 client where to go: for now, or for good.
+    /// Ends a connection and tells a 5.0 client where to go, if that is known: for now, or for
+    /// good.
     pub(super) fn send_away(&mut self, key: u32, reference: &str, permanently: bool) {
         let reason = if permanently {
             ReasonCode::SERVER_MOVED
         } else {
             ReasonCode::USE_ANOTHER_SERVER
         };
-        self.disconnect_because(key, reason, None, Some(reference));
+        let reference = (!reference.is_empty()).then_some(reference);
+        self.disconnect_because(key, reason, None, reference);
     }
 }

@@ -135,11 +135,13 @@ impl Shard {
         if target.is_full() {
             if message.qos == QoS::AtMostOnce {
                 self.stats.dropped.add(1);
+                self.stats.node_full.add(1);
                 return;
             }
             self.slow_node = peer - self.count + 1;
         }
         let sent = target.publish(message, false, 0);
+        self.stats.forwarded.add(1);
         if qos != QoS::AtMostOnce {
             waits.push((peer, sent));
         }
@@ -205,6 +207,7 @@ impl Shard {
             reason: ReasonCode::SUCCESS,
         };
         if message.topic == RETAINED {
+            self.stats.from_nodes.add(1);
             self.retained_from_node(key, answer, message);
             return;
         }
@@ -218,6 +221,7 @@ impl Shard {
             self.answer_node(key, answer);
             return;
         }
+        self.stats.from_nodes.add(1);
         let Some(plan) = self.plan_for(message.topic) else {
             // It cannot be delivered: it was a topic where it came from and is none here.
             self.stats.dropped.add(1);

@@ -74,6 +74,7 @@ impl Shard {
                 Answer::Client(session.map(|session| Box::new(self.client(session))))
             }
             Question::Kick(client_id) => Answer::Kick(self.kick(client_id)),
+            Question::SendAway(part) => self.send_some_away(part),
             Question::Subscriptions(part) => {
                 Answer::Subscriptions(Some(self.list_subscriptions(part)))
             }
@@ -106,6 +107,26 @@ impl Shard {
             self.end_session(key);
         }
         true
+    }
+
+    /// Sends connected clients to another server; their sessions stay.
+    fn send_some_away(&mut self, part: &Part) -> Answer {
+        let reference = self.common.drain.reference();
+        let end = self.sessions.end();
+        let last = part.from.slot.saturating_add(SLOTS_MAX).min(end);
+        let mut sent = 0;
+        for slot in part.from.slot..last {
+            if sent >= part.most.min(ENTRIES_MAX) {
+                return Answer::SendAway(sent, Some(at(slot, 0)));
+            }
+            let session = self.sessions.get(slot);
+            let connection = session.map_or(NONE, |session| session.connection);
+            if connection != NONE {
+                self.send_away(connection, &reference, false);
+                sent += 1;
+            }
+        }
+        Answer::SendAway(sent, (last < end).then_some(at(last, 0)))
     }
 
     fn list_clients(&self, part: &Part, pick: &Pick) -> Listed<Client> {
@@ -242,7 +263,8 @@ impl Shard {
         let mut filling = Filling::new(part);
         let (filters, next) = self.subscriptions.filters_part(part.from.slot, SLOTS_MAX);
         for (number, filter) in filters.into_iter().enumerate() {
-            if (number as u32) < part.from.offset {
+            // Groups of other nodes are known here, too.
+            if (number as u32) < part.from.offset || !self.subscriptions.is_used(filter) {
                 continue;
             }
             if filling.is_full() {
@@ -259,7 +281,8 @@ impl Shard {
 
     fn find_filter(&self, text: &str) -> Option<protocol::subscriptions::FilterId> {
         let filter = Filter::parse(text, u16::MAX).ok()?;
-        self.subscriptions.find(filter)
+        let found = self.subscriptions.find(filter)?;
+        self.subscriptions.is_used(found).then_some(found)
     }
 
     /// What a member of a group has asked for, if the group is here.

@@ -60,6 +60,12 @@ pub struct Stats {
     /// Messages dropped: a queue, an output buffer or a ring was full, or the message was
     /// refused.
     pub dropped: Counter,
+    /// Messages handed to other nodes, once for each.
+    pub(crate) forwarded: Counter,
+    /// Messages that came from other nodes.
+    pub(crate) from_nodes: Counter,
+    /// QoS 0 messages for a node that takes too little.
+    pub(crate) node_full: Counter,
     /// Retained messages of other nodes that were not retained here: a limit was reached, or the
     /// store was full.
     pub retained_refused: Counter,
@@ -196,6 +202,7 @@ pub const METRICS: &[Metric] = &[
     ("messages/qos2/received", |s| s.received[2].get()),
     ("messages/qos2/sent", |s| s.sent[2].get()),
     ("messages/acked", acknowledged),
+    ("messages/forward", |s| s.forwarded.get()),
     ("messages/delayed", |s| s.messages_delayed.get()),
     ("messages/dropped", |s| {
         s.no_subscribers.get() + s.refused.get()
@@ -232,6 +239,13 @@ pub const METRICS: &[Metric] = &[
     ("session/takenover", |s| s.session_takenover.get()),
     ("session/discarded", |s| s.session_discarded.get()),
     ("session/terminated", |s| s.session_terminated.get()),
+];
+
+/// What is counted of the cluster and EMQX has no name for.
+pub const CLUSTER_METRICS: &[Metric] = &[
+    ("messages_received", |s| s.from_nodes.get()),
+    ("messages_dropped", |s| s.node_full.get()),
+    ("retained_refused", |s| s.retained_refused.get()),
 ];
 
 /// What there is now, as under `stats` of EMQX's `$SYS` topics: each has a `count` and a

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::wire::QoS;
+use protocol::wire::{QoS, Version};
 
 use super::super::operator::ENTRIES_MAX;
 use super::node::{Node, Setup};
@@ -150,6 +150,46 @@ fn a_client_is_described_while_it_is_there_and_when_it_is_away() {
     };
     assert_eq!(found.connection, None);
     assert_eq!(found.disconnected_at_ms, Some(1_005_000));
+}
+
+#[test]
+fn a_node_that_is_emptied_sends_clients_away_and_keeps_their_sessions() {
+    let mut node = Node::new(1);
+    let clients: Vec<_> = (0..600)
+        .map(|n| node.connect(&Connect::new(&format!("c{n}")).expiry(600)))
+        .collect();
+    let away = node.connect(&Connect::new("away").expiry(600));
+    node.cut(away);
+    node.settle();
+    node.shards[0].common.drain.start("other:1883");
+    let refused = node.open(0, Version::V311);
+    let connect = Connect::new("new").version(Version::V311);
+    node.send(refused, &connect.encode());
+    node.settle();
+    let refusal = Received::ConnAck {
+        present: false,
+        reason: 3,
+    };
+    assert_eq!(node.take(refused), [refusal]);
+    let (mut sent, mut from) = (0, Some(Place::default()));
+    while let Some(at) = from {
+        let Answer::SendAway(count, next) =
+            node.shards[0].tell_operator(&Question::SendAway(part(at, 0, 100)))
+        else {
+            panic!("clients were to be sent away");
+        };
+        assert!(count <= 100);
+        (sent, from) = (sent + count, next);
+        node.turn_all();
+    }
+    assert_eq!(sent, 600);
+    for client in clients {
+        assert_eq!(node.take(client), [Received::Disconnect { reason: 0x9c }]);
+    }
+    assert_eq!(node.shards[0].sessions.len(), 601);
+    node.shards[0].common.drain.stop();
+    let (_, present) = node.connect_at(0, &Connect::new("c0").resume().expiry(600));
+    assert!(present);
 }
 
 #[test]
