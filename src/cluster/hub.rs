@@ -18,6 +18,7 @@ use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 use super::condemned::Condemned;
 use super::ended::Ended;
 use super::incarnation::Incarnations;
+use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
 use super::plane::Plane;
 use super::status::{NodeStatus, status_of};
@@ -36,6 +37,7 @@ pub(super) struct Hub {
     pub(super) plane: Box<dyn Plane>,
     pub(super) members: Members,
     routes: Routes,
+    owners: Owners,
     incarnations: Incarnations,
     condemned: Condemned,
     /// Whether this node goes on by itself when others had given it up.
@@ -77,9 +79,11 @@ impl Hub {
             ..config
         };
         let limits = routes::Limits::default();
+        let members = Members::new(config, begin.condemned.lives());
         let mut hub = Self {
             plane,
-            members: Members::new(config, begin.condemned.lives()),
+            owners: Owners::new(&members),
+            members,
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
             incarnations: begin.incarnations,
             condemned: begin.condemned,
@@ -183,6 +187,9 @@ impl Hub {
             info!("node {} is connected again", peer.name);
         }
         self.events();
+        if self.peers[usize::from(slot)].is_up {
+            self.owners.connected(hello.node);
+        }
         self.heartbeat(slot);
         self.pump();
         Ok(LinkId { slot, serial })
@@ -265,6 +272,7 @@ impl Hub {
         }
         peer.link = None;
         peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
+        self.owners.disconnected(&peer.name);
         info!("the connection with node {} is lost: {why}", peer.name);
     }
 
@@ -279,6 +287,7 @@ impl Hub {
         let now_ms = self.plane.now_ms();
         let due = self.members.tick(now_ms);
         self.events();
+        self.turn_owners();
         self.plane.flush();
         if !due {
             return;
@@ -320,6 +329,13 @@ impl Hub {
                     .heartbeat(now_ms, &peer.name, link.incarnation, heartbeat);
                 heard.map_err(|reason| Ended::refused(reason, "this incarnation is over"))?;
                 self.events();
+                self.turn_owners();
+            }
+            Frame::Directory(said) => {
+                if peer.is_up {
+                    self.owners.heard(&peer.name, said);
+                    self.turn_owners();
+                }
             }
             Frame::Accepted(accepted) => self.node_accepted(id.slot, *accepted)?,
             Frame::Resume(resume) if *resume.owner == *self.members.config().name => {
@@ -454,6 +470,13 @@ impl Hub {
         for slot in 0..self.peers.len() {
             self.forward(slot as u16);
         }
+        self.turn_owners();
+    }
+
+    /// Passes on what is said and decided about client identifiers.
+    fn turn_owners(&mut self) {
+        let others = (self.peers.as_mut_slice(), &self.slots);
+        self.owners.turn(&self.members, &mut *self.plane, others);
     }
 
     /// Takes what the shards have for a node, as far as there is room.
@@ -534,8 +557,15 @@ impl Hub {
             None => info!("node {node} is up (incarnation {incarnation})"),
             Some(_) => info!("node {node} is up again (incarnation {incarnation})"),
         }
-        self.peers[usize::from(slot)].is_up = true;
+        let peer = &mut self.peers[usize::from(slot)];
+        peer.is_up = true;
         self.plane.up(slot);
+        let role = match self.members.config().is_core(node) {
+            true => Role::Core,
+            false => Role::Replicant,
+        };
+        let is_linked = peer.link.is_some();
+        self.owners.up(node, incarnation, role, is_linked);
     }
 
     fn down(&mut self, node: &str, incarnation: u64) {
@@ -566,6 +596,7 @@ impl Hub {
         self.routes.gone(node, incarnation, &mut |change| {
             plane.route(slot, change.filter(), false);
         });
+        self.owners.down(node);
     }
 
     /// Another node has given this one up: it goes on as a new life.
@@ -579,6 +610,7 @@ impl Hub {
         warn!("another node had given this one up: it goes on as incarnation {incarnation}");
         self.members.renew(incarnation);
         self.routes.own_mut().renew(incarnation);
+        self.owners.renew(incarnation);
         for (slot, peer) in (0..).zip(&mut self.peers) {
             self.plane.gone(slot, false);
             if let Some(link) = peer.link.take() {
