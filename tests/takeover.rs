@@ -12,7 +12,10 @@
 )]
 mod common;
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +32,7 @@ scenarios! {
     mqtt5: [
         the_will_of_a_client_that_moves_goes_out_once,
         a_thousand_queued_messages_follow_at_once,
+        a_subscriber_that_hops_between_nodes_loses_nothing,
     ],
 }
 
@@ -235,4 +239,57 @@ fn a_thousand_queued_messages_follow_at_once(setup: Setup) {
         "{MESSAGES} queued messages: CONNACK after {connected:?}, all of them after {:?}",
         begin.elapsed()
     );
+}
+
+fn a_subscriber_that_hops_between_nodes_loses_nothing(setup: Setup) {
+    let brokers = cluster(setup, 3);
+    let mut prober = brokers[1].client("prober");
+    away(&brokers[0], &mut prober, "hop");
+    let stop = Arc::<AtomicBool>::default();
+    let publishers = brokers.iter().zip(0..).map(|(broker, number)| {
+        let (mut client, stop) = (broker.client(&format!("publisher-{number}")), stop.clone());
+        thread::spawn(move || {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                client.publish("hop", format!("{number}/{count}"), 1);
+                count += 1;
+                thread::sleep(Duration::from_millis(2));
+            }
+            count
+        })
+    });
+    let publishers: Vec<_> = publishers.collect();
+    let mut seen = BTreeSet::new();
+    for hop in 1..=6 {
+        let mut client = follow(&brokers[hop % 3]);
+        for _ in 0..200 {
+            take(&mut client, &mut seen);
+        }
+        client.abandon();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let counts = publishers.into_iter().map(|thread| thread.join().unwrap());
+    let mut missing: BTreeSet<String> = BTreeSet::new();
+    for (number, count) in counts.enumerate() {
+        missing.extend((0..count).map(|count| format!("{number}/{count}")));
+    }
+    let mut client = follow(&brokers[1]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while missing.iter().any(|text| !seen.contains(text)) {
+        let came = client.messages_until_pong();
+        for message in &came {
+            client.complete(message);
+            seen.insert(String::from_utf8(message.payload.clone()).unwrap());
+        }
+        let lost = missing.difference(&seen);
+        assert!(Instant::now() < end, "lost: {:?}", lost.collect::<Vec<_>>());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Takes and acknowledges one message.
+fn take(client: &mut Client, seen: &mut BTreeSet<String>) {
+    let message = client.expect_publish();
+    client.complete(&message);
+    seen.insert(String::from_utf8(message.payload).unwrap());
 }

@@ -128,6 +128,7 @@ impl Shard {
         arrival.is_here = true;
         let Some(session) = self.enter_arrived(client, &packed) else {
             warn!("the session of {client} cannot be read as it came from another node");
+            self.say(node, client, epoch, What::Discard);
             return self.begin_without(client);
         };
         let serial = self.sessions.get(session).map_or(0, |s| s.serial);

@@ -21,6 +21,13 @@ pub(super) struct Leaving {
     to: Option<To>,
 }
 
+impl Leaving {
+    /// Whether somebody has come for it.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.to.is_some()
+    }
+}
+
 /// Who has come for it.
 #[derive(Debug)]
 struct To {
@@ -106,6 +113,7 @@ impl Shard {
         if let Some(left) = self.moves().and_then(|moves| moves.leaving.get_mut(client)) {
             left.to = Some(to);
         }
+        self.note_moves();
     }
 
     /// The client begins anew elsewhere: what is kept for it ends [MQTT-3.1.2-4].
@@ -221,18 +229,15 @@ impl Shard {
         key: u32,
         delivery: &mut dyn FnMut() -> Delivery,
     ) -> bool {
-        let Some(session) = self.sessions.get(key) else {
+        let (Some(session), Some(owners)) = (self.sessions.get(key), &mut self.owners) else {
             return false;
         };
-        let client = session.client_id.clone();
-        let now_ms = self.now_ms;
-        let left = self
-            .moves()
-            .and_then(|moves| moves.leaving.get_mut(&client));
+        let left = owners.moves.leaving.get_mut(&session.client_id);
         let Some(to) = left.and_then(|left| left.to.as_mut()) else {
             return false;
         };
-        let mut packer = Packer::new(now_ms);
+        let client = session.client_id.clone();
+        let mut packer = Packer::new(self.now_ms);
         packer.entry(&delivery(), None);
         let late = packer.finish();
         let (node, epoch, taken) = (to.node, to.epoch, to.taken);

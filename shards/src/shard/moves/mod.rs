@@ -59,8 +59,10 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    fn is_empty(&self) -> bool {
-        self.arriving.is_empty() && self.leaving.is_empty()
+    /// Whether something is under way. What waits for an owner that has not come is not.
+    fn are_under_way(&self) -> bool {
+        let mut leaving = self.leaving.values();
+        !self.arriving.is_empty() || leaving.any(Leaving::is_under_way)
     }
 
     /// Whether a session is on its way to this node.
@@ -82,7 +84,7 @@ impl Shard {
     /// Whether deliveries are to be looked at: a session moves.
     fn note_moves(&mut self) {
         let owners = self.owners.as_ref();
-        self.has_moves = owners.is_some_and(|owners| !owners.moves.is_empty());
+        self.has_moves = owners.is_some_and(|owners| owners.moves.are_under_way());
     }
 
     /// How often a node has come up, if it is up.
