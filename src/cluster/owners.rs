@@ -31,7 +31,6 @@ impl Owners {
     }
 
     /// The number of configured cores has changed.
-    #[expect(dead_code, reason = "members that change while they run will call it")]
     pub(super) fn set_cores(&mut self, cores: usize) {
         self.directory.set_cores(cores_of(self.policy, cores));
     }
