@@ -102,10 +102,10 @@ fn node(host: &str, port: u16, settings: &[(&str, &str)]) -> Broker {
 /// What is published on each of them reaches subscribers on all others.
 fn expect_messages(brokers: &[Broker]) {
     for (to, there) in brokers.iter().enumerate() {
-        let mut subscriber = there.client("subscriber");
+        let mut subscriber = there.client(&format!("subscriber-{to}"));
         subscriber.subscribe(&format!("to/{to}/#"), 1);
         for (from, here) in brokers.iter().enumerate().filter(|(from, _)| *from != to) {
-            let mut publisher = here.client("publisher");
+            let mut publisher = here.client(&format!("publisher-{from}-{to}"));
             let topic = format!("to/{to}/from/{from}");
             wait_for(&topic, || {
                 publisher.publish(&topic, "text", 1);
