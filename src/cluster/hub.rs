@@ -611,10 +611,9 @@ impl Hub {
         let peer = &mut self.peers[usize::from(slot)];
         peer.is_up = true;
         self.plane.up(slot);
-        let role = match self.members.config().is_core(node) {
-            true => Role::Core,
-            false => Role::Replicant,
-        };
+        // What it says it is, which all agree on: whose votes count changes while it joins.
+        let role = self.members.peer(node).and_then(|known| known.role);
+        let role = role.unwrap_or(Role::Replicant);
         let is_linked = peer.link.is_some();
         self.owners.up(node, incarnation, role, is_linked);
     }
