@@ -41,6 +41,21 @@ fn cluster(count: u8) -> Vec<Broker> {
                 == brokers.len()
         });
     }
+    // Nobody is let in before enough nodes know each other.
+    for broker in &brokers {
+        let end = Instant::now() + PATIENCE;
+        while broker.connect("probe").send().expect_connack().code != 0 {
+            assert!(
+                Instant::now() < end,
+                "nobody is let in:\n{}",
+                broker.output()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    wait_until(&brokers[0], "/clients", |list| {
+        list["data"] == serde_json::json!([])
+    });
     brokers
 }
 
