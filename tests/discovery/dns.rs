@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Process, folder, free_udp_port, node, program, said, wait_for, wait_for_output};
+use super::{
+    Process, expect_messages, folder, free_udp_port, node, program, said, wait_for, wait_for_output,
+};
 
 /// A DNS server of the test's own.
 struct Dnsmasq {
@@ -89,6 +91,7 @@ fn nodes_find_each_other_by_addresses_as_these_come_and_go() {
             &format!("discovery by dns has found {other}:{port}"),
         );
     }
+    expect_messages(&brokers);
     dns.process = None;
     for broker in &brokers {
         wait_for("the failure", || {
@@ -129,6 +132,7 @@ fn nodes_find_each_other_by_services_with_ports() {
         let (host, port) = (hosts[other], ports[other]);
         wait_for_output(broker, &format!("discovery by dns has found {host}:{port}"));
     }
+    expect_messages(&brokers);
 }
 
 #[test]

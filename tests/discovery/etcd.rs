@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::common::certificates::{Authority, Files};
-use super::{Process, folder, free_port, free_udp_port, node, program, said};
+use super::{Process, expect_messages, folder, free_port, free_udp_port, node, program, said};
 use super::{wait_for, wait_for_output};
 
 /// An etcd of the test's own.
@@ -122,6 +122,7 @@ fn nodes_find_each_other_and_go_on_when_etcd_comes_back_empty() {
         assert_eq!(said(broker, "does not work"), 1, "{}", broker.output());
         assert_eq!(said(broker, "works again"), 1, "{}", broker.output());
     }
+    expect_messages(&[one, two, three]);
 }
 
 #[test]
@@ -150,6 +151,7 @@ fn nodes_show_etcd_their_certificates() {
     let brokers = hosts.map(|host| node(host, free_udp_port(&[host]), &settings));
     wait_for_output(&brokers[0], "has found node node@127.0.2.5");
     wait_for_output(&brokers[1], "has found node node@127.0.2.4");
+    expect_messages(&brokers);
     // Somebody without a certificate.
     let port = free_udp_port(&["127.0.2.6"]);
     let stranger = node("127.0.2.6", port, &settings[..3]);

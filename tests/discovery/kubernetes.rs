@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::common::certificates::Authority;
-use super::{folder, free_udp_port, node, said, wait_for, wait_for_output};
+use super::{expect_messages, folder, free_udp_port, node, said, wait_for, wait_for_output};
 
 /// What the API has, and who may see it.
 #[derive(Default)]
@@ -251,6 +251,7 @@ fn pods_find_each_other_in_slices_whatever_becomes_of_token_and_list() {
             .all(|broker| said(broker, "does not work") == 0)
     );
 
+    expect_messages(&brokers);
     // One is good for nothing any more before the next one is there.
     api.issue("second token", false);
     for broker in &brokers {
@@ -306,4 +307,5 @@ fn pods_that_may_not_see_slices_find_each_other_in_endpoints() {
     wait_for_output(&brokers[1], &found(hosts[0], port));
     assert!(api.saw(403, "endpointslices"));
     assert_eq!(said(&brokers[0], "fd00::1"), 0);
+    expect_messages(&brokers);
 }

@@ -99,6 +99,24 @@ fn node(host: &str, port: u16, settings: &[(&str, &str)]) -> Broker {
     SETUP.broker_with(&[&own, settings].concat())
 }
 
+/// What is published on each of them reaches subscribers on all others.
+fn expect_messages(brokers: &[Broker]) {
+    for (to, there) in brokers.iter().enumerate() {
+        let mut subscriber = there.client(&format!("subscriber-{to}"));
+        subscriber.subscribe(&format!("to/{to}/#"), 1);
+        for (from, here) in brokers.iter().enumerate().filter(|(from, _)| *from != to) {
+            let mut publisher = here.client(&format!("publisher-{from}-{to}"));
+            let topic = format!("to/{to}/from/{from}");
+            wait_for(&topic, || {
+                publisher.publish(&topic, "text", 1);
+                let came = subscriber.messages_until_pong();
+                came.iter().for_each(|message| subscriber.complete(message));
+                came.iter().any(|message| message.topic == topic)
+            });
+        }
+    }
+}
+
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is() {
