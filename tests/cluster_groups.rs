@@ -32,6 +32,8 @@ scenarios! {
         each_strategy_gives_each_message_to_one_member,
         what_the_members_of_a_killed_node_have_not_acknowledged_goes_to_others,
         what_was_under_way_to_a_killed_node_goes_to_others,
+        a_node_that_restarts_at_once_loses_nothing_of_its_members,
+        what_the_members_of_a_node_that_stops_have_not_acknowledged_goes_to_others,
         a_node_that_stands_still_for_a_moment_delays_and_doubles_nothing,
         a_node_that_was_away_for_longer_than_the_lease_has_members_again,
         members_that_are_away_are_the_last_resort,
@@ -318,6 +320,66 @@ fn what_was_under_way_to_a_killed_node_goes_to_others(setup: Setup) {
         publisher.expect_success([PUBACK, PUBREC][number % 2], *id);
     }
     assert_eq!(take(&mut members[1]), [""; 0]);
+}
+
+fn a_node_that_restarts_at_once_loses_nothing_of_its_members(setup: Setup) {
+    let mut brokers = cluster(setup, 3);
+    let kept = |broker: &Broker| broker.connect("kept").persistent().open().0;
+    let mut members = vec![
+        kept(&brokers[2]),
+        member(&brokers[2], "dying", "$share/g/t/#"),
+        member(&brokers[1], "staying", "$share/g/t/#"),
+    ];
+    members[0].subscribe("$share/g/t/#", 2);
+    let mut publisher = brokers[0].client("publisher");
+    probe_all(std::slice::from_mut(&mut publisher), "t", &mut members);
+    for number in 0..60 {
+        publisher.publish("t/a", format!("{number:04}"), 1);
+    }
+    brokers[2].kill();
+    let ids: Vec<u16> = (0..60).map(|_| publisher.next_id()).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let text = format!("{:04}", 60 + number);
+        publisher.send_publish(&Publish::new("t/a", text).qos(1, *id));
+    }
+    brokers[2].start_again();
+    for id in ids {
+        publisher.expect_success(PUBACK, id);
+    }
+    let mut left = [kept(&brokers[2]), members.remove(2)];
+    let end = Instant::now() + PATIENCE;
+    let mut all = BTreeSet::new();
+    while all.len() < 120 {
+        // What was stored comes again, and what may have been taken.
+        all.extend(collect(&mut left).0);
+        assert!(Instant::now() < end, "only {all:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(all.into_iter().eq(numbered(0..120)));
+}
+
+fn what_the_members_of_a_node_that_stops_have_not_acknowledged_goes_to_others(setup: Setup) {
+    let mut brokers = cluster(setup, 3);
+    let mut members = vec![
+        member(&brokers[2], "leaving", "$share/g/t/#"),
+        member(&brokers[1], "staying", "$share/g/t/#"),
+    ];
+    let mut publisher = brokers[0].client("publisher");
+    probe_all(std::slice::from_mut(&mut publisher), "t", &mut members);
+    for number in 0..40 {
+        publisher.publish("t/a", format!("{number:04}"), 1);
+    }
+    members[0].messages_until_pong();
+    brokers[2].terminate("TERM");
+    assert!(brokers[2].wait_for_end(PATIENCE).success());
+    let end = Instant::now() + PATIENCE;
+    let mut all = BTreeSet::new();
+    while all.len() < 40 {
+        all.extend(take(&mut members[1]));
+        assert!(Instant::now() < end, "only {all:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(all.into_iter().eq(numbered(0..40)));
 }
 
 fn a_node_that_stands_still_for_a_moment_delays_and_doubles_nothing(setup: Setup) {

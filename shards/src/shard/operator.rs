@@ -263,7 +263,8 @@ impl Shard {
         let mut filling = Filling::new(part);
         let (filters, next) = self.subscriptions.filters_part(part.from.slot, SLOTS_MAX);
         for (number, filter) in filters.into_iter().enumerate() {
-            if (number as u32) < part.from.offset {
+            // Groups of other nodes are known here, too.
+            if (number as u32) < part.from.offset || !self.subscriptions.is_used(filter) {
                 continue;
             }
             if filling.is_full() {
@@ -280,7 +281,8 @@ impl Shard {
 
     fn find_filter(&self, text: &str) -> Option<protocol::subscriptions::FilterId> {
         let filter = Filter::parse(text, u16::MAX).ok()?;
-        self.subscriptions.find(filter)
+        let found = self.subscriptions.find(filter)?;
+        self.subscriptions.is_used(found).then_some(found)
     }
 
     /// What a member of a group has asked for, if the group is here.

@@ -356,6 +356,12 @@ impl SubscriptionTree {
             .map_or(&[], Receivers::groups)
     }
 
+    /// Whether somebody of this table has a filter: it is not only held.
+    pub fn is_used(&self, filter: FilterId) -> bool {
+        let mut groups = self.groups(filter).iter();
+        !self.subscribers(filter).is_empty() || groups.any(|group| self.members_of(*group) > 0)
+    }
+
     /// The name of a group; empty where the number is of none.
     pub fn group_name(&self, group: GroupId) -> &str {
         self.groups.name(group)

@@ -309,9 +309,12 @@ fn a_group_that_is_held_stays_without_members() {
     let (group, first) = tree.hold_group("g", filter("a"));
     assert!(first);
     assert_eq!(tree.hold_group("g", filter("a")), (group, false));
+    let held = tree.find(filter("a")).unwrap();
+    assert!(!tree.is_used(held));
     let joined = tree.insert_shared("g", filter("a"), member(0, 1));
     assert!(joined.group == group && !joined.first);
     assert_eq!(tree.members_of(group), 1);
+    assert!(tree.is_used(held));
     let removed = tree.remove_shared("g", filter("a"), 0, 1).unwrap();
     assert!(!removed.last);
     let topic = Occasion {

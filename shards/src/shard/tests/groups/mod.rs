@@ -10,6 +10,7 @@ use self::world::{At, World};
 use super::packet::{self, Connect, DISCONNECT, Publish};
 use super::random::Random;
 use super::received::Received;
+use crate::operator::{Answer, Part, Place, Question};
 use crate::settings::{Mqtt, SharedStrategy};
 
 const STRATEGIES: [SharedStrategy; 7] = [
@@ -187,6 +188,31 @@ fn a_node_with_members_only_gets_no_copy_of_what_is_not_for_them() {
             .iter()
             .any(|shard| shard.subscriptions.filters_len() == 1)
     );
+}
+
+#[test]
+fn operators_are_told_of_the_groups_of_their_node_only() {
+    let mut world = World::new(2);
+    world.member(1, "member", "$share/g/t", 1);
+    let part = Part {
+        from: Place::default(),
+        skip: 0,
+        most: 10,
+    };
+    for (node, expected) in [(0, [].as_slice()), (1, &["t"])] {
+        let (mut found, mut has) = (Vec::new(), Vec::new());
+        for shard in &mut world.nodes[node].shards {
+            if let Answer::Filters(listed) = shard.tell_operator(&Question::Filters(part)) {
+                found.extend(listed.entries);
+            }
+            let question = Question::HasFilters(vec!["t".into()]);
+            if let Answer::HasFilters(answer) = shard.tell_operator(&question) {
+                has.extend(answer);
+            }
+        }
+        assert_eq!(found, expected, "node {node}");
+        assert_eq!(has.contains(&true), !expected.is_empty());
+    }
 }
 
 #[test]
