@@ -9,7 +9,7 @@ use quinn::{Connection, ReadExactError, RecvStream, SendStream, WriteError};
 use shard_cluster::link::Transmit;
 use shard_cluster::wire::{FRAME_MAX, Frame, Reason};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::ended::Ended;
@@ -99,8 +99,8 @@ async fn greet(
             Ok((id, send, frames))
         }
         Err(why) => {
-            if why.is_stale_here() {
-                shared.hub.borrow_mut().refused_as_stale(said);
+            if let Ended::ByPeer(Reason::Stale, by) = &why {
+                shared.hub.borrow_mut().greeted_as_stale(by, said);
             }
             Err(why)
         }
@@ -186,34 +186,64 @@ async fn run(shared: &Rc<Shared>, met: Met) -> Ended {
         send,
         frames,
     } = met;
-    let (name, control, streams) = match shared.hub.borrow().linked(id) {
-        Some((name, link)) => (
-            Box::from(name),
-            Rc::clone(&link.control),
-            link.streams.clone(),
-        ),
+    let (name, admitted) = match shared.hub.borrow().linked(id) {
+        Some((name, link)) if link.is_guest => (Box::from(name), Some(Rc::clone(&link.admitted))),
+        Some((name, _)) => (Box::from(name), None),
         None => return Ended::replaced(),
     };
-    let said = shared.hub.borrow().incarnation();
     let mut tasks = JoinSet::new();
+    tasks.spawn_local(rpc::serve(Rc::clone(shared), name, connection.clone()));
+    shared.membership.wake();
+    if let Some(admitted) = admitted {
+        tokio::select! {
+            () = admitted.notified() => {}
+            Some(ended) = tasks.join_next() => return why(ended),
+        }
+    }
+    let said = shared.hub.borrow().incarnation();
+    if !start(shared, id, &connection, (send, frames), &mut tasks) {
+        return Ended::replaced();
+    }
+    let why = match tasks.join_next().await {
+        Some(ended) => why(ended),
+        None => Ended::replaced(),
+    };
+    if why.is_stale_here() {
+        shared.hub.borrow_mut().refused_as_stale(said);
+    }
+    why
+}
+
+/// Why a task has ended.
+fn why(ended: Result<Result<(), Ended>, JoinError>) -> Ended {
+    match ended {
+        Ok(Err(why)) => why,
+        Err(error) => Ended::Lost(error.to_string()),
+        Ok(Ok(())) => Ended::Lost("a task has ended".to_owned()),
+    }
+}
+
+/// Starts the tasks of a connection with a member. False if there is a newer one.
+fn start(
+    shared: &Rc<Shared>,
+    id: LinkId,
+    connection: &Connection,
+    (send, frames): (SendStream, Frames),
+    tasks: &mut JoinSet<Result<(), Ended>>,
+) -> bool {
+    let (control, streams) = match shared.hub.borrow().linked(id) {
+        Some((_, link)) => (Rc::clone(&link.control), link.streams.clone()),
+        None => return false,
+    };
     tasks.spawn_local(control_in(Rc::clone(shared), id, frames));
     tasks.spawn_local(control_out(Rc::clone(shared), id, send, control));
-    tasks.spawn_local(rpc::serve(Rc::clone(shared), name, connection.clone()));
     tasks.spawn_local(streams_in(Rc::clone(shared), id, connection.clone()));
     for (shard, notify) in streams.into_iter().enumerate() {
         let connection = connection.clone();
         let out = stream_out(Rc::clone(shared), id, shard as u16, connection, notify);
         tasks.spawn_local(out);
     }
-    let why = match tasks.join_next().await {
-        Some(Ok(Err(why))) => why,
-        Some(Err(error)) => Ended::Lost(error.to_string()),
-        Some(Ok(Ok(()))) | None => Ended::Lost("a task has ended".to_owned()),
-    };
-    if why.is_stale_here() {
-        shared.hub.borrow_mut().refused_as_stale(said);
-    }
-    why
+    true
 }
 
 /// Takes the frames of the control stream.

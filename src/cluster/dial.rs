@@ -21,8 +21,9 @@ use super::seed::{self, Seed};
 /// The time between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long the node with the larger name waits to be dialed.
-const NOT_DIALED: Duration = Duration::from_secs(5);
+/// How long the node with the larger name waits to be dialed, by a member and by somebody who
+/// may not know it.
+const NOT_DIALED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(500));
 
 /// Connections that have not shown yet that they know the cookie.
 const STRANGERS_MAX: usize = 64;
@@ -43,6 +44,8 @@ pub(super) struct Dials {
 struct Dialed {
     /// Where it was said to be last.
     seed: Rc<RefCell<Seed>>,
+    /// Nobody wants it when this is false, and its task ends with the connection that it has.
+    is_wanted: Rc<Cell<bool>>,
     task: JoinHandle<()>,
 }
 
@@ -70,25 +73,53 @@ impl Shared {
             return;
         }
         let mut nodes = self.dials.nodes.borrow_mut();
-        if let Some(node) = nodes.get(&seed.name) {
+        let former = nodes
+            .get(&seed.name)
+            .filter(|node| !node.task.is_finished());
+        if let Some(node) = former {
             *node.seed.borrow_mut() = seed;
+            node.is_wanted.set(true);
             return;
         }
         let name = seed.name.clone();
-        let seed = Rc::new(RefCell::new(seed));
-        let task = spawn_local(dial(Rc::clone(self), name.clone(), Rc::clone(&seed)));
-        nodes.insert(name, Dialed { seed, task });
+        let (seed, is_wanted) = (Rc::new(RefCell::new(seed)), Rc::new(Cell::new(true)));
+        let dial = dial(
+            Rc::clone(self),
+            name.clone(),
+            Rc::clone(&seed),
+            Rc::clone(&is_wanted),
+        );
+        let task = spawn_local(dial);
+        let dialed = Dialed {
+            seed,
+            is_wanted,
+            task,
+        };
+        nodes.insert(name, dialed);
+    }
+
+    /// A node is not dialed any more, once the connection that there is has ended.
+    pub(super) fn forget(&self, name: &str) {
+        if let Some(node) = self.dials.nodes.borrow().get(name) {
+            node.is_wanted.set(false);
+        }
     }
 }
 
-/// Keeps a connection with a node, for ever.
-async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>) {
+/// Keeps a connection with a node, as long as it is wanted.
+async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>, is_wanted: Rc<Cell<bool>>) {
     let mut backoff = BACKOFF.0;
     let mut said = String::new();
     let is_first = *shared.hub.borrow().name() < *name;
-    loop {
+    while is_wanted.get() {
         if !is_first {
-            sleep(NOT_DIALED).await;
+            let is_member = shared.hub.borrow().roster.contains(&*name);
+            sleep(if is_member {
+                NOT_DIALED.0
+            } else {
+                NOT_DIALED.1
+            })
+            .await;
             if shared.hub.borrow().is_connected(&name) {
                 continue;
             }

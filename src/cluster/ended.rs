@@ -144,8 +144,10 @@ impl From<ConnectionError> for Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(_, text) => write!(out, "refused here: {text}"),
             Self::ByPeer(Reason::Stopping, _) => out.write_str("it stops"),
+            Self::Refused(Reason::Stale, _) => out.write_str("this life of it is over here"),
+            Self::Refused(_, text) => write!(out, "refused here: {text}"),
+            Self::ByPeer(Reason::Stale, _) => out.write_str("this node's life is over there"),
             Self::ByPeer(_, text) => write!(out, "refused there: {text}"),
             Self::Replaced => out.write_str("there is a newer one"),
             Self::Asked => out.write_str("it wanted to know who is here"),

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use super::Shared;
+use super::membership::change::{self, ChangeError};
 use super::rpc::{self, CallError};
 
 /// Orders that wait to be taken.
@@ -64,6 +65,30 @@ impl Handle {
         called.await.unwrap_or_else(ended)
     }
 
+    /// Joins the cluster of another node: `name@host` or `name@host:port`. This node must not be
+    /// in a cluster with others. When it is done this node is a member; it keeps its clients.
+    pub(crate) async fn join(&self, node: &str) -> Result<(), ChangeError> {
+        let node = node.to_owned();
+        let joined = self.run(move |shared| async move { change::join(&shared, &node).await });
+        joined.await.unwrap_or_else(stops)
+    }
+
+    /// Leaves the cluster: the others have agreed when it is done, and this node is alone. It
+    /// keeps its clients, and joins nobody before it is told to.
+    pub(crate) async fn leave(&self) -> Result<(), ChangeError> {
+        let left = self.run(move |shared| async move { change::leave(&shared).await });
+        left.await.unwrap_or_else(stops)
+    }
+
+    /// Removes another member, by its name, whether or not it runs. If it does, it hears so and
+    /// is alone.
+    pub(crate) async fn force_leave(&self, name: &str) -> Result<(), ChangeError> {
+        let name = name.to_owned();
+        let removed =
+            self.run(move |shared| async move { change::force_leave(&shared, &name).await });
+        removed.await.unwrap_or_else(stops)
+    }
+
     /// Requests of a kind from other nodes are answered by `handler` from now on. It runs on
     /// the thread that has the links: what takes long belongs elsewhere.
     pub(crate) async fn answer<F>(
@@ -80,6 +105,10 @@ impl Handle {
         };
         self.run(register).await;
     }
+}
+
+fn stops() -> Result<(), ChangeError> {
+    Err(ChangeError::Refused("this node stops".to_owned()))
 }
 
 impl Orders {

@@ -3,7 +3,7 @@
 //! Nothing here waits. The tasks of the connections call it with what has come, and ask it for
 //! what is to be sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use log::{debug, error, info, warn};
@@ -45,8 +45,14 @@ pub(super) struct Hub {
     /// Where others reach this node.
     address: String,
     /// By slot.
-    peers: Vec<Peer>,
-    slots: BTreeMap<Box<str>, u16>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) slots: BTreeMap<Box<str>, u16>,
+    /// Slots of nodes that are no members any more, and since when.
+    pub(super) free: VecDeque<(u16, u64)>,
+    /// The other members of the cluster.
+    pub(super) roster: BTreeSet<Box<str>>,
+    /// Members with a new connection, which were not asked yet what they know of this node.
+    pub(super) fresh: BTreeSet<Box<str>>,
     last_serial: u64,
     heartbeats: u32,
     was_fenced: bool,
@@ -57,8 +63,8 @@ pub(super) struct Begin {
     pub(super) cluster: String,
     pub(super) name: String,
     pub(super) address: String,
-    /// All cores, this node among them.
-    pub(super) cores: Vec<String>,
+    /// What it is.
+    pub(super) role: Role,
     pub(super) incarnations: Incarnations,
     pub(super) condemned: Condemned,
     pub(super) policy: Policy,
@@ -70,8 +76,7 @@ impl Hub {
     pub(super) fn new(mut begin: Begin, mut plane: Box<dyn Plane>) -> Self {
         plane.named_self(&begin.name);
         let boot = begin.incarnations.next();
-        let cores: Vec<&str> = begin.cores.iter().map(String::as_str).collect();
-        let config = members::Config::new(&begin.cluster, &begin.name, Role::Core, boot, &cores);
+        let config = members::Config::new(&begin.cluster, &begin.name, begin.role, boot, &[]);
         let config = members::Config {
             policy: begin.policy,
             ..config
@@ -88,10 +93,16 @@ impl Hub {
             address: begin.address,
             peers: Vec::new(),
             slots: BTreeMap::new(),
+            free: VecDeque::new(),
+            roster: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             last_serial: 0,
             heartbeats: 0,
             was_fenced: true,
         };
+        // Nobody knows yet whose votes count: until then this node has no lease.
+        let unknown = [hub.name().to_owned(), String::new()];
+        hub.set_cores(&unknown, u64::MAX);
         hub.tell_lease();
         hub
     }
@@ -159,33 +170,56 @@ impl Hub {
             let text = format!("the name {} is that of another node too", hello.node);
             return Err(Ended::refused(Reason::Member, text));
         }
+        let welcome = self.members.check(hello);
+        welcome.map_err(|reason| self.refusal(reason, hello))?;
         let slot = self.slot(hello.node)?;
+        let is_guest = !self.roster.contains(hello.node);
+        if !is_guest {
+            self.hear(slot, hello)?;
+        }
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let shards = self.plane.shards();
+        let link = Link::new(serial, hello, connection.clone(), shards, is_guest);
+        let peer = &mut self.peers[usize::from(slot)];
+        let former = peer.link.replace(link);
+        if let Some(former) = &former {
+            Ended::replaced().close(&former.connection);
+        } else if peer.is_up {
+            info!("node {} is connected again", peer.name);
+        }
+        if !is_guest {
+            self.fresh.insert(hello.node.into());
+            self.begin(slot);
+        }
+        Ok(LinkId { slot, serial })
+    }
+
+    /// A member has said hello.
+    pub(super) fn hear(&mut self, slot: u16, hello: &Hello<'_>) -> Result<(), Ended> {
         let now_ms = self.plane.now_ms();
         let welcome = self.members.hello(now_ms, hello);
         welcome.map_err(|reason| self.refusal(reason, hello))?;
         let peer = &mut self.peers[usize::from(slot)];
         let former = peer.incoming.boot();
         let heard = peer.incoming.hello(hello.boot, hello.shards);
-        heard.map_err(|_| Ended::refused(Reason::Stale, "a process of it that is over"))?;
+        heard.map_err(|_| Ended::refused(Reason::Stale, self.name()))?;
         if former != 0 && former != hello.boot {
             self.plane.gone(slot, true);
         }
+        Ok(())
+    }
 
-        self.last_serial += 1;
-        let serial = self.last_serial;
-        let ends = (hello.node, self.plane.shards());
-        let mut link = Link::new(serial, hello.incarnation, connection.clone(), ends);
-        self.routes.ask(hello.node, false, &mut link.urgent);
-        peer.outgoing.iter_mut().for_each(Outgoing::connected);
-        if let Some(former) = peer.link.replace(link) {
-            Ended::replaced().close(&former.connection);
-        } else if peer.is_up {
-            info!("node {} is connected again", peer.name);
+    /// Everything is exchanged over a connection from now on.
+    pub(super) fn begin(&mut self, slot: u16) {
+        let peer = &mut self.peers[usize::from(slot)];
+        if let Some(link) = &mut peer.link {
+            self.routes.ask(&peer.name, false, &mut link.urgent);
         }
+        peer.outgoing.iter_mut().for_each(Outgoing::connected);
         self.events();
         self.heartbeat(slot);
         self.pump();
-        Ok(LinkId { slot, serial })
     }
 
     /// Why a hello is not answered, in words for both logs.
@@ -201,11 +235,8 @@ impl Hub {
                 "{} belongs to the cluster {}, {} to {}",
                 hello.node, hello.cluster, config.name, config.cluster
             ),
-            Reason::Member => format!(
-                "{} is not in cluster.static.seeds of {}",
-                hello.node, config.name
-            ),
-            _ => format!("{} was given up with this incarnation", hello.node),
+            // Who says so: see `Hub::refused_as_stale`.
+            _ => config.name.to_string(),
         };
         Ended::refused(reason, text)
     }
@@ -215,15 +246,23 @@ impl Hub {
         if let Some(slot) = self.slots.get(name) {
             return Ok(*slot);
         }
-        let slot = self.slots.len() as u16;
-        if slot >= NODES_MAX {
-            let text =
-                format!("there have been {NODES_MAX} other nodes, which is all there can be");
-            return Err(Ended::refused(Reason::Member, text));
-        }
+        let peer = Peer::new(name, self.plane.shards());
+        let slot = match u16::try_from(self.peers.len()) {
+            Ok(slot) if slot < NODES_MAX => {
+                self.peers.push(peer);
+                slot
+            }
+            _ => {
+                let slot = self.free_slot().ok_or_else(|| {
+                    let text = format!("there are {NODES_MAX} other nodes, which is all");
+                    Ended::refused(Reason::Member, text)
+                })?;
+                self.peers[usize::from(slot)] = peer;
+                slot
+            }
+        };
         self.slots.insert(name.into(), slot);
         self.plane.named(slot, name);
-        self.peers.push(Peer::new(name, self.plane.shards()));
         Ok(slot)
     }
 
@@ -234,7 +273,6 @@ impl Hub {
     }
 
     /// The connection with a node.
-    #[cfg_attr(not(test), allow(dead_code, reason = "see `rpc`"))]
     pub(super) fn connection(&self, name: &str) -> Option<Connection> {
         let slot = usize::from(*self.slots.get(name)?);
         let link = self.peers[slot].link.as_ref();
@@ -263,9 +301,21 @@ impl Hub {
         if peer.link(id).is_none() {
             return;
         }
-        peer.link = None;
+        let is_guest = peer.link.take().is_some_and(|link| link.is_guest);
         peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
-        info!("the connection with node {} is lost: {why}", peer.name);
+        if is_guest {
+            debug!("the connection with node {} is lost: {why}", peer.name);
+        } else {
+            info!("the connection with node {} is lost: {why}", peer.name);
+        }
+    }
+
+    /// A node refuses this one's hello because its life is over. It counts what a member says:
+    /// who was removed and does not know it has given all others up.
+    pub(super) fn greeted_as_stale(&mut self, by: &str, incarnation: u64) {
+        if self.roster.contains(by) {
+            self.refused_as_stale(incarnation);
+        }
     }
 
     /// This life of the node was given up by another node.
@@ -509,7 +559,7 @@ impl Hub {
     }
 
     /// Does what the members say.
-    fn events(&mut self) {
+    pub(super) fn events(&mut self) {
         while let Some(event) = self.members.poll() {
             match event {
                 Event::Up {
@@ -553,11 +603,18 @@ impl Hub {
         }
         peer.is_up = false;
         peer.is_held = false;
-        let lease_ms = self.members.config().lease_ms;
-        warn!(
-            "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
-             {lost} messages that it has not accepted are given up, but for those of groups"
-        );
+        if self.roster.contains(node) {
+            let lease_ms = self.members.config().lease_ms;
+            warn!(
+                "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
+                 {lost} messages that it has not accepted are given up"
+            );
+        } else {
+            info!(
+                "node {node} and this one are not in one cluster any more; {lost} messages that \
+                 it has not accepted are given up"
+            );
+        }
         if let Some(link) = peer.link.take() {
             peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
             Ended::refused(Reason::Stale, "not heard for the lease").close(&link.connection);
@@ -575,8 +632,13 @@ impl Hub {
                         restart it when it may take part again";
             return error!("{text}");
         }
-        let incarnation = self.incarnations.next();
+        let incarnation = self.new_life();
         warn!("another node had given this one up: it goes on as incarnation {incarnation}");
+    }
+
+    /// This node goes on as another life, and greets everybody again.
+    pub(super) fn new_life(&mut self) -> u64 {
+        let incarnation = self.incarnations.next();
         self.members.renew(incarnation);
         self.routes.own_mut().renew(incarnation);
         for (slot, peer) in (0..).zip(&mut self.peers) {
@@ -586,6 +648,7 @@ impl Hub {
                 Ended::replaced().close(&link.connection);
             }
         }
+        incarnation
     }
 
     fn removed(&mut self, node: &str) {
@@ -597,7 +660,7 @@ impl Hub {
             }
         });
         self.condemned.forget(node);
-        info!("node {node} is forgotten");
+        self.release(node);
     }
 
     /// What is known of each node that there has been.

@@ -33,28 +33,27 @@
 mod arrivals;
 mod condemned;
 mod connection;
+mod consensus;
 mod dial;
 pub(crate) mod discovery;
 mod ended;
 mod frames;
+mod guests;
 #[cfg_attr(
     not(test),
-    allow(dead_code, reason = "joining and the HTTP API will use it")
+    allow(dead_code, reason = "the HTTP API will join, leave and ask")
 )]
 mod handle;
 mod hub;
 mod ids;
 mod incarnation;
 mod introduce;
+mod membership;
 pub(crate) mod news;
 mod peer;
 mod pem;
 pub(crate) mod plane;
 mod proof;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "consensus and the HTTP API will use it")
-)]
 mod rpc;
 pub(crate) mod seed;
 mod status;
@@ -75,6 +74,7 @@ use log::{error, info};
 use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
 use ring::hmac;
 use shard_cluster::members::Policy;
+use shard_cluster::wire::Role;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -83,6 +83,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
 use condemned::Condemned;
+use consensus::Disk;
 use dial::Dials;
 use discovery::Strategy;
 pub(crate) use handle::Handle;
@@ -90,12 +91,13 @@ use handle::Orders;
 use hub::{Begin, Hub};
 use ids::RandomIds;
 use incarnation::Incarnations;
+use membership::Membership;
 use news::News;
 use plane::Plane;
 use proof::Cookie;
 use rpc::Handlers;
 use seed::Seed;
-pub(crate) use status::NodeStatus;
+pub(crate) use status::{ClusterStatus, NodeStatus};
 use tls::{Guard, Security};
 
 /// Between two looks at the clock.
@@ -126,6 +128,10 @@ pub(crate) struct Settings {
     pub(crate) own: Seed,
     /// All other nodes.
     pub(crate) seeds: Vec<Seed>,
+    /// What this node is.
+    pub(crate) role: Role,
+    /// A member that is gone for so long is removed.
+    pub(crate) autoclean: Duration,
     /// How further ones are found.
     pub(crate) discovery: Strategy,
     /// What a partition does to a node that sees no majority of the cores.
@@ -141,16 +147,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What the hub of a node begins with whose links are at `local`.
-    fn begin(&self, local: SocketAddr) -> Begin {
-        let names = self.seeds.iter().map(|seed| seed.name.clone());
-        let others = names.filter(|name| *name != self.name);
+    /// What the hub of a node begins with that others reach at `address`.
+    fn begin(&self, address: String) -> Begin {
         let folder = self.data_dir.as_deref();
         Begin {
             cluster: self.cluster.clone(),
             name: self.name.clone(),
-            address: local.to_string(),
-            cores: others.chain([self.name.clone()]).collect(),
+            address,
+            role: self.role,
             incarnations: Incarnations::new(folder),
             condemned: Condemned::new(folder),
             policy: self.policy,
@@ -163,6 +167,7 @@ impl Settings {
 /// What all tasks of the thread have in common. Never borrowed while a task waits.
 struct Shared {
     hub: RefCell<Hub>,
+    membership: Membership,
     cookie: Cookie,
     dials: Dials,
     guard: Guard,
@@ -173,6 +178,7 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     status: Mutex<Vec<NodeStatus>>,
+    cluster: Mutex<ClusterStatus>,
     /// Tests cut all connections with this.
     #[cfg(test)]
     cut: core::sync::atomic::AtomicBool,
@@ -182,6 +188,12 @@ impl Board {
     /// What is known of the other nodes, half a second old at most.
     pub(crate) fn status(&self) -> Vec<NodeStatus> {
         let status = self.status.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The cluster that this node is in, half a second old at most.
+    pub(crate) fn cluster(&self) -> ClusterStatus {
+        let status = self.cluster.lock();
         status.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -210,6 +222,12 @@ impl Running {
     /// For other threads, to look at the other nodes.
     pub(crate) fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// The cluster that this node is in, half a second old at most.
+    #[cfg(test)]
+    pub(crate) fn cluster(&self) -> ClusterStatus {
+        self.board.cluster()
     }
 
     /// Tells the other nodes that this one stops, and ends the thread.
@@ -243,6 +261,7 @@ pub(crate) fn start(
         .build()
         .map_err(|error| failure(&error))?;
     let reset = Cookie::new(&settings.cookie).reset_key(&settings.name);
+    let disk = Disk::open(settings.data_dir.as_deref()).map_err(|error| failure(&error))?;
     let guarded = Guard::new(settings.security.clone(), &settings.own.host);
     let (guard, server) = guarded.map_err(|error| failure(&error))?;
     let endpoint = endpoint(&runtime, socket, (reset, server)).map_err(|error| failure(&error))?;
@@ -256,7 +275,7 @@ pub(crate) fn start(
                 &runtime,
                 (endpoint, guard),
                 local,
-                settings,
+                (settings, disk),
                 plane,
                 (stopped, orders, &board),
             );
@@ -324,40 +343,13 @@ fn run(
     runtime: &Runtime,
     (endpoint, guard): (Endpoint, Guard),
     local: SocketAddr,
-    settings: Settings,
+    (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
     (stopped, orders, board): (oneshot::Receiver<()>, Orders, &Board),
 ) {
-    let begin = settings.begin(local);
-    let Settings {
-        cluster,
-        name,
-        cookie,
-        own,
-        mut seeds,
-        discovery,
-        ..
-    } = settings;
-    let host = own.host.clone();
-    seeds.retain(|seed| seed.name != name);
-    let own = discovery::Own {
-        cluster,
-        name: name.clone(),
-        seed: Seed {
-            port: local.port(),
-            ..own
-        }
-        .text(),
-        port: local.port(),
-        is_ipv4: local.is_ipv4(),
-    };
-    let shared = Rc::new(Shared {
-        hub: RefCell::new(Hub::new(begin, plane)),
-        cookie: Cookie::new(&cookie),
-        dials: Dials::new(endpoint.clone(), local),
-        guard,
-        handlers: Handlers::default(),
-    });
+    let (name, host) = (settings.name.clone(), settings.own.host.clone());
+    let discovery = settings.discovery.clone();
+    let (shared, own, seeds) = prepare((endpoint.clone(), guard), local, (settings, disk), plane);
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
@@ -371,13 +363,60 @@ fn run(
             spawn_local(tls::renew(Rc::clone(&shared), host)),
         ];
         seeds.into_iter().for_each(|seed| shared.know(seed));
+        let membership = spawn_local(membership::run(Rc::clone(&shared)));
         work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
+        membership.abort();
         shared.dials.stop();
         shared.hub.borrow_mut().stop();
         endpoint.close(0_u8.into(), &[]);
         _ = timeout(GOODBYE, endpoint.wait_idle()).await;
     });
+}
+
+/// Puts together what the tasks have in common.
+fn prepare(
+    (endpoint, guard): (Endpoint, Guard),
+    local: SocketAddr,
+    (settings, disk): (Settings, Disk),
+    plane: Box<dyn Plane>,
+) -> (Rc<Shared>, discovery::Own, Vec<Seed>) {
+    let seed = Seed {
+        port: local.port(),
+        ..settings.own.clone()
+    };
+    let begin = settings.begin(seed.address());
+    let Settings {
+        cluster,
+        name,
+        mut seeds,
+        ..
+    } = settings;
+    seeds.retain(|seed| seed.name != name);
+    let own = discovery::Own {
+        cluster,
+        name: name.clone(),
+        seed: seed.text(),
+        port: local.port(),
+        is_ipv4: local.is_ipv4(),
+    };
+    let membership = membership::Own {
+        name,
+        address: seed.address(),
+        role: settings.role,
+        autoclean: settings.autoclean,
+        seeks: !seeds.is_empty() || settings.discovery != Strategy::None,
+        seeds: seeds.clone(),
+    };
+    let shared = Rc::new(Shared {
+        hub: RefCell::new(Hub::new(begin, plane)),
+        membership: Membership::new(membership, disk),
+        cookie: Cookie::new(&settings.cookie),
+        dials: Dials::new(endpoint, local),
+        guard,
+        handlers: Handlers::default(),
+    });
+    (shared, own, seeds)
 }
 
 /// Passes on what the shards have, and the time, until this node is to stop.
@@ -407,6 +446,9 @@ async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &B
                 if ticks.is_multiple_of(TICKS_A_STATUS) {
                     let status = board.status.lock();
                     *status.unwrap_or_else(PoisonError::into_inner) = hub.status();
+                    let status = board.cluster.lock();
+                    let cluster = shared.membership.status();
+                    *status.unwrap_or_else(PoisonError::into_inner) = cluster;
                 }
                 #[cfg(test)]
                 if board.cut.swap(false, core::sync::atomic::Ordering::Relaxed) {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use quinn::Connection;
 use shard_cluster::link::{Incoming, Limits, Outgoing};
 use shard_cluster::routes::Feed;
+use shard_cluster::wire::{Hello, Role};
 use tokio::sync::Notify;
 
 use super::arrivals::Arrivals;
@@ -38,12 +39,52 @@ pub(super) struct Peer {
     pub(super) is_held: bool,
 }
 
+/// A hello that is kept.
+pub(super) struct Greeting {
+    versions: (u16, u16),
+    lives: (u64, u64),
+    role: Role,
+    shards: u16,
+}
+
+impl Greeting {
+    const fn of(hello: &Hello<'_>) -> Self {
+        Self {
+            versions: (hello.version_min, hello.version_max),
+            lives: (hello.incarnation, hello.boot),
+            role: hello.role,
+            shards: hello.shards,
+        }
+    }
+
+    /// The hello of a node of this cluster.
+    pub(super) const fn hello<'h>(&self, cluster: &'h str, node: &'h str) -> Hello<'h> {
+        Hello {
+            version_min: self.versions.0,
+            version_max: self.versions.1,
+            cluster,
+            node,
+            incarnation: self.lives.0,
+            boot: self.lives.1,
+            role: self.role,
+            shards: self.shards,
+            address: "",
+        }
+    }
+}
+
 /// A connection.
 pub(super) struct Link {
     pub(super) serial: u64,
     /// The life of the node that has said hello.
     pub(super) incarnation: u64,
     pub(super) connection: Connection,
+    /// What it has said of itself.
+    pub(super) greeting: Greeting,
+    /// It is no member of the cluster, as far as is known here: it may ask, and that is all.
+    pub(super) is_guest: bool,
+    /// It is a member now.
+    pub(super) admitted: Rc<Notify>,
     pub(super) feed: Feed,
     /// Frames to be sent before others.
     pub(super) urgent: Vec<u8>,
@@ -94,15 +135,19 @@ impl Peer {
 impl Link {
     pub(super) fn new(
         serial: u64,
-        incarnation: u64,
+        hello: &Hello<'_>,
         connection: Connection,
-        (peer, shards): (&str, u16),
+        shards: u16,
+        is_guest: bool,
     ) -> Self {
         Self {
             serial,
-            incarnation,
+            incarnation: hello.incarnation,
             connection,
-            feed: Feed::new(peer),
+            greeting: Greeting::of(hello),
+            is_guest,
+            admitted: Rc::new(Notify::new()),
+            feed: Feed::new(hello.node),
             urgent: Vec::new(),
             digests_due: false,
             control: Rc::new(Notify::new()),

@@ -41,6 +41,24 @@ const PRIORITY: i32 = 1;
 /// Bytes before the body.
 const HEAD: usize = 5;
 
+/// The kinds of requests. They are never given to something else.
+pub(super) mod kind {
+    /// Entries of the consensus log.
+    pub(in crate::cluster) const APPEND: u8 = 1;
+    /// A core wants to lead.
+    pub(in crate::cluster) const VOTE: u8 = 2;
+    /// A core asks whether it could.
+    pub(in crate::cluster) const PRE_VOTE: u8 = 3;
+    /// All that the consensus log has made.
+    pub(in crate::cluster) const SNAPSHOT: u8 = 4;
+    /// The receiver is to lead.
+    pub(in crate::cluster) const HAND_OVER: u8 = 5;
+    /// What cluster the receiver is in, and what it knows of the sender.
+    pub(in crate::cluster) const WHO: u8 = 8;
+    /// The leader is to change the members.
+    pub(in crate::cluster) const CHANGE: u8 = 9;
+}
+
 const DONE: u8 = 0;
 const REFUSED: u8 = 1;
 const UNKNOWN_KIND: u8 = 2;

@@ -46,12 +46,27 @@ impl Seed {
         })
     }
 
+    /// A node at an address, `host:port`.
+    pub(crate) fn at(name: &str, address: &str) -> Option<Self> {
+        let (host, port) = split_place(address)?;
+        Some(Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            port,
+        })
+    }
+
     /// As [`parse`](Self::parse) reads it.
     pub(crate) fn text(&self) -> String {
         let (name, _) = self.name.split_once('@').unwrap_or_default();
+        format!("{name}@{}", self.address())
+    }
+
+    /// Where it is, `host:port`.
+    pub(crate) fn address(&self) -> String {
         match self.host.contains(':') {
-            true => format!("{name}@[{}]:{}", self.host, self.port),
-            false => format!("{name}@{}:{}", self.host, self.port),
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
         }
     }
 
@@ -138,6 +153,7 @@ mod tests {
         for text in ["a@b", "a@[::1]:7"] {
             let seed = Seed::parse(text).unwrap();
             assert_eq!(Seed::parse(&seed.text()).unwrap(), seed);
+            assert_eq!(Seed::at(&seed.name, &seed.address()), Some(seed));
         }
     }
 

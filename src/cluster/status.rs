@@ -6,7 +6,53 @@ use shard_cluster::link::Outgoing;
 use shard_cluster::members::{PeerStatus, State};
 use shard_cluster::routes::Replica;
 
+use shard_cluster::registry::{self, Member};
+use shard_cluster::wire::Role;
+
+use super::consensus::View;
 use super::peer::Peer;
+
+/// The cluster that this node is in, as it knows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ClusterStatus {
+    /// A number that the first node of this cluster has drawn; zero if this node is in none.
+    pub(crate) id: u64,
+    /// How many commands have changed the members.
+    pub(crate) version: u64,
+    /// The members, this node among them. Empty while this node is joining or looks for a core.
+    pub(crate) members: Vec<MemberStatus>,
+    /// Term, leader, voters and learners of the consensus.
+    pub(crate) consensus: View,
+    /// It has left its cluster, and joins none before it is told to.
+    pub(crate) stays_alone: bool,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct MemberStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where its links are, `host:port`.
+    pub(crate) address: String,
+    /// What it is.
+    pub(crate) role: Role,
+    /// Whether it is getting what the others have, or takes part.
+    pub(crate) state: registry::State,
+    /// Whether its vote counts.
+    pub(crate) is_voter: bool,
+}
+
+impl MemberStatus {
+    pub(super) fn of((name, member): (&str, &Member), view: &View) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: member.address.to_string(),
+            role: member.role,
+            state: member.state,
+            is_voter: view.voters.iter().any(|voter| *voter == *name),
+        }
+    }
+}
 
 /// Another node.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,6 +1,7 @@
 //! Whole links on 127.0.0.0/8, between planes without shards.
 
 mod fake;
+mod membership;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ fn settings(name: &str, port: u16, others: &[String]) -> Start {
         cluster: "test".to_owned(),
         name: own.name.clone(),
         own,
+        role: Role::Core,
+        autoclean: Duration::from_secs(86_400),
         discovery: Strategy::None,
         security: Security::Keys,
         cookie: "a cookie of the tests".to_owned(),
@@ -68,7 +71,7 @@ fn free_port() -> u16 {
 }
 
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(40);
     while !is() {
         assert!(Instant::now() < end, "{what}: did not come");
         thread::sleep(Duration::from_millis(10));
@@ -296,11 +299,16 @@ fn a_node_may_acknowledge_while_it_sees_a_majority() {
     let mut settings = all_settings(3);
     for start in &mut settings {
         start.settings.policy = Policy::Fence;
+        start.settings.data_dir = Some(membership::folder());
     }
-    let mut nodes: Vec<Node> = settings.drain(..2).map(Node::start).collect();
+    let mut nodes: Vec<Node> = settings.iter().cloned().map(Node::start).collect();
+    wait_for("the cluster", || {
+        let all = |node: &Node| node.running.cluster().consensus.voters.len() == 3;
+        nodes.iter().all(all)
+    });
     wait_for("the leases", || nodes.iter().all(|n| n.plane.has_lease()));
-    nodes.remove(1).running.stop();
+    nodes.drain(1..).for_each(|node| node.running.stop());
     wait_for("the end of the lease", || !nodes[0].plane.has_lease());
-    nodes.push(Node::start(settings.remove(0)));
+    nodes.push(Node::start(settings.remove(1)));
     wait_for("new leases", || nodes.iter().all(|n| n.plane.has_lease()));
 }

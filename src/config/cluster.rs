@@ -1,6 +1,9 @@
 //! The keys about other nodes, and what must hold between them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use shard_cluster::wire::Role;
 
 use shard_cluster::members::Policy;
 
@@ -29,6 +32,10 @@ pub(crate) struct Cluster {
     pub(crate) bind: Option<Bind>,
     /// `cluster.static.seeds`.
     pub(crate) seeds: Vec<Seed>,
+    /// `node.db_role`.
+    pub(crate) role: Role,
+    /// `cluster.autoclean`.
+    pub(crate) autoclean: Duration,
     /// `cluster.partition_policy`.
     pub(crate) policy: Policy,
     /// `cluster.autoheal`.
@@ -43,21 +50,30 @@ pub(crate) struct Cluster {
 
 /// What is said, if this node is to have others. After [`check`].
 pub(super) fn read(entries: &Entries) -> Option<Cluster> {
-    if text(entries, "cluster.discovery_strategy") == "manual" {
+    if !has_links(entries) {
         return None;
     }
-    let (seeds, own) = (
+    let (mut seeds, own) = (
         seeds(entries),
         Seed::parse(text(entries, "node.name")).ok()?,
     );
     // Others connect to the port that is among the seeds.
     let named = seeds.iter().find(|seed| seed.name == own.name);
+    let own = named.unwrap_or(&own).clone();
+    let is_new = |core: &Seed| seeds.iter().all(|seed| seed.name != core.name);
+    let cores: Vec<Seed> = core_nodes(entries).into_iter().filter(is_new).collect();
+    seeds.extend(cores);
     Some(Cluster {
         name: text(entries, "cluster.name").to_owned(),
         cookie: text(entries, "node.cookie").to_owned(),
-        own: named.unwrap_or(&own).clone(),
+        own,
         bind: bind(entries),
         seeds,
+        role: role(entries),
+        autoclean: match entries.get("cluster.autoclean")?.value {
+            Value::Duration(span) => span.duration(),
+            _ => return None,
+        },
         policy: match text(entries, "cluster.partition_policy") {
             "serve_local" => Policy::ServeLocal,
             _ => Policy::Fence,
@@ -78,16 +94,15 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
     let mut complain = |key: &str, text: String| {
         problems.push(Problem::new(entries.origin(key), text));
     };
-    if text(entries, "node.db_role") == "replicant" {
-        let key = "node.db_role";
-        complain(
-            key,
-            format!("{key} = replicant: this version has cores only"),
-        );
-    }
     let key = "cluster.discovery_strategy";
     let strategy = text(entries, key);
-    if strategy == "manual" {
+    let finds = strategy != "manual" || !core_nodes(entries).is_empty();
+    if role(entries) == Role::Replicant && !finds {
+        let text = "node.db_role = replicant needs cores: name some in cluster.core_nodes, or \
+                    say in cluster.discovery_strategy how they are found";
+        complain("node.db_role", text.to_owned());
+    }
+    if !has_links(entries) {
         return problems;
     }
     if let Err((key, text)) = discovery::read(entries) {
@@ -119,7 +134,7 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
     };
     if entries.get("node.cookie").is_none() && !is_private(entries, &own) {
         let text = format!(
-            "{key} = {strategy} needs node.cookie: a secret that all nodes share, of at least 16 \
+            "links to other nodes need node.cookie: a secret that all nodes share, of at least 16 \
              bytes.\n  \
              One that nobody can guess: head -c 24 /dev/urandom | base64"
         );
@@ -158,7 +173,22 @@ fn is_private(entries: &Entries, own: &Seed) -> bool {
         Some(Bind::Address(_)) => bind(entries).is_some_and(Bind::is_loopback),
         Some(Bind::Port(_)) | None => is_loopback(own),
     };
-    is_own_private && seeds(entries).iter().all(is_loopback)
+    let named = seeds(entries).into_iter().chain(core_nodes(entries));
+    is_own_private && named.into_iter().all(|seed| is_loopback(&seed))
+}
+
+/// Whether this node is to have links: it looks for others, or has a place where they find it.
+fn has_links(entries: &Entries) -> bool {
+    text(entries, "cluster.discovery_strategy") != "manual"
+        || bind(entries).is_some()
+        || !core_nodes(entries).is_empty()
+}
+
+fn role(entries: &Entries) -> Role {
+    match text(entries, "node.db_role") {
+        "replicant" => Role::Replicant,
+        _ => Role::Core,
+    }
 }
 
 fn is_loopback(seed: &Seed) -> bool {
@@ -193,10 +223,16 @@ fn seeds(entries: &Entries) -> Vec<Seed> {
     if text(entries, "cluster.discovery_strategy") != "static" {
         return Vec::new();
     }
-    match entries
-        .get("cluster.static.seeds")
-        .map(|entry| &entry.value)
-    {
+    named(entries, "cluster.static.seeds")
+}
+
+/// The cores that are named.
+fn core_nodes(entries: &Entries) -> Vec<Seed> {
+    named(entries, "cluster.core_nodes")
+}
+
+fn named(entries: &Entries, key: &str) -> Vec<Seed> {
+    match entries.get(key).map(|entry| &entry.value) {
         Some(Value::List(names)) => names.iter().filter_map(|it| Seed::parse(it).ok()).collect(),
         _ => Vec::new(),
     }
@@ -318,13 +354,35 @@ mod tests {
     }
 
     #[test]
-    fn roles_and_seeds_that_are_not_there_yet_are_refused() {
+    fn a_replicant_without_cores_and_seeds_that_are_none_are_refused() {
         let complaint = load(&["node.db_role=replicant"]).unwrap_err();
-        assert!(complaint.contains("cores only"), "{complaint}");
+        assert!(complaint.contains("cluster.core_nodes"), "{complaint}");
         let complaint = load(&["cluster.static.seeds=10.0.0.1"]).unwrap_err();
         assert!(complaint.contains("is not name@host"), "{complaint}");
         let twice = "cluster.static.seeds=a@127.0.0.1:1,a@127.0.0.1:2";
         let complaint = load(&[STATIC, twice]).unwrap_err();
         assert!(complaint.contains("has a@127.0.0.1 twice"), "{complaint}");
+    }
+
+    #[test]
+    fn a_replicant_finds_its_cores_by_name_or_as_others_do() {
+        let cores = "cluster.core_nodes=a@127.0.0.1:1,b@127.0.0.2";
+        let replicant = ["node.db_role=replicant", cores, "node.name=r@127.0.0.3"];
+        let cluster = load(&replicant).unwrap().unwrap();
+        assert_eq!((cluster.role, cluster.seeds.len()), (Role::Replicant, 2));
+        assert_eq!(cluster.autoclean, Duration::from_secs(24 * 60 * 60));
+        let both = "cluster.static.seeds=b@127.0.0.2,c@127.0.0.3";
+        let both = load(&[STATIC, both, cores]).unwrap().unwrap();
+        assert_eq!((both.role, both.seeds.len()), (Role::Core, 3));
+        let seeds = "cluster.static.seeds=a@127.0.0.1";
+        assert!(load(&["node.db_role=replicant", STATIC, seeds]).is_ok());
+    }
+
+    #[test]
+    fn a_manual_node_has_links_where_it_is_said() {
+        let here = load(&["cluster.bind=127.0.0.1:4371"]).unwrap().unwrap();
+        assert_eq!((here.seeds.len(), here.role), (0, Role::Core));
+        let open = load(&["cluster.bind=0.0.0.0:4371"]).unwrap_err();
+        assert!(open.contains("node.cookie"), "{open}");
     }
 }

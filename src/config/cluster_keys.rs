@@ -54,7 +54,17 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     key(
         "cluster.static.seeds",
         Kind::Seeds,
-        "all nodes of the cluster, by their names",
+        "nodes of the cluster, by their names: one that runs is enough to be found",
+    ),
+    key(
+        "cluster.core_nodes",
+        Kind::Seeds,
+        "cores by which a replicant finds its cluster, beside those that it discovers",
+    ),
+    key(
+        "cluster.autoclean",
+        Kind::Duration(1, 31_536_000),
+        "a member that is gone for so long is removed from the cluster",
     ),
     key(
         "cluster.dns.name",

@@ -18,6 +18,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("cluster.autoheal", "true"),
     ("cluster.discovery_strategy", "manual"),
     ("cluster.static.seeds", "[]"),
+    ("cluster.core_nodes", "[]"),
+    ("cluster.autoclean", "24h"),
     ("cluster.dns.name", "localhost"),
     ("cluster.dns.record_type", "a"),
     ("cluster.etcd.server", "[]"),

@@ -128,7 +128,7 @@ const KEYS: &[Key] = &[
     key(
         "node.db_role",
         Kind::Word(&["core", "replicant"]),
-        "role in the cluster; this version has cores only",
+        "core: votes on who is in the cluster; replicant: serves clients, may come and go",
     ),
     key(
         "data_dir",

@@ -10,12 +10,14 @@
 //! | [`routes`] | the log of a node's routes, and the replicas of the other nodes' |
 //! | [`directory`] | which node has the session of a client identifier |
 //! | [`members`] | who is alive, and whether this node may go on |
+//! | [`registry`] | who belongs to the cluster, by consensus of the cores |
 //! | [`link`] | messages to another node: numbered, acknowledged, sent again |
 #![forbid(unsafe_code)]
 
 pub mod directory;
 pub mod link;
 pub mod members;
+pub mod registry;
 pub mod routes;
 mod siphash;
 pub mod wire;

@@ -41,8 +41,19 @@
 //!
 //! **Time to detect**: the lease, drift, and three heartbeats: below 5 s with the defaults.
 //!
-//! This is for a static set of cores. With Raft its leader condemns, and the log keeps it: the
-//! events stay what they are.
+//! **The cores change while nodes run** ([`Members::set_cores`]): by consensus, one at a time, so
+//! any majority of the cores before a change and any after it have a core in common. Two changes
+//! apart they need not, and a node that was cut off may still count the cores of before the
+//! first. So each set of cores has a version, heartbeats tell it, and:
+//!
+//! - a core that counts later cores than a node gives that node no lease. It takes a change over
+//!   when it stores it, before it is counted for the change: once a change is agreed on, a node
+//!   that does not know it gets no lease any more from a majority of the cores of before;
+//! - a core condemns nobody for the time of a lease after a change, so that what was given before
+//!   has run out;
+//! - the next change waits until all members know the last one, or for twice that time.
+//!
+//! Which members there are says the [registry](crate::registry), not this module.
 
 mod peer;
 #[cfg(test)]
@@ -77,17 +88,16 @@ pub struct Config {
     pub role: Role,
     /// Its life: higher than any before.
     pub incarnation: u64,
-    /// All cores. If there are none, this node is alone and always may go on.
+    /// The cores whose votes count. If there are none, this node is alone and always may go on.
     pub cores: Vec<Box<str>>,
+    /// Which set of cores that is: grows with every change.
+    pub cores_version: u64,
     /// Time between heartbeats; 500 by default.
     pub heartbeat_ms: u64,
     /// How long a heartbeat proves life; 3,000 by default.
     pub lease_ms: u64,
     /// How much faster or slower than right a clock may run; 20 by default.
     pub drift_permille: u64,
-    /// A node that is gone for this long, and is no configured core, is forgotten; 24 hours by
-    /// default.
-    pub autoclean_ms: u64,
     /// What a partition does.
     pub policy: Policy,
 }
@@ -122,7 +132,7 @@ pub enum Event {
     /// This node was given up: it needs a new life ([`Members::renew`]), and to say hello to
     /// everybody again.
     Renew,
-    /// A node that was gone for long is forgotten.
+    /// A node is no member any more and forgotten.
     Removed {
         /// The node.
         node: Box<str>,
@@ -142,6 +152,8 @@ pub struct Members {
     /// How many leases there were, and whether the last one still ran when last looked at.
     leases: u64,
     is_lease_running: bool,
+    /// When the cores changed here.
+    cores_changed_ms: Option<u64>,
 }
 
 impl Config {
@@ -154,10 +166,10 @@ impl Config {
             role,
             incarnation,
             cores: cores.iter().map(|core| (*core).into()).collect(),
+            cores_version: 0,
             heartbeat_ms: 500,
             lease_ms: 3000,
             drift_permille: 20,
-            autoclean_ms: 24 * 60 * 60 * 1000,
             policy: Policy::Fence,
         }
     }
@@ -208,6 +220,7 @@ impl Members {
             started_ms: None,
             leases: 0,
             is_lease_running: false,
+            cores_changed_ms: None,
         }
     }
 
@@ -217,21 +230,29 @@ impl Members {
         &self.config
     }
 
-    /// A peer has said hello, over a connection that either side made.
+    /// Whether somebody is of this cluster and can be understood, member or not.
     ///
     /// # Errors
     /// It is not to be spoken with: send the reason and close.
-    pub fn hello(&mut self, now_ms: u64, hello: &Hello<'_>) -> Result<(), Reason> {
+    pub fn check(&self, hello: &Hello<'_>) -> Result<(), Reason> {
         if hello.version().is_none() {
             return Err(Reason::Version);
         }
         if *hello.cluster != *self.config.cluster {
             return Err(Reason::Cluster);
         }
-        let is_configured = self.config.is_core(hello.node);
-        if *hello.node == *self.config.name || hello.role == Role::Core && !is_configured {
+        if *hello.node == *self.config.name {
             return Err(Reason::Member);
         }
+        Ok(())
+    }
+
+    /// A peer has said hello, over a connection that either side made.
+    ///
+    /// # Errors
+    /// It is not to be spoken with: send the reason and close.
+    pub fn hello(&mut self, now_ms: u64, hello: &Hello<'_>) -> Result<(), Reason> {
+        self.check(hello)?;
         let peer = self.peers.entry(hello.node.into()).or_default();
         if !peer.answers(hello.incarnation) || hello.incarnation < peer.incarnation {
             return Err(Reason::Stale);
@@ -259,12 +280,69 @@ impl Members {
         }
         self.watch_lease(now_ms);
         if let Some(peer) = self.peers.get_mut(from) {
-            peer.heartbeat(now_ms, heartbeat, self.config.lease_ms);
+            let grants = heartbeat.cores_version <= self.config.cores_version;
+            peer.heartbeat(now_ms, heartbeat, self.config.lease_ms, grants);
         }
         self.watch_lease(now_ms);
         self.hear_views(now_ms, from, heartbeat);
         self.decide(now_ms);
         Ok(())
+    }
+
+    /// The cores are others from now on: to be called when their set is stored, before anybody
+    /// counts this node as one that has it. A smaller version is that of a set that was stored
+    /// and never agreed on, and is undone.
+    pub fn set_cores(&mut self, now_ms: u64, cores: &[&str], version: u64) {
+        if version == self.config.cores_version {
+            return;
+        }
+        self.config.cores = cores.iter().map(|core| (*core).into()).collect();
+        self.config.cores_version = version;
+        self.cores_changed_ms = Some(now_ms);
+        self.watch_lease(now_ms);
+    }
+
+    /// There is a peer, which has not said hello yet.
+    pub fn expect(&mut self, node: &str) {
+        self.peers.entry(node.into()).or_default();
+    }
+
+    /// A peer is no member any more. What it has said does not count, and it may come back with
+    /// a later life only.
+    pub fn forget(&mut self, node: &str) {
+        let Some(peer) = self.peers.remove(node) else {
+            return;
+        };
+        let (node, incarnation): (Box<str>, u64) = (node.into(), peer.incarnation);
+        if peer.is_heard() {
+            let node = node.clone();
+            self.events.push_back(Event::Down { node, incarnation });
+        }
+        self.events.push_back(Event::Removed { node });
+        let names: Vec<_> = self.peers.keys().cloned().collect();
+        let is_node = |node: &str| names.iter().any(|name| **name == *node);
+        self.peers
+            .values_mut()
+            .for_each(|peer| peer.keep_verdicts(is_node));
+    }
+
+    /// For how long a peer was not heard by this process, which has run for `now_ms` less
+    /// `started_ms`.
+    #[must_use]
+    pub fn silent_ms(&self, now_ms: u64, node: &str) -> u64 {
+        let heard_ms = self
+            .peers
+            .get(node)
+            .map_or(0, |peer| peer.status().heard_ms);
+        let since_ms = heard_ms.max(self.started_ms.unwrap_or(now_ms));
+        now_ms.saturating_sub(since_ms)
+    }
+
+    /// Whether it is so long ago that the cores changed that no lease runs any more that was
+    /// given before.
+    fn is_settled(&self, now_ms: u64) -> bool {
+        let changed_ms = self.cores_changed_ms;
+        changed_ms.is_none_or(|then| now_ms.saturating_sub(then) > self.config.silence_ms())
     }
 
     /// A peer has refused this node for being stale, speaking as `incarnation`.
@@ -293,7 +371,6 @@ impl Members {
             .values_mut()
             .for_each(|peer| peer.suspect(now_ms, silence_ms));
         self.decide(now_ms);
-        self.clean(now_ms);
         let due = now_ms >= self.heartbeat_due_ms;
         if due {
             self.heartbeat_due_ms = now_ms + self.config.heartbeat_ms;
@@ -307,7 +384,8 @@ impl Members {
             return;
         };
         let (echo_ms, held_ms) = peer.echo(now_ms);
-        Heartbeat::put(out, (now_ms, echo_ms, held_ms), self.views());
+        let version = self.config.cores_version;
+        Heartbeat::put(out, (now_ms, echo_ms, held_ms), version, self.views());
     }
 
     /// What has happened since, oldest first.
@@ -380,33 +458,10 @@ impl Members {
         self.peers.get(name).map(Peer::status)
     }
 
-    /// Forgets who is gone for long.
-    fn clean(&mut self, now_ms: u64) {
-        let (config, events) = (&self.config, &mut self.events);
-        let before = self.peers.len();
-        self.peers.retain(|name, peer| {
-            let since = peer.gone_since_ms();
-            let is_old = since.is_some_and(|since| now_ms - since >= config.autoclean_ms);
-            let is_removed = is_old && !config.is_core(name);
-            if is_removed {
-                let node = name.clone();
-                events.push_back(Event::Removed { node });
-            }
-            !is_removed
-        });
-        if self.peers.len() < before {
-            let names: Vec<_> = self.peers.keys().cloned().collect();
-            let is_node = |node: &str| names.iter().any(|name| **name == *node);
-            self.peers
-                .values_mut()
-                .for_each(|peer| peer.keep_verdicts(is_node));
-        }
-    }
-
     /// A life of a peer is gone.
-    fn give_up(&mut self, now_ms: u64, node: &str, incarnation: u64) {
+    fn give_up(&mut self, node: &str, incarnation: u64) {
         if let Some(peer) = self.peers.get_mut(node)
-            && let Some(incarnation) = peer.give_up(now_ms, incarnation)
+            && let Some(incarnation) = peer.give_up(incarnation)
         {
             let node = node.into();
             self.events.push_back(Event::Down { node, incarnation });
@@ -427,7 +482,7 @@ impl Members {
                     self.refused_as_stale(self.config.incarnation);
                 }
             } else if view.health == Health::Gone {
-                self.give_up(now_ms, view.node, view.incarnation);
+                self.give_up(view.node, view.incarnation);
             } else if is_core {
                 let peer = self.peers.entry(view.node.into()).or_default();
                 peer.rumour(now_ms, view.incarnation);

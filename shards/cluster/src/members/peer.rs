@@ -57,7 +57,6 @@ pub(super) struct Peer {
     condemned: u64,
     /// Lives up to this one are gone.
     gone: u64,
-    gone_since_ms: u64,
     /// What it thinks of others, if it is a core.
     views: BTreeMap<Box<str>, (u64, Health)>,
     /// What it has condemned: this is never taken back.
@@ -100,7 +99,14 @@ impl Peer {
         })
     }
 
-    pub(super) fn heartbeat(&mut self, now_ms: u64, heartbeat: &Heartbeat<'_>, lease_ms: u64) {
+    /// It lives. `grants`: what it echoes is a lease.
+    pub(super) fn heartbeat(
+        &mut self,
+        now_ms: u64,
+        heartbeat: &Heartbeat<'_>,
+        lease_ms: u64,
+        grants: bool,
+    ) {
         self.state = State::Alive;
         self.heard_ms = now_ms;
         self.time_ms = heartbeat.time_ms;
@@ -109,8 +115,10 @@ impl Peer {
         if heartbeat.echo_ms > 0 && heartbeat.echo_ms <= now_ms {
             let waited_ms = now_ms - heartbeat.echo_ms;
             self.round_trip_ms = waited_ms.saturating_sub(u64::from(heartbeat.held_ms));
-            let until_ms = heartbeat.echo_ms.saturating_add(lease_ms);
-            self.lease_until_ms = self.lease_until_ms.max(until_ms);
+            if grants {
+                let until_ms = heartbeat.echo_ms.saturating_add(lease_ms);
+                self.lease_until_ms = self.lease_until_ms.max(until_ms);
+            }
         }
     }
 
@@ -163,20 +171,15 @@ impl Peer {
     }
 
     /// Lives up to this one are gone. Returns the one that was heard last, if that is new.
-    pub(super) fn give_up(&mut self, now_ms: u64, incarnation: u64) -> Option<u64> {
+    pub(super) fn give_up(&mut self, incarnation: u64) -> Option<u64> {
         let was_heard = self.incarnation > self.gone;
         self.gone = self.gone.max(incarnation);
         let is_over = was_heard && self.incarnation <= self.gone;
         if is_over || self.state == State::Connecting {
             self.state = State::Gone;
-            self.gone_since_ms = now_ms;
             self.lease_until_ms = 0;
         }
         is_over.then_some(self.incarnation)
-    }
-
-    pub(super) fn gone_since_ms(&self) -> Option<u64> {
-        (self.state == State::Gone).then_some(self.gone_since_ms)
     }
 
     pub(super) const fn lease_until_ms(&self) -> u64 {

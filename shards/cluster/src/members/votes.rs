@@ -11,19 +11,20 @@ impl Members {
         let suspects = nodes.filter_map(|(name, peer)| Some((name.clone(), peer.suspected()?)));
         for (node, incarnation) in suspects.collect::<Vec<_>>() {
             if self.config.policy == Policy::ServeLocal {
-                self.give_up(now_ms, &node, incarnation);
+                self.give_up(&node, incarnation);
                 continue;
             }
             let suspects = |peer: &Peer| peer.suspects(&node, incarnation);
-            if self.config.votes() && self.cores_that(suspects) + 1 >= self.config.majority() {
+            let votes = self.config.votes() && self.is_settled(now_ms);
+            if votes && self.cores_that(suspects) + 1 >= self.config.majority() {
                 self.condemn(&node, incarnation);
             }
         }
-        self.count_verdicts(now_ms);
+        self.count_verdicts();
     }
 
     /// Gives up lives that a majority has condemned, whether or not they are suspected here.
-    fn count_verdicts(&mut self, now_ms: u64) {
+    fn count_verdicts(&mut self) {
         let nodes = self.peers.iter().filter(|(_, peer)| peer.is_known());
         let lives: Vec<_> = nodes
             .map(|(name, peer)| (name.clone(), peer.incarnation))
@@ -36,7 +37,7 @@ impl Members {
             let own = usize::from(own && self.config.votes());
             let condemned = |peer: &Peer| peer.has_condemned(&node, incarnation);
             if self.cores_that(condemned) + own >= self.config.majority() {
-                self.give_up(now_ms, &node, incarnation);
+                self.give_up(&node, incarnation);
             }
         }
     }

@@ -29,7 +29,7 @@ fn written_again(frame: &Frame<'_>) {
         Frame::Refused(refused) => refused.put(&mut out),
         Frame::Heartbeat(beat) => {
             let times = (beat.time_ms, beat.echo_ms, beat.held_ms);
-            Heartbeat::put(&mut out, times, beat.views);
+            Heartbeat::put(&mut out, times, beat.cores_version, beat.views);
         }
         Frame::Resume(resume) => resume.put(&mut out),
         Frame::Changes(changes) => return changes_again(changes),

@@ -1,5 +1,7 @@
 //! Who a node is, that it lives, and why it is not spoken with.
 
+use serde::{Deserialize, Serialize};
+
 use super::reader::Reader;
 use super::writer::Writer;
 use super::{VERSION_MAX, VERSION_MIN, WireError, kind};
@@ -33,7 +35,7 @@ pub struct Hello<'a> {
 }
 
 /// What a node is in the cluster.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Role {
     /// Votes on who is alive, keeps everything, forwards routes.
     Core,
@@ -81,6 +83,8 @@ pub struct Heartbeat<'a> {
     pub echo_ms: u64,
     /// How long ago that one came.
     pub held_ms: u32,
+    /// Which cores the sender counts: grows with every change of them.
+    pub cores_version: u64,
     /// Nodes that the sender does not think alive.
     pub views: Views<'a>,
 }
@@ -220,10 +224,15 @@ impl<'a> Heartbeat<'a> {
     pub fn put<'v>(
         out: &mut Vec<u8>,
         (time_ms, echo_ms, held_ms): (u64, u64, u32),
+        cores_version: u64,
         views: impl Iterator<Item = View<'v>>,
     ) {
         let mut frame = Writer::begin(out, kind::HEARTBEAT);
-        frame.u64(time_ms).u64(echo_ms).u32(held_ms);
+        frame
+            .u64(time_ms)
+            .u64(echo_ms)
+            .u32(held_ms)
+            .u64(cores_version);
         for view in views {
             frame
                 .u8(view.health as u8)
@@ -239,6 +248,7 @@ impl<'a> Heartbeat<'a> {
             time_ms: from.u64()?,
             echo_ms: from.u64()?,
             held_ms: from.u32()?,
+            cores_version: from.u64()?,
             views: Views(Reader::new(from.rest())),
         };
         let mut views = heartbeat.views.0;

@@ -94,7 +94,7 @@ fn samples() -> Vec<Vec<u8>> {
         incarnation: 3,
         health: Health::Condemned,
     }];
-    Heartbeat::put(&mut frames[2], (1000, 900, 50), views.into_iter());
+    Heartbeat::put(&mut frames[2], (1000, 900, 50), 7, views.into_iter());
     let (incarnation, sequence, count, digest) = (7, 8, 9, 10);
     Resume {
         owner,

@@ -1,0 +1,268 @@
+//! Meeting others.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+use serde::{Deserialize, Serialize};
+use shard_cluster::registry::{Decision, Removal, Standing, decide};
+use shard_cluster::wire::Role;
+use tokio::time::{Instant, sleep};
+
+use super::change::{self, Change};
+use super::{alone, go, random};
+use crate::cluster::Shared;
+use crate::cluster::consensus::{Consensus, Identity};
+use crate::cluster::rpc::{self, kind};
+
+/// Between two looks at who is there.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a node may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A member that is connected with another one and does not hear it for so long asks whether it
+/// still is one: who was removed is a guest to the others.
+const SILENT: Duration = Duration::from_millis(1500);
+
+/// A node that was accepted and then heard nothing of that cluster for so long is alone again.
+const FORSAKEN: Duration = Duration::from_secs(60);
+
+/// Who asks.
+#[derive(Deserialize, Serialize)]
+struct Who {
+    standing: Standing,
+    /// Its log.
+    id: u64,
+    /// How many commands have changed the members, as it knows.
+    version: u64,
+}
+
+/// The answer.
+#[derive(Deserialize, Serialize)]
+struct Known {
+    standing: Standing,
+    /// The one who asks was a member of this cluster and is none any more.
+    removal: Option<Removal>,
+}
+
+/// How long something has lasted that `is` so now.
+fn lasted(since: &mut Option<Instant>, is: bool) -> Duration {
+    if !is {
+        *since = None;
+        return Duration::ZERO;
+    }
+    since.get_or_insert_with(Instant::now).elapsed()
+}
+
+/// Says who is here.
+pub(super) fn answer(shared: &Rc<Shared>) {
+    let weak = Rc::downgrade(shared);
+    shared.handlers.on(kind::WHO, move |request| {
+        let shared = weak.upgrade();
+        async move {
+            let shared = shared.ok_or("this node stops")?;
+            let who = serde_json::from_slice(&request.body).map_err(|it| it.to_string())?;
+            let known = known(&shared, &who);
+            serde_json::to_vec(&known).map_err(|error| error.to_string())
+        }
+    });
+}
+
+fn known(shared: &Rc<Shared>, who: &Who) -> Known {
+    let standing = shared.membership.standing();
+    let own = shared.membership.consensus();
+    let is_over =
+        |own: &Consensus| own.identity().cluster == who.standing.cluster && !own.knows(who.id);
+    // While its vote counts it is needed.
+    let own = own.filter(is_over);
+    let removal = own.and_then(|own| {
+        let registry = own.registry();
+        let remembered = registry.removal(who.id);
+        // Ids are never used again: who was a member then, and is not now, was removed.
+        let was_member = who.version > 0 && who.version < registry.version();
+        let is_removed = was_member && registry.by_id(who.id).is_none();
+        remembered.or(is_removed.then_some(Removal::Cleaned))
+    });
+    Known { standing, removal }
+}
+
+/// Looks at who is there, for ever.
+pub(super) async fn run(shared: Rc<Shared>) {
+    let mut forsaken = None;
+    loop {
+        look(&shared, &mut forsaken).await;
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            () = shared.membership.wake.notified() => {
+                // Others are about to come, too.
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
+    let membership = &shared.membership;
+    let Some(own) = membership.consensus() else {
+        return;
+    };
+    if membership.is_leaving.get() {
+        return;
+    }
+    let (identity, registry, view) = (own.identity(), own.registry(), own.view());
+    if let Some(failure) = view
+        .failure
+        .filter(|failure| membership.is_news("", failure))
+    {
+        error!("the consensus has stopped here: {failure}. Restart the node");
+    }
+    super::forget_gone(shared, &own);
+    let is_member = registry.by_id(identity.id).is_some();
+    // It has learned so, and its vote counts still.
+    let is_going = registry.removal(identity.id);
+    let is_new = registry.is_empty();
+    let is_joining = is_new && identity.cluster > 0 && !identity.is_founder;
+    let forsaken = lasted(forsaken, is_joining || is_going.is_some());
+    let mut asked = shared.hub.borrow().guests();
+    asked.extend(shared.hub.borrow_mut().members_to_ask(SILENT));
+    let mut best: Option<(Standing, String)> = None;
+    for node in asked {
+        let who = Who {
+            standing: membership.standing(),
+            id: identity.id,
+            version: registry.version(),
+        };
+        let Some(known) = ask(shared, &node, &who).await else {
+            continue;
+        };
+        if let (Some(removal), false) = (known.removal, is_new) {
+            return removed(shared, removal).await;
+        }
+        if is_joining || is_going.is_some() {
+            if is_joining && known.standing.cluster == identity.cluster {
+                _ = request(shared, &node, identity.id).await;
+                return;
+            }
+            continue;
+        }
+        consider(shared, &who.standing, known.standing, node, &mut best);
+    }
+    if let (Some(removal), true) = (is_going, forsaken > FORSAKEN) {
+        removed(shared, removal).await;
+    } else if forsaken > FORSAKEN {
+        warn!("nothing was heard of the cluster that this node was to join: it is alone again");
+        _ = alone(shared, false).await;
+    } else if let (Some((_, node)), true) = (best, !identity.stays_alone && membership.own.seeks) {
+        _ = join(shared, &node).await;
+    } else if is_member {
+        change::keep_own(shared, &registry).await;
+    }
+}
+
+async fn ask(shared: &Rc<Shared>, node: &str, who: &Who) -> Option<Known> {
+    let body = serde_json::to_vec(who).ok()?;
+    let answer = rpc::call(shared, node, kind::WHO, &body, PATIENCE)
+        .await
+        .ok()?;
+    serde_json::from_slice(&answer).ok()
+}
+
+/// Looks at what another node is in. The best to join has the most members, then the smallest
+/// name.
+fn consider(
+    shared: &Rc<Shared>,
+    own: &Standing,
+    other: Standing,
+    node: String,
+    best: &mut Option<(Standing, String)>,
+) {
+    match decide(own, &other) {
+        Decision::Stay => {}
+        Decision::Join => {
+            let is_better = best
+                .as_ref()
+                .is_none_or(|(best, _)| (other.members, &best.name) > (best.members, &other.name));
+            if is_better {
+                *best = Some((other, node));
+            }
+        }
+        Decision::Foreign => {
+            if shared.membership.is_news(&node, "foreign") {
+                warn!(
+                    "node {node} is in another cluster of {} nodes with the same name and cookie; \
+                     clusters are never mixed. To make them one, let each node of one of them \
+                     leave it, and join the other",
+                    other.members
+                );
+            }
+        }
+    }
+}
+
+/// Goes to the cluster of a node, if its leader accepts this one.
+pub(super) async fn join(shared: &Rc<Shared>, node: &str) -> Result<(), String> {
+    let membership = &shared.membership;
+    if membership.is_leaving.get() || membership.joining.get() > 0 {
+        return Err("another change is under way: try again".to_owned());
+    }
+    membership.is_leaving.set(true);
+    let joined = go_to(shared, node).await;
+    membership.is_leaving.set(false);
+    if let Err(why) = &joined
+        && membership.is_news(node, why)
+    {
+        info!("the cluster of node {node} does not take this one in yet: {why}");
+    }
+    joined
+}
+
+async fn go_to(shared: &Rc<Shared>, node: &str) -> Result<(), String> {
+    let id = random();
+    let cluster = request(shared, node, id).await?;
+    info!("this node goes to the cluster of node {node}");
+    let identity = Identity {
+        cluster,
+        id,
+        is_founder: false,
+        stays_alone: false,
+    };
+    let gone = go(shared, identity).await;
+    if let Err(error) = &gone {
+        error!("this node cannot take part in that cluster: {error}");
+    }
+    gone
+}
+
+/// Asks to be taken in.
+async fn request(shared: &Rc<Shared>, node: &str, id: u64) -> Result<u64, String> {
+    let own = &shared.membership.own;
+    let change = Change::Join {
+        id,
+        address: own.address.clone(),
+        standing: shared.membership.standing(),
+    };
+    change::ask(shared, node, change).await
+}
+
+/// This node was removed by others.
+async fn removed(shared: &Rc<Shared>, removal: Removal) {
+    let own = &shared.membership.own;
+    let (why, stays_alone) = match removal {
+        Removal::Left => ("it has left", true),
+        Removal::Forced => ("an operator has removed it", true),
+        Removal::Cleaned => ("it was gone for cluster.autoclean", false),
+        Removal::Replaced => ("its name came with another data folder", true),
+    };
+    let then = match (stays_alone, own.role) {
+        (true, _) => "It is alone now, until it is told to join",
+        (false, Role::Core) => "It is alone now, and joins again",
+        (false, Role::Replicant) => "It joins again",
+    };
+    warn!("this node is no member of its cluster any more: {why}. {then}");
+    shared.membership.is_leaving.set(true);
+    if let Err(error) = alone(shared, stays_alone).await {
+        error!("this node takes no part in a cluster: {error}");
+    }
+    shared.membership.is_leaving.set(false);
+}
