@@ -603,11 +603,12 @@ impl Hub {
         }
         peer.is_up = false;
         peer.is_held = false;
-        if self.roster.contains(node) {
+        let is_member = self.roster.contains(node);
+        if is_member {
             let lease_ms = self.members.config().lease_ms;
             warn!(
                 "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
-                 {lost} messages that it has not accepted are given up"
+                 {lost} messages that it has not accepted are given up, but for those of groups"
             );
         } else {
             info!(
@@ -617,7 +618,11 @@ impl Hub {
         }
         if let Some(link) = peer.link.take() {
             peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
-            Ended::refused(Reason::Stale, "not heard for the lease").close(&link.connection);
+            let why = match is_member {
+                true => Ended::refused(Reason::Stale, "not heard for the lease"),
+                false => Ended::replaced(),
+            };
+            why.close(&link.connection);
         }
         let plane = &mut self.plane;
         self.routes.gone(node, incarnation, &mut |change| {

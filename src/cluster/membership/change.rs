@@ -162,7 +162,7 @@ async fn execute(shared: &Rc<Shared>, own: &Consensus, change: Change) -> Result
             id,
             is_forced,
         } => {
-            let id = id.or(id_of(&name)).unwrap_or(0);
+            let id = id.or_else(|| id_of(&name)).unwrap_or(0);
             if id == own.identity().id {
                 return resign(shared, own, (name, is_forced)).await;
             }

@@ -82,7 +82,7 @@ fn known(shared: &Rc<Shared>, who: &Who) -> Known {
         // Ids are never used again: who was a member then, and is not now, was removed.
         let was_member = who.version > 0 && who.version < registry.version();
         let is_removed = was_member && registry.by_id(who.id).is_none();
-        remembered.or(is_removed.then_some(Removal::Cleaned))
+        remembered.or_else(|| is_removed.then_some(Removal::Cleaned))
     });
     Known { standing, removal }
 }

@@ -279,7 +279,9 @@ fn replicants_follow_the_cores_and_are_forgotten_when_they_are_removed() {
     world.events.clear();
     assert!(world.nodes[0].silent_ms(world.now_ms, "c") >= 5000);
     assert!(world.nodes[0].silent_ms(world.now_ms, "r") <= 600);
-    ["r", "c", "x"].map(|node| world.nodes[0].forget(node));
+    ["r", "c", "x"]
+        .iter()
+        .for_each(|node| world.nodes[0].forget(node));
     world.collect();
     let removed = |node: &str| (0, Event::Removed { node: node.into() });
     let down = Event::Down {
