@@ -168,11 +168,11 @@ fn a_node_that_sees_no_majority_acknowledges_nothing_until_it_does(setup: Setup)
     there.subscribe("there", 1);
     let mut publisher = brokers[0].client("publisher");
     wait_for_route(&mut publisher, &mut there, "there");
+    let mut other = brokers[0].client("other");
     brokers[1..].iter().for_each(|node| signal(node, "-STOP"));
     wait_for_output(&brokers[0], "acknowledges no QoS 1 and 2");
     let id = publisher.next_id();
     publisher.send_publish(&Publish::new("t", "waits").qos(1, id));
-    let mut other = brokers[0].client("other");
     other.publish("t", "QoS 0", 0);
     here.expect_message("t", "QoS 0", 0);
     here.expect_silence_until_pong();

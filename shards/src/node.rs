@@ -314,8 +314,9 @@ fn connect(
     let bell = bell.map(Arc::new);
     let seed = settings.hash_seed;
     let (links, routes) = routes::start(doorbells.len(), seed, doorbells, bell.as_ref())?;
+    let clock = (started, Seed::new(seed));
     let nodes = bell.zip(routes).map(|(own, routes)| {
-        let (nodes, ends) = Nodes::connect(own, doorbells, routes, Arc::clone(common), started);
+        let (nodes, ends) = Nodes::connect(own, doorbells, routes, Arc::clone(common), clock);
         for (shard, end) in neighbours.iter_mut().zip(ends) {
             shard.nodes = Some(end);
         }

@@ -11,6 +11,7 @@
 //! behind messages: two nodes that are full cannot keep each other waiting.
 
 mod groups;
+mod owners;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use protocol::hash::Seed;
 use protocol::message::MessageRef;
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
@@ -27,6 +29,10 @@ use crate::routes::NodeRoutes;
 use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange, SHARE_PREFIX};
 
 pub(crate) use self::groups::Lost;
+
+pub(crate) use owners::OwnersEnd;
+use owners::OwnersLink;
+pub use owners::{OwnerEvent, OwnerRequest};
 
 /// Batches in a ring between a shard and the thread with the links.
 const RING_BATCHES: usize = 64;
@@ -43,6 +49,8 @@ const REFUSED_LOG_MS: u64 = 60_000;
 pub struct Nodes {
     own: Arc<Doorbell>,
     started: Instant,
+    /// Says to which shard a client identifier belongs.
+    seed: Seed,
     common: Arc<Common>,
     shards: Vec<ShardEnd>,
     routes: NodeRoutes,
@@ -65,6 +73,7 @@ struct ShardEnd {
     /// What is to go, the last one still being filled.
     waiting: VecDeque<(u16, Box<Batch>)>,
     nodes: Vec<NodeEnd>,
+    owners: OwnersLink,
 }
 
 /// What connects one shard with one node.
@@ -95,12 +104,13 @@ impl Nodes {
         shards: &[Arc<Doorbell>],
         routes: NodeRoutes,
         common: Arc<Common>,
-        started: Instant,
+        (started, seed): (Instant, Seed),
     ) -> (Self, Vec<NodesEnd>) {
         let (shards, ends) = shards.iter().map(|bell| connect(bell, &own)).unzip();
         let nodes = Self {
             own,
             started,
+            seed,
             common,
             shards,
             routes,
@@ -165,6 +175,30 @@ impl Nodes {
         let bit = 1 << (node % NODES_MAX);
         self.common.nodes_up.fetch_and(!bit, Ordering::Relaxed);
         self.gone(node, true);
+        for shard in &self.shards {
+            // It may have waited for a session from there.
+            shard.doorbell.ring();
+        }
+    }
+
+    /// What the shards have said about client identifiers.
+    pub fn owner_requests(&mut self) -> Vec<OwnerRequest> {
+        let mut all = Vec::new();
+        for shard in &mut self.shards {
+            while let Some(mut list) = shard.owners.take() {
+                all.append(&mut list);
+            }
+        }
+        all
+    }
+
+    /// Tells the shard that a client identifier belongs to what was decided.
+    pub fn owner_event(&mut self, event: OwnerEvent) {
+        let shards = self.shards.len().max(1) as u64;
+        let home = (self.seed.hash(event.client()) % shards) as usize;
+        if let Some(shard) = self.shards.get_mut(home) {
+            shard.owners.push(event);
+        }
     }
 
     /// Drops what shards have for nodes that are gone.
@@ -274,6 +308,7 @@ impl Nodes {
                 }
                 news = true;
             }
+            news |= shard.owners.flush();
             if news {
                 shard.doorbell.ring();
             }
@@ -294,7 +329,9 @@ impl Nodes {
     /// Whether something found no room: [`Nodes::flush`] is to be called again soon.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty() || self.shards.iter().any(|shard| !shard.waiting.is_empty())
+        let mut shards = self.shards.iter();
+        !self.backlog.is_empty()
+            || shards.any(|shard| !shard.waiting.is_empty() || shard.owners.has_backlog())
     }
 
     /// How many messages of each stream were accepted since this was last asked: by node,
@@ -393,10 +430,12 @@ impl Current {
 fn connect(doorbell: &Arc<Doorbell>, own: &Arc<Doorbell>) -> (ShardEnd, NodesEnd) {
     let (to, from) = ring(RING_BATCHES);
     let (nodes, ends) = (0..NODES_MAX).map(|_| connect_node()).unzip();
+    let (owners, owners_end) = OwnersLink::connect();
     let theirs = NodesEnd {
         from,
         to: ends,
         known: 0,
+        owners: owners_end,
         doorbell: Arc::clone(own),
     };
     let ours = ShardEnd {
@@ -404,6 +443,7 @@ fn connect(doorbell: &Arc<Doorbell>, own: &Arc<Doorbell>) -> (ShardEnd, NodesEnd
         to,
         waiting: VecDeque::new(),
         nodes,
+        owners,
     };
     (ours, theirs)
 }

@@ -46,6 +46,7 @@ impl Hub {
         let cores: Vec<&str> = cores.iter().map(String::as_str).collect();
         let now_ms = self.plane.now_ms();
         self.members.set_cores(now_ms, &cores, version);
+        self.owners.set_cores(cores.len());
         self.events();
     }
 

@@ -18,6 +18,7 @@ use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 use super::condemned::Condemned;
 use super::ended::Ended;
 use super::incarnation::Incarnations;
+use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
 use super::plane::Plane;
 use super::status::{NodeStatus, status_of};
@@ -36,6 +37,7 @@ pub(super) struct Hub {
     pub(super) plane: Box<dyn Plane>,
     pub(super) members: Members,
     routes: Routes,
+    pub(super) owners: Owners,
     incarnations: Incarnations,
     condemned: Condemned,
     /// Whether this node goes on by itself when others had given it up.
@@ -82,9 +84,11 @@ impl Hub {
             ..config
         };
         let limits = routes::Limits::default();
+        let members = Members::new(config, begin.condemned.lives());
         let mut hub = Self {
             plane,
-            members: Members::new(config, begin.condemned.lives()),
+            owners: Owners::new(&members),
+            members,
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
             incarnations: begin.incarnations,
             condemned: begin.condemned,
@@ -218,6 +222,10 @@ impl Hub {
         }
         peer.outgoing.iter_mut().for_each(Outgoing::connected);
         self.events();
+        let peer = &self.peers[usize::from(slot)];
+        if peer.is_up {
+            self.owners.connected(&peer.name);
+        }
         self.heartbeat(slot);
         self.pump();
     }
@@ -303,6 +311,7 @@ impl Hub {
         }
         let is_guest = peer.link.take().is_some_and(|link| link.is_guest);
         peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
+        self.owners.disconnected(&peer.name);
         if is_guest {
             debug!("the connection with node {} is lost: {why}", peer.name);
         } else {
@@ -329,6 +338,7 @@ impl Hub {
         let now_ms = self.plane.now_ms();
         let due = self.members.tick(now_ms);
         self.events();
+        self.turn_owners();
         self.plane.flush();
         if !due {
             return;
@@ -370,6 +380,13 @@ impl Hub {
                     .heartbeat(now_ms, &peer.name, link.incarnation, heartbeat);
                 heard.map_err(|reason| Ended::refused(reason, "this incarnation is over"))?;
                 self.events();
+                self.turn_owners();
+            }
+            Frame::Directory(said) => {
+                if peer.is_up {
+                    self.owners.heard(&peer.name, said);
+                    self.turn_owners();
+                }
             }
             Frame::Accepted(accepted) => self.node_accepted(id.slot, *accepted)?,
             Frame::Resume(resume) if *resume.owner == *self.members.config().name => {
@@ -504,6 +521,13 @@ impl Hub {
         for slot in 0..self.peers.len() {
             self.forward(slot as u16);
         }
+        self.turn_owners();
+    }
+
+    /// Passes on what is said and decided about client identifiers.
+    fn turn_owners(&mut self) {
+        let others = (self.peers.as_mut_slice(), &self.slots);
+        self.owners.turn(&self.members, &mut *self.plane, others);
     }
 
     /// Takes what the shards have for a node, as far as there is room.
@@ -584,8 +608,15 @@ impl Hub {
             None => info!("node {node} is up (incarnation {incarnation})"),
             Some(_) => info!("node {node} is up again (incarnation {incarnation})"),
         }
-        self.peers[usize::from(slot)].is_up = true;
+        let peer = &mut self.peers[usize::from(slot)];
+        peer.is_up = true;
         self.plane.up(slot);
+        let role = match self.members.config().is_core(node) {
+            true => Role::Core,
+            false => Role::Replicant,
+        };
+        let is_linked = peer.link.is_some();
+        self.owners.up(node, incarnation, role, is_linked);
     }
 
     fn down(&mut self, node: &str, incarnation: u64) {
@@ -628,6 +659,7 @@ impl Hub {
         self.routes.gone(node, incarnation, &mut |change| {
             plane.route(slot, change.filter(), false);
         });
+        self.owners.down(node);
     }
 
     /// Another node has given this one up: it goes on as a new life.
@@ -646,6 +678,7 @@ impl Hub {
         let incarnation = self.incarnations.next();
         self.members.renew(incarnation);
         self.routes.own_mut().renew(incarnation);
+        self.owners.renew(incarnation);
         for (slot, peer) in (0..).zip(&mut self.peers) {
             self.plane.gone(slot, false);
             if let Some(link) = peer.link.take() {

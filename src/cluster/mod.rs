@@ -26,6 +26,7 @@
 //! | [`ended`] | why one ends |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
+//! | [`owners`] | whose client identifiers are |
 //! | [`incarnation`], [`condemned`] | the lives of this node, and those of others that are over |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
@@ -50,6 +51,7 @@ mod incarnation;
 mod introduce;
 mod membership;
 pub(crate) mod news;
+mod owners;
 mod peer;
 mod pem;
 pub(crate) mod plane;

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use protocol::message::MessageRef;
+use shards::{OwnerEvent, OwnerRequest};
 
 /// The shards' side of the links to other nodes. Each other node has a number, its *slot*.
 pub(crate) trait Plane: Send {
@@ -67,6 +68,12 @@ pub(crate) trait Plane: Send {
 
     /// What has changed of the routes to this node: first and last subscriptions of shards.
     fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool));
+
+    /// What the shards have said about client identifiers.
+    fn owner_requests(&mut self) -> Vec<OwnerRequest>;
+
+    /// What was decided about one, for its shard, which gets it with [`Plane::flush`].
+    fn owner_event(&mut self, event: OwnerEvent);
 }
 
 impl Plane for shards::Nodes {
@@ -144,5 +151,13 @@ impl Plane for shards::Nodes {
 
     fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
         self.own_routes(each);
+    }
+
+    fn owner_requests(&mut self) -> Vec<OwnerRequest> {
+        self.owner_requests()
+    }
+
+    fn owner_event(&mut self, event: OwnerEvent) {
+        self.owner_event(event);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use shard_cluster::members::State;
+use shards::OwnerEvent;
 
 use super::rpc::CallError;
 use super::seed::Seed;
@@ -209,6 +210,67 @@ fn shards_without_room_keep_the_other_node_waiting_and_nothing_is_lost() {
         .into_iter()
         .map(|Seen { number, .. }| number);
     assert!(numbers.eq(0..500));
+}
+
+/// What was granted, revoked or denied.
+fn decided(node: &Node) -> OwnerEvent {
+    let mut events = Vec::new();
+    wait_for("a decision", || {
+        events = node.plane.take_events();
+        !events.is_empty()
+    });
+    assert_eq!(events.len(), 1, "{events:?}");
+    events.remove(0)
+}
+
+#[test]
+fn a_client_identifier_has_one_owner_and_goes_to_who_claims_it_next() {
+    let nodes = cluster(3);
+    wait_for("the connections", || nodes.iter().all(Node::is_connected));
+    for (round, name) in ["x", "another", "one more"].into_iter().enumerate() {
+        let (first, second) = (&nodes[round % 3], &nodes[(round + 1) % 3]);
+        first.plane.claim(name);
+        let OwnerEvent::Granted { epoch, former, .. } = decided(first) else {
+            panic!("it was not granted");
+        };
+        assert_eq!(former, None);
+        second.plane.claim(name);
+        let client: Box<str> = name.into();
+        assert_eq!(decided(first), OwnerEvent::Revoke { client, epoch });
+        assert_eq!(second.plane.take_events(), []);
+        first.plane.revoked(name, epoch);
+        let OwnerEvent::Granted {
+            epoch: later,
+            former,
+            ..
+        } = decided(second)
+        else {
+            panic!("it was not granted");
+        };
+        assert!(later > epoch && former.is_some());
+        // Who has it needs nobody.
+        second.plane.claim(name);
+        let again = OwnerEvent::Granted {
+            client: name.into(),
+            epoch: later,
+            former: None,
+        };
+        assert_eq!(decided(second), again);
+    }
+}
+
+#[test]
+fn a_node_that_is_alone_grants_what_its_clients_ask_for() {
+    let node = Node::start(all_settings(3).remove(0));
+    node.plane.claim("x");
+    let mut events = Vec::new();
+    wait_for("a decision", || {
+        events = node.plane.take_events();
+        !events.is_empty()
+    });
+    // Once more, if its first lease has begun meanwhile.
+    let is_granted = |event: &OwnerEvent| matches!(event, OwnerEvent::Granted { former: None, .. });
+    assert!(events.iter().all(is_granted), "{events:?}");
 }
 
 #[test]

@@ -133,10 +133,12 @@ pub(super) fn check(entries: &Entries) -> Vec<Problem> {
         return problems;
     };
     if entries.get("node.cookie").is_none() && !is_private(entries, &own) {
-        let text = "links to other nodes need node.cookie: a secret that all nodes share, of at least 16 \
-             bytes.\n  \
-             One that nobody can guess: head -c 24 /dev/urandom | base64";
-        complain(key, text.to_owned());
+        let text = format!(
+            "{key} = {strategy} needs node.cookie: a secret that all nodes share, of at least \
+             16 bytes.\n  \
+             One that nobody can guess: head -c 24 /dev/urandom | base64"
+        );
+        complain(key, text);
     }
     problems
 }

@@ -32,6 +32,16 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "IPv4 or IPv6, with a generated key (_tcp) or certificates (_tls); always QUIC",
     ),
     key(
+        "cluster.core_nodes",
+        Kind::Seeds,
+        "cores by which a replicant finds its cluster, beside those that it discovers",
+    ),
+    key(
+        "cluster.autoclean",
+        Kind::Duration(1, 31_536_000),
+        "a member that is gone for so long is removed from the cluster",
+    ),
+    key(
         "cluster.discovery_strategy",
         Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
         "how other nodes are found: manual, not at all; else as the section of that name says",
@@ -55,16 +65,6 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "cluster.static.seeds",
         Kind::Seeds,
         "nodes of the cluster, by their names: one that runs is enough to be found",
-    ),
-    key(
-        "cluster.core_nodes",
-        Kind::Seeds,
-        "cores by which a replicant finds its cluster, beside those that it discovers",
-    ),
-    key(
-        "cluster.autoclean",
-        Kind::Duration(1, 31_536_000),
-        "a member that is gone for so long is removed from the cluster",
     ),
     key(
         "cluster.dns.name",

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
-use crate::nodes::Lost;
+use crate::nodes::{Lost, OwnersEnd};
 use crate::operator::OperatorEnd;
 use crate::shard::Batch;
 
@@ -29,6 +29,8 @@ pub(crate) struct NodesEnd {
     pub(crate) to: Vec<ToNode>,
     /// Only nodes below have ever been there.
     pub(crate) known: usize,
+    /// Who has which client identifier.
+    pub(crate) owners: OwnersEnd,
     /// Of the thread with the links.
     pub(crate) doorbell: Arc<Doorbell>,
 }
@@ -96,6 +98,6 @@ impl NodesEnd {
     pub(super) fn is_empty(&self) -> bool {
         let mut known = self.to.iter().take(self.known);
         let quiet = |to: &ToNode| to.taken.load(Ordering::Acquire) == to.taken_seen;
-        self.from.is_empty() && known.all(quiet)
+        self.from.is_empty() && self.owners.from.is_empty() && known.all(quiet)
     }
 }

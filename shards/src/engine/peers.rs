@@ -63,6 +63,9 @@ impl Engine {
         if let Some((node, batch)) = nodes.from.pop() {
             self.shard.handle_node_batch(node, batch);
         }
+        if let Some(events) = nodes.owners.from.pop() {
+            self.shard.owner_events(events);
+        }
     }
 
     /// Answers one question of those who look after the broker.
@@ -84,6 +87,14 @@ impl Engine {
             return;
         };
         let mut news = false;
+        if nodes.owners.has_room()
+            && let Some(requests) = self.shard.take_owner_requests()
+        {
+            // There was room, and only this shard fills the ring.
+            let pushed = nodes.owners.to.push(requests);
+            debug_assert!(pushed.is_ok());
+            news = true;
+        }
         for node in bits(self.shard.nodes_known()) {
             let to = &mut nodes.to[usize::from(node)];
             let peer = self.shard.node_peer(node);

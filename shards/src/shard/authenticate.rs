@@ -44,7 +44,7 @@ impl Shard {
                     connect: (raw.0, body),
                 }));
         }
-        self.go_on_with(key, connect.clone(), step)
+        self.go_on_with(key, connect.clone(), step, raw)
     }
 
     /// Handles a packet between CONNECT and CONNACK: AUTH or DISCONNECT, and nothing else
@@ -71,7 +71,7 @@ impl Shard {
                 self.stats.count_packet_received(first);
                 let step = self.authentication(key).map(|state| state.receive(&auth));
                 let step = step.unwrap_or(Step::Refuse(ReasonCode::PROTOCOL_ERROR));
-                self.go_on_with(key, decoded, step)
+                self.go_on_with(key, decoded, step, (connect_first, &connect))
             }
             Ok(Packet::Disconnect(_)) => {
                 self.stats.count_packet_received(first);
@@ -109,7 +109,7 @@ impl Shard {
     }
 
     /// What comes next before CONNACK.
-    fn go_on_with(&mut self, key: u32, connect: Connect<'_>, step: Step) -> Flow {
+    fn go_on_with(&mut self, key: u32, connect: Connect<'_>, step: Step, raw: (u8, &[u8])) -> Flow {
         match step {
             Step::Ask(data) => {
                 let reason = ReasonCode::CONTINUE_AUTHENTICATION;
@@ -119,7 +119,9 @@ impl Shard {
                 let reason = ReasonCode::IMPLEMENTATION_SPECIFIC_ERROR;
                 self.refuse_authentication(key, &connect, reason)
             }
-            Step::Accept(data) | Step::Confirm(data) => self.admit(key, connect, data.as_deref()),
+            Step::Accept(data) | Step::Confirm(data) => {
+                self.admit(key, connect, data.as_deref(), raw)
+            }
             Step::Refuse(reason) | Step::Disconnect(reason) => {
                 self.refuse_authentication(key, &connect, reason)
             }

@@ -115,13 +115,18 @@ impl Shard {
         if connect.authentication_method.is_some() {
             return self.authenticate(key, &connect, (first, body));
         }
-        self.admit(key, connect, None)
+        self.admit(key, connect, None, (first, body))
     }
 
-    /// Lets in a client of this shard, who it says it is. `data` is what its authentication
-    /// says at the end.
-    pub(super) fn admit(&mut self, key: u32, connect: Connect<'_>, data: Option<&[u8]>) -> Flow {
-        let mut connect = connect;
+    /// Lets in a client of this shard, who it says it is, as soon as its client identifier is
+    /// this node's. `data` is what its authentication says at the end, `raw` its CONNECT.
+    pub(super) fn admit(
+        &mut self,
+        key: u32,
+        connect: Connect<'_>,
+        data: Option<&[u8]>,
+        raw: (u8, &[u8]),
+    ) -> Flow {
         let assigned;
         let client_id = if connect.client_id.is_empty() {
             assigned = self.assign_client_id();
@@ -129,6 +134,21 @@ impl Shard {
         } else {
             connect.client_id
         };
+        if self.owners.is_some() {
+            return self.claim_client(key, &connect, client_id, raw, data);
+        }
+        self.let_in(key, connect, client_id, data)
+    }
+
+    /// Lets in a client whose client identifier is this node's.
+    pub(super) fn let_in(
+        &mut self,
+        key: u32,
+        connect: Connect<'_>,
+        client_id: &str,
+        data: Option<&[u8]>,
+    ) -> Flow {
+        let mut connect = connect;
         if self.store_is_full() && self.would_be_stored(&connect, client_id) {
             let reason = match connect.version {
                 Version::V5 => ReasonCode::QUOTA_EXCEEDED,
@@ -283,6 +303,12 @@ impl Shard {
         }
     }
 
+    /// Refuses a CONNECT.
+    pub(super) fn refuse(&mut self, key: u32, connect: &Connect<'_>, reason: ReasonCode) {
+        self.client_connack(key, connect, connect.client_id, reason);
+        self.refuse_connect(key, &refusal_of(connect, reason));
+    }
+
     /// Answers CONNACK with a reason and closes [MQTT-3.2.2-7].
     fn refuse_connect(&mut self, key: u32, refusal: &Refusal<'_>) -> Flow {
         if let Some(connection) = self.connections.get_mut(key) {
@@ -392,9 +418,6 @@ impl Shard {
             if let Some(timer) = session.timer.take() {
                 self.wheel.cancel(timer);
             }
-        }
-        if self.is_clustered() {
-            self.announce(client_id, connect.clean_start);
         }
         let ended_stored = old_is_stored && resumed.is_none();
         self.record_connected(session_key, key, ended_stored);

@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     AwaitsConnect,
     /// CONNECT has arrived, and its Authentication Method needs more: see [`Authenticating`].
     Authenticates,
+    /// CONNECT waits until the client identifier is this node's: see [`super::owners`].
+    Claims,
     /// CONNECT was accepted.
     Live,
     /// What is in the output is sent, then the socket is closed. Input is ignored.

@@ -101,6 +101,9 @@ impl Shard {
         outgoing: &mut Outgoing<'_>,
         to: Receiver<'_>,
     ) {
+        if self.has_moves && self.pass_on(to.session, &mut || delivery(outgoing, &to)) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(to.session) else {
             return;
         };

@@ -14,7 +14,7 @@ use super::session::Session;
 use super::{NONE, Shard};
 
 /// What an exclusive subscription begins with.
-const EXCLUSIVE_PREFIX: &str = "$exclusive/";
+pub(super) const EXCLUSIVE_PREFIX: &str = "$exclusive/";
 
 impl Shard {
     /// What this turn has changed and is to be stored.
@@ -40,6 +40,7 @@ impl Shard {
                 Waiter::Ticket(ticket) => self.ticket_done(ticket),
                 Waiter::Transaction(transaction) => self.transaction_stored(transaction),
                 Waiter::Shard { shard, token } => self.answer_stored(shard, token),
+                Waiter::Taken { session, serial } => self.arrived_is_stored(session, serial),
             }
         }
     }
@@ -111,6 +112,12 @@ impl Shard {
     pub(super) fn deliver_stored(&mut self, session_key: u32, serial: u32, delivery: Delivery) {
         let session = self.sessions.get(session_key);
         if session.is_none_or(|session| session.serial != serial) {
+            if let Some(journal) = &mut self.journal {
+                journal.drop_reference(delivery.stored.message);
+            }
+            return;
+        }
+        if self.has_moves && self.pass_on(session_key, &mut || delivery.clone()) {
             if let Some(journal) = &mut self.journal {
                 journal.drop_reference(delivery.stored.message);
             }

@@ -12,7 +12,7 @@ use super::connection::{End, Phase};
 use super::ending::keeps_session;
 use super::input::Flow;
 use super::outbox::Output;
-use super::session::Will;
+use super::session::{Session, Will};
 use super::stats::packet;
 use super::texts;
 use super::timers::Timer;
@@ -93,7 +93,7 @@ impl Shard {
             return;
         };
         match connection.phase {
-            Phase::AwaitsConnect | Phase::Authenticates | Phase::Live => {}
+            Phase::AwaitsConnect | Phase::Authenticates | Phase::Claims | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
         }
         connection.phase = Phase::Closing;
@@ -263,12 +263,20 @@ impl Shard {
         let left_behind = self.take_left_behind(session_key);
         self.drop_subscriptions(session_key);
         let moving = self.redistribute(left_behind, number, ending);
-        let Some(session) = self.sessions.remove(session_key) else {
+        let Some(session) = self.unlink_session(session_key) else {
             return;
         };
         if self.journal.is_some() {
             self.drop_stored_session(&session, will, moving);
         }
+        if self.owners.is_some() {
+            self.ended_session(&session.client_id);
+        }
+    }
+
+    /// Takes a session out of the tables.
+    pub(super) fn unlink_session(&mut self, session_key: u32) -> Option<Session> {
+        let session = self.sessions.remove(session_key)?;
         if let Some(timer) = session.timer {
             self.wheel.cancel(timer);
         }
@@ -277,6 +285,7 @@ impl Shard {
             entry.remove();
         }
         self.stats.sessions.set(self.sessions.len() as u64);
+        Some(session)
     }
 
     /// Whether there is a session under this key.

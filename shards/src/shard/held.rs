@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use protocol::hash::Seed;
 use protocol::session::{Membership, Outflow};
 use protocol::subscriptions::{Ability, FilterId, GroupId};
+use protocol::wire::SubscriptionOptions;
 
 /// The name of a shared subscription.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -56,6 +57,8 @@ struct Rare {
     exclusive: HashSet<FilterId>,
     /// Groups that were refused a message, and what they were told, by owner and number.
     refused: HashMap<(u16, GroupId), Refused>,
+    /// What was asked for with the shared subscriptions: options and Subscription Identifier.
+    terms: HashMap<Membership, (SubscriptionOptions, u32)>,
 }
 
 impl Rare {
@@ -154,6 +157,30 @@ impl Held {
         Membership(number)
     }
 
+    /// What was asked for with a shared subscription.
+    pub(crate) fn set_terms(&mut self, number: Membership, options: SubscriptionOptions, id: u32) {
+        let rare = self.rare.get_or_insert_default();
+        rare.terms.insert(number, (options, id));
+    }
+
+    /// The shared subscriptions with their numbers, options and Subscription Identifiers.
+    pub(crate) fn shared_with_terms(
+        &self,
+    ) -> impl Iterator<Item = (&SharedName, Membership, SubscriptionOptions, u32)> {
+        let rare = self.rare.iter();
+        rare.flat_map(|rare| {
+            rare.shared.iter().filter_map(|(name, number)| {
+                let (options, id) = rare.terms.get(number)?;
+                Some((name, *number, *options, *id))
+            })
+        })
+    }
+
+    /// The plain subscriptions, exclusive ones among them.
+    pub(crate) fn plain(&self) -> impl Iterator<Item = FilterId> {
+        self.own.iter().copied()
+    }
+
     /// Puts back a shared subscription with the number that it had.
     pub(crate) fn restore_shared(&mut self, seed: Seed, name: &SharedName, number: Membership) {
         let rare = self.rare.get_or_insert_default();
@@ -182,6 +209,7 @@ impl Held {
         let (entry, _) = rare.shared.find_entry(hash, is_it).ok()?.remove();
         let name = entry.0.clone();
         rare.live.remove(&entry.1);
+        rare.terms.remove(&entry.1);
         if outflow.is_empty() {
             rare.ended.clear();
         } else {

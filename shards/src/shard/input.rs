@@ -37,7 +37,7 @@ impl Shard {
             return;
         };
         match connection.phase {
-            Phase::AwaitsConnect | Phase::Authenticates | Phase::Live => {}
+            Phase::AwaitsConnect | Phase::Authenticates | Phase::Claims | Phase::Live => {}
             Phase::Closing | Phase::Gone => return,
         }
         if connection.paused {
@@ -95,6 +95,7 @@ impl Shard {
             let limit = match phase {
                 Phase::AwaitsConnect | Phase::Authenticates => self.limits.early_packet_size(),
                 Phase::Live => self.limits.max_packet_size,
+                Phase::Claims => return used,
                 Phase::Closing | Phase::Gone => return input.len(),
             };
             if rest.is_empty() {

@@ -47,11 +47,8 @@ pub(crate) enum Item {
     /// The store is full, or else a limit of the retained messages is reached: this publish was
     /// not taken. Comes before the `Accepted` that covers it.
     Refused { publish: u64, full: bool },
-    /// A client of the other shard has connected to another node.
-    Elsewhere {
-        client_id: Box<str>,
-        clean_start: bool,
-    },
+    /// Another node has said something about the session of a client of the other shard.
+    Session { node: u16, payload: Box<[u8]> },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Retained),

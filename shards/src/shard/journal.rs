@@ -29,6 +29,8 @@ pub(super) enum Waiter {
     Transaction(u32),
     /// Another shard, whose message was stored here.
     Shard { shard: u16, token: Token },
+    /// A session that has come from another node.
+    Taken { session: u32, serial: u32 },
 }
 
 /// The journal of one shard. Owned by it; there is none when nothing is stored.

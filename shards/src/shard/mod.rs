@@ -41,9 +41,11 @@ mod input;
 mod items;
 mod journal;
 mod json;
+mod moves;
 mod nodes;
 mod operator;
 mod outbox;
+mod owners;
 mod peers;
 mod plan;
 mod publish;
@@ -135,6 +137,10 @@ pub(crate) struct Shard {
     retained_quota: Arc<RetainedQuota>,
     /// Retained messages on other nodes. `None` where there is no cluster.
     replicas: Option<Box<replicate::Replicas>>,
+    /// Whose client identifiers are. `None` where there is no cluster.
+    owners: Option<Box<owners::Owners>>,
+    /// A session comes from another node or goes to one.
+    has_moves: bool,
     replays: Slots<replay::Replay>,
     wheel: TimerWheel<Timer>,
     frames: Option<Box<Frames>>,
@@ -275,10 +281,10 @@ impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
         let seed = Seed::new(setup.hash_seed);
         let strategies = setup.limits.share_strategies();
-        let priorities = queue::Priorities::new(&setup.limits);
         Self {
             id: setup.id,
             count: setup.count,
+            priorities: queue::Priorities::new(&setup.limits),
             limits: setup.limits,
             seed,
             now_ms: setup.now_ms,
@@ -294,6 +300,8 @@ impl Shard {
             retained_expiries: replay::Expiries::default(),
             retained_quota: setup.retained_quota,
             replicas: None,
+            owners: None,
+            has_moves: false,
             replays: Slots::new(),
             wheel: TimerWheel::new(setup.now_ms),
             frames: None,
@@ -321,7 +329,6 @@ impl Shard {
             paused: Vec::new(),
             overflowed: Vec::new(),
             unsent: Vec::new(),
-            priorities,
             delayed: delayed::Delayed::default(),
             stalled_replays: Vec::new(),
             unfinished_replays: VecDeque::new(),
@@ -381,6 +388,9 @@ impl Shard {
         self.resume_replays();
         if self.replicas.is_some() {
             self.hand_out_retained();
+        }
+        if self.has_moves {
+            self.go_on_moving();
         }
         if !self.unsent.is_empty() {
             self.send_to_readers();
@@ -453,8 +463,10 @@ impl Shard {
         };
         match connection.phase {
             Phase::AwaitsConnect => Input::WantedOnce,
-            Phase::Authenticates | Phase::Live if connection.paused => Input::Paused,
-            Phase::Authenticates | Phase::Live | Phase::Closing => Input::Wanted,
+            Phase::Authenticates | Phase::Claims | Phase::Live if connection.paused => {
+                Input::Paused
+            }
+            Phase::Authenticates | Phase::Claims | Phase::Live | Phase::Closing => Input::Wanted,
             Phase::Gone => Input::Leaving,
         }
     }
@@ -493,6 +505,7 @@ impl Shard {
         let others = sys.into_iter().chain(self.next_delayed_ms());
         let others = others.chain(self.retained_expiries.next_ms());
         let others = others.chain(self.next_removal_ms());
+        let others = others.chain(self.next_arrival_ms());
         let others = others.chain(self.next_group_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }
@@ -505,6 +518,7 @@ impl Shard {
             || self.journal.as_ref().is_some_and(|j| j.has_done())
             || !self.unfinished_replays.is_empty()
             || self.may_hand_out()
+            || self.may_move_on()
     }
 
     fn next_serial(&mut self) -> u32 {

@@ -19,18 +19,15 @@ use super::common::CLUSTER_PREFIX;
 use super::connection::{AckKind, Answer, Connection, Phase, Remote};
 use super::groups::{GROUP, TOLD};
 use super::items::{Batch, Item};
+use super::moves::SESSION;
 use super::peers::Peer;
 use super::plan::Plan;
 use super::publish::{Reach, Routed};
 use super::replicate::{RETAINED, Replicas};
 use super::{NONE, Shard};
-use crate::bits::bits;
 
 /// Nodes of a cluster that one node can know.
 pub(crate) const NODES_MAX: u16 = 64;
-
-/// A client has connected: whether with a clean start, and its client identifier.
-const CONNECTED: &str = "$cluster/connected";
 
 /// Bytes of a PUBACK with Success.
 const PUBACK_BYTES: usize = 4;
@@ -55,6 +52,7 @@ impl Shard {
     /// Makes room for the nodes of a cluster.
     pub(crate) fn join_cluster(&mut self, bytes_max: usize) {
         self.replicas = Some(Box::new(Replicas::new(self.count)));
+        self.owners = Some(Box::default());
         self.join_groups();
         for _ in 0..NODES_MAX {
             self.peers.push(Peer::new(bytes_max));
@@ -217,7 +215,11 @@ impl Shard {
             return;
         }
         if message.topic.starts_with(CLUSTER_PREFIX) {
-            self.hear(message);
+            match message.topic {
+                SESSION => self.hear_of_session(node, message.payload),
+                TOLD => self.hear_told(message.payload),
+                _ => {}
+            }
             self.answer_node(key, answer);
             return;
         }
@@ -241,64 +243,6 @@ impl Shard {
             self.answer_node(key, answer);
         } else {
             self.answer_later(key, NONE, answer, routed);
-        }
-    }
-
-    /// Tells all nodes that a client has connected here: whoever else has it lets it go.
-    pub(super) fn announce(&mut self, client_id: &str, clean_start: bool) {
-        let mut payload = vec![u8::from(clean_start)];
-        payload.extend_from_slice(client_id.as_bytes());
-        let message = MessageRef {
-            topic: CONNECTED,
-            properties: &[],
-            payload: &payload,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            expires_ms: u64::MAX,
-            publisher: FOREIGN_PUBLISHER,
-        };
-        for node in bits(self.nodes_up()) {
-            let peer = self.node_peer(node);
-            if let Some(peer) = self.peers.get_mut(usize::from(peer)) {
-                peer.publish(&message, false, 0);
-            }
-        }
-    }
-
-    /// What another node says to this one.
-    fn hear(&mut self, message: &MessageRef<'_>) {
-        if message.topic == TOLD {
-            self.hear_told(message.payload);
-            return;
-        }
-        let [clean_start, client_id @ ..] = message.payload else {
-            return;
-        };
-        let Ok(client_id) = core::str::from_utf8(client_id) else {
-            return;
-        };
-        if message.topic == CONNECTED {
-            self.connected_elsewhere(client_id, *clean_start != 0);
-        }
-    }
-
-    /// A client has connected to another node: its connection here ends [MQTT-3.1.4-3], and for
-    /// a clean start its session too [MQTT-3.1.2-4]. Otherwise that stays for as long as it
-    /// would without its client: sessions do not move yet.
-    pub(super) fn connected_elsewhere(&mut self, client_id: &str, clean_start: bool) {
-        let home = self.shard_of(client_id);
-        if home != self.id {
-            if let Some(peer) = self.peers.get_mut(usize::from(home)) {
-                let client_id = client_id.into();
-                peer.push(Item::Elsewhere {
-                    client_id,
-                    clean_start,
-                });
-            }
-            return;
-        }
-        if let Some(session) = self.find_session(client_id) {
-            self.take_over(session, clean_start);
         }
     }
 

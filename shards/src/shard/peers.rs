@@ -310,10 +310,7 @@ impl Shard {
             } => {
                 self.replay_found(to, replay, found, next);
             }
-            Item::Elsewhere {
-                client_id,
-                clean_start,
-            } => self.connected_elsewhere(&client_id, clean_start),
+            Item::Session { node, payload } => self.hear_of_session(node, &payload),
             about_subscriptions => self.handle_subscription_item(from, about_subscriptions),
         }
     }

@@ -39,7 +39,7 @@ const CHUNKS_PER_TURN: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     all: AtomicU64,
-    nodes: [AtomicU32; NODES_MAX as usize],
+    pub(super) nodes: [AtomicU32; NODES_MAX as usize],
 }
 
 impl Default for Arrivals {
@@ -347,7 +347,7 @@ impl Shard {
     }
 
     /// Whether the rest of a node's link is free: what is published now goes first.
-    fn can_take(&self, node: u16) -> bool {
+    pub(super) fn can_take(&self, node: u16) -> bool {
         let peer = self.peers.get(usize::from(self.node_peer(node)));
         peer.is_some_and(|peer| !peer.is_half_full())
     }

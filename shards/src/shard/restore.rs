@@ -23,6 +23,7 @@ use super::replay::Retained;
 use super::session::{Session, Will};
 use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
+use crate::nodes::OwnerRequest;
 
 /// Parts what was stored among `count` shards.
 pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
@@ -116,14 +117,20 @@ impl Shard {
             };
             if self.find_session(&session.client_id) != Some(key) {
                 self.end_session(key);
-            } else if session.connection == NONE {
+                continue;
+            }
+            if let Some(owners) = &mut self.owners {
+                let client = session.client_id.clone();
+                owners.request(OwnerRequest::ClaimFormer { client });
+            }
+            if session.connection == NONE {
                 self.watch_absence(key);
             }
         }
     }
 
     /// Returns how many answers to wait for.
-    fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
+    pub(super) fn restore_session(&mut self, stored: StoredSession, ticket: u32) -> u32 {
         // A crash came between the end of this one and the start of the next: it ends when all
         // serve, with its will and what it leaves to the groups it was a member of.
         let is_superseded = self.find_session(&stored.record.client_id).is_some();

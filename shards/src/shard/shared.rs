@@ -51,11 +51,14 @@ impl Shard {
         let held = self.sessions.get_mut(session.session)?;
         let online = held.connection != NONE;
         held.outflow.keep_shared();
+        let membership = held.subscriptions.add_shared(self.seed, &name);
+        held.subscriptions
+            .set_terms(membership, options, identifier);
         let member = Member {
             session,
             options,
             identifier,
-            membership: held.subscriptions.add_shared(self.seed, &name),
+            membership,
         };
         let owner = self.group_owner(&name);
         if owner == self.id {

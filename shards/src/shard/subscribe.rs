@@ -44,6 +44,8 @@ pub(super) enum Then {
     },
     /// Tell another shard that the group is joined.
     Joined { shard: u16, ticket: u32 },
+    /// A session has come from another node.
+    Arrived { client: Box<str> },
 }
 
 /// Retained messages to send once SUBACK is out.
@@ -619,6 +621,7 @@ impl Shard {
         };
         match done.then {
             Then::Restored => self.is_restoring = false,
+            Then::Arrived { client } => self.arrived_is_in_force(&client),
             Then::Joined { shard, ticket } => {
                 if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
                     peer.push(Item::Joined { ticket });

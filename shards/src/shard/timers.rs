@@ -69,6 +69,7 @@ impl Shard {
         connection.timer = None;
         match connection.phase {
             Phase::AwaitsConnect | Phase::Authenticates => self.close_silently(key),
+            Phase::Claims => self.claim_due(key, serial),
             Phase::Live => {
                 let due = connection.heard_ms + u64::from(connection.silence_ms_max);
                 // Input that waits in a paused connection is a sign of life.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use protocol::message::MessageRef;
 use protocol::wire::QoS;
+use shards::{OwnerEvent, OwnerRequest};
 
 use crate::cluster::plane::Plane;
 
@@ -40,6 +41,8 @@ struct Inner {
     accepted_by_nodes: Vec<u64>,
     routes: BTreeSet<(String, u16)>,
     ups: Vec<(u16, bool)>,
+    requests: Vec<OwnerRequest>,
+    events: Vec<OwnerEvent>,
     lease_until_ms: u64,
 }
 
@@ -61,6 +64,24 @@ impl FakePlane {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
+    }
+
+    pub(super) fn claim(&self, client: &str) {
+        let client = client.into();
+        self.inner().requests.push(OwnerRequest::Claim { client });
+        self.ring();
+    }
+
+    pub(super) fn revoked(&self, client: &str, epoch: u64) {
+        let client = client.into();
+        let request = OwnerRequest::Revoked { client, epoch };
+        self.inner().requests.push(request);
+        self.ring();
+    }
+
+    /// What was decided since this was last asked.
+    pub(super) fn take_events(&self) -> Vec<OwnerEvent> {
+        std::mem::take(&mut self.inner().events)
     }
 
     fn ring(&self) {
@@ -114,6 +135,14 @@ impl FakePlane {
 }
 
 impl Plane for FakePlane {
+    fn owner_requests(&mut self) -> Vec<OwnerRequest> {
+        std::mem::take(&mut self.inner().requests)
+    }
+
+    fn owner_event(&mut self, event: OwnerEvent) {
+        self.inner().events.push(event);
+    }
+
     fn shards(&self) -> u16 {
         self.shards
     }

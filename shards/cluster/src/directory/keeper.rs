@@ -165,9 +165,15 @@ impl Directory {
             return;
         };
         let known = self.entries.get_mut(client);
-        if known.as_ref().is_some_and(|entry| entry.epoch >= epoch) {
+        if let Some(entry) = known.as_ref().filter(|entry| entry.epoch >= epoch) {
+            // Two owners that did not know each other: the later one stays.
+            if *entry.node != *from {
+                self.say(from, &Said::Revoke { client, epoch });
+            }
             return;
         }
+        let other = known.as_ref().filter(|entry| *entry.node != *from);
+        let other = other.map(|entry| (entry.node.clone(), entry.epoch));
         let waiter = known.and_then(|entry| entry.waiter.take());
         let entry = Entry {
             node: from.into(),
@@ -178,6 +184,9 @@ impl Directory {
             is_free: false,
         };
         self.entries.insert(client.into(), entry);
+        if let Some((other, epoch)) = other {
+            self.say(&other, &Said::Revoke { client, epoch });
+        }
         // Who waited for the former owner waits for this one.
         if let Some(waiter) = waiter {
             self.wait_again(client, waiter);

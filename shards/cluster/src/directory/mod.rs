@@ -38,7 +38,9 @@
 //!
 //! **What it does not promise.** With the policy `serve_local` every node always acts, so the
 //! two sides of a partition may each have an owner; when they meet, each has a new life, and of
-//! two that claim a former session the first gets it. A session that was taken over and *ended*
+//! two that claim a former session the first gets it. The same goes for nodes that have started
+//! without knowing each other: of two owners of an identifier its keeper revokes the one with
+//! the lower epoch. A session that was taken over and *ended*
 //! elsewhere while its former node was away is not remembered: the former node gets it back. An
 //! epoch is higher than any that the keeper, and whoever has told it a view, knows; one that
 //! only nodes know that are dead or without their lease may be given again: it is not to be
@@ -162,6 +164,13 @@ impl Directory {
         };
         directory.up(name, incarnation, role);
         directory
+    }
+
+    /// How many cores are configured now. Where the sides of a partition each go on, that is one
+    /// for each: every side has a majority then.
+    pub fn set_cores(&mut self, cores: usize) {
+        self.majority = cores / 2 + 1;
+        self.grant_queued();
     }
 
     /// The lease that this node holds ([`Members::lease`](crate::members::Members::lease)), and

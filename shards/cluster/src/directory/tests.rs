@@ -280,3 +280,47 @@ fn cores_keep_about_the_same_number_and_a_change_moves_only_what_must_move() {
         "{kept:?}"
     );
 }
+
+#[test]
+fn of_two_owners_that_did_not_know_each_other_the_later_one_stays() {
+    let name_at = |world: &World| world.kept_by("a");
+    let mut world = World::new();
+    let client = name_at(&world);
+    // Each is alone, and that is a majority.
+    for name in ["b", "c"] {
+        for other in ["a", "b", "c", "r"] {
+            world.node(name).down(other);
+        }
+        world.node(name).set_cores(1);
+    }
+    for _ in 0..3 {
+        world.node("c").claim("another");
+        world.node("c").release("another");
+    }
+    for name in ["b", "c"] {
+        world.node(name).claim(&client);
+        while world.node(name).transmit().is_some() {}
+    }
+    while world.node("c").transmit().is_some() {}
+    let mut owners = world.owners(&client);
+    owners.sort_unstable();
+    assert_eq!(owners, ["b", "c"]);
+    for name in ["b", "c"] {
+        let (role, others) = (Role::Core, ["a", "b", "c", "r"]);
+        for other in others.into_iter().filter(|other| *other != name) {
+            let other_role = world.nodes[other].role;
+            world.node(other).up(name, 1, role);
+            world.node(name).up(other, 1, other_role);
+            world.node(other).connected(name);
+            world.node(name).connected(other);
+        }
+    }
+    world.settle();
+    while let Some(event) = world.node("b").poll() {
+        if let Event::Revoke { client, epoch } = event {
+            world.node("b").revoked(&client, epoch);
+        }
+    }
+    world.settle();
+    assert_eq!(world.owners(&client), ["c"]);
+}

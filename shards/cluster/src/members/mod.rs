@@ -179,7 +179,9 @@ impl Config {
         self.cores.len() / 2 + 1
     }
 
-    fn is_core(&self, name: &str) -> bool {
+    /// Whether a node is one of the cores.
+    #[must_use]
+    pub fn is_core(&self, name: &str) -> bool {
         self.cores.iter().any(|core| **core == *name)
     }
 

@@ -1,5 +1,6 @@
 //! QoS 2 messages that the client has sent and not released yet.
 
+use core::num::NonZeroU16;
 use std::collections::VecDeque;
 
 use crate::wire::PacketId;
@@ -60,6 +61,12 @@ impl Inflow {
         may_be && self.held.binary_search(&id).is_ok()
     }
 
+    /// The identifiers that are held.
+    pub fn iter(&self) -> impl Iterator<Item = PacketId> {
+        let held = self.held.iter();
+        held.filter_map(|id| NonZeroU16::new(*id).map(PacketId))
+    }
+
     /// How many identifiers are held.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -76,7 +83,6 @@ impl Inflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::num::NonZeroU16;
 
     fn id(value: u16) -> PacketId {
         PacketId(NonZeroU16::new(value).unwrap())

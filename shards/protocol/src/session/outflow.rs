@@ -534,6 +534,25 @@ impl Outflow {
         kept.chain(queued).filter(|stored| stored.is_stored())
     }
 
+    /// What is in flight, oldest first: the identifier, and the message unless PUBREC has come
+    /// for it. What is acknowledged or not kept is left out.
+    pub fn kept_in_flight(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>)> {
+        let kept = self.kept.iter().enumerate();
+        kept.filter_map(|(index, kept)| {
+            let id = PacketId(nth_id(self.first, index));
+            match kept {
+                Kept::Nothing => None,
+                Kept::Message(delivery) => Some((id, Some(delivery))),
+                Kept::Received(_) => Some((id, None)),
+            }
+        })
+    }
+
+    /// What is queued, in the order of the queue.
+    pub fn in_queue(&self) -> impl Iterator<Item = &Delivery> {
+        self.queue.iter().flat_map(|queue| queue.iter())
+    }
+
     /// Puts back what was in flight when the broker ended, in any order: the state of each
     /// message and, unless PUBREC has come for it, the message.
     pub fn restore_in_flight(&mut self, mut sent: Vec<(PacketId, bool, Delivery)>) {

@@ -6,6 +6,7 @@ use shard_sync::routes::{Destination, RouteWriter};
 
 use super::super::{Batch, Handover, Input, RouteChange};
 use super::node::{Client, Node, remote};
+use crate::nodes::{OwnerEvent, OwnerRequest};
 
 /// How long a closing connection may take to take its last bytes, in milliseconds.
 const CUT_OFF_MS: u64 = 2000;
@@ -154,6 +155,31 @@ impl Node {
         }
         self.flush(shard);
         self.send_batches(shard);
+        self.ask_for_clients(shard);
+    }
+
+    /// Takes what a shard says about client identifiers: they are this node's, if nobody
+    /// decides otherwise.
+    fn ask_for_clients(&mut self, shard: usize) {
+        let Some(asked) = self.shards[shard].take_owner_requests() else {
+            return;
+        };
+        if let Some(requests) = &mut self.requests {
+            return requests.extend(asked);
+        }
+        let granted = asked.into_iter().filter_map(|request| match request {
+            OwnerRequest::Claim { client } => Some(OwnerEvent::Granted {
+                client,
+                epoch: 1,
+                former: None,
+            }),
+            _ => None,
+        });
+        let granted: Vec<OwnerEvent> = granted.collect();
+        if !granted.is_empty() {
+            self.shards[shard].owner_events(granted);
+            self.turn(shard);
+        }
     }
 
     fn confirm_sends(&mut self, shard: usize) {

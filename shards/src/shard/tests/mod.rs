@@ -12,6 +12,7 @@
 mod acknowledgements;
 mod aliases;
 mod authentication;
+mod cluster;
 mod connections;
 mod counters;
 mod delayed;
@@ -22,6 +23,7 @@ mod events;
 mod exclusive;
 mod full_rings;
 mod groups;
+mod moves;
 mod node;
 mod nodes;
 mod operator;

@@ -15,6 +15,7 @@ use super::packet::{self, Connect, Publish};
 use super::random::Random;
 use super::received::{Delivery, Received};
 use super::socket::Socket;
+use crate::nodes::OwnerRequest;
 use crate::settings::{Mqtt, SysTopics};
 
 /// Turns after which a node that has not come to rest never will.
@@ -76,6 +77,8 @@ pub(super) struct Node {
     pub(super) rings: Vec<Vec<Ring>>,
     pub(super) routes: Routes,
     pub(super) disk: Option<Disk>,
+    /// What the shards have said about client identifiers, if others decide about them.
+    pub(super) requests: Option<Vec<OwnerRequest>>,
 }
 
 impl Node {
@@ -127,6 +130,7 @@ impl Node {
                 .collect(),
             routes: Routes::new((count > 1).then_some(index), count),
             disk: setup.disk,
+            requests: None,
         }
     }
 

@@ -225,40 +225,6 @@ fn the_links_to_other_nodes_stay_when_the_clients_are_sent_away() {
 }
 
 #[test]
-fn a_client_that_connects_to_another_node_loses_its_connection_here() {
-    let mut node = node(None);
-    for (home, clean) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-        let name = node.name_at(home, &format!("client-{clean}"));
-        let client = node.connect(&Connect::new(&name).resume().expiry(100));
-        forwarded(&mut node, home.into());
-        let said = format!("{}{name}", char::from(clean));
-        arrives(
-            &mut node,
-            0,
-            "$cluster/connected",
-            &said,
-            QoS::AtLeastOnce,
-            false,
-        );
-        node.turn_all();
-        assert_eq!(node.shards[0].take_accepted(NODE).map(|_| ()), Some(()));
-        assert!(node.is_closed(client), "{home} {clean}");
-        assert_eq!(node.take(client), [Received::Disconnect { reason: 0x8E }]);
-        let (_, present) = node.connect_at(0, &Connect::new(&name).resume().expiry(100));
-        assert_eq!(present, clean == 0);
-    }
-}
-
-#[test]
-fn a_client_that_connects_is_told_to_all_nodes() {
-    let mut node = node(None);
-    up(&node);
-    let name = node.name_at(1, "client");
-    node.connect(&Connect::new(&name));
-    assert_eq!(forwarded(&mut node, 1), [format!("\u{1}{name}")]);
-}
-
-#[test]
 fn without_a_lease_nothing_of_qos_1_and_2_is_taken_from_clients_and_with_one_it_goes_on() {
     for qos in [1, 2] {
         let mut node = node(None);

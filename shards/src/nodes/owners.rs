@@ -1,0 +1,152 @@
+//! Client identifiers between the shards and the thread with the links, which knows what the
+//! cluster has decided about them. Small lists, a ring in each direction for each shard.
+
+use shard_sync::{Consumer, Producer, ring};
+
+/// Lists in a ring: one a turn.
+const RING_LISTS: usize = 64;
+
+/// What a shard says about a client identifier of its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OwnerRequest {
+    /// Its client has connected. Answered by [`OwnerEvent::Granted`] or [`OwnerEvent::Denied`].
+    Claim {
+        /// The client identifier.
+        client: Box<str>,
+    },
+    /// There is a session of a former process: it is wanted unless another node has the
+    /// identifier by now. Answered in the same way.
+    ClaimFormer {
+        /// The client identifier.
+        client: Box<str>,
+    },
+    /// What [`OwnerEvent::Revoke`] asked for is done.
+    Revoked {
+        /// The client identifier.
+        client: Box<str>,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Its session has ended here.
+    Release {
+        /// The client identifier.
+        client: Box<str>,
+    },
+}
+
+impl OwnerRequest {
+    /// The client identifier.
+    #[must_use]
+    pub fn client(&self) -> &str {
+        match self {
+            Self::Claim { client }
+            | Self::ClaimFormer { client }
+            | Self::Revoked { client, .. }
+            | Self::Release { client } => client,
+        }
+    }
+}
+
+/// What the cluster has decided about a client identifier.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OwnerEvent {
+    /// It is this node's.
+    Granted {
+        /// The client identifier.
+        client: Box<str>,
+        /// The epoch.
+        epoch: u64,
+        /// The node that had it and keeps its session for this one.
+        former: Option<u16>,
+    },
+    /// It is not: another node has claimed it later, or has it.
+    Denied {
+        /// The client identifier.
+        client: Box<str>,
+    },
+    /// Another node gets it.
+    Revoke {
+        /// The client identifier.
+        client: Box<str>,
+        /// The epoch.
+        epoch: u64,
+    },
+}
+
+impl OwnerEvent {
+    /// The client identifier.
+    #[must_use]
+    pub fn client(&self) -> &str {
+        match self {
+            Self::Granted { client, .. }
+            | Self::Denied { client }
+            | Self::Revoke { client, .. } => client,
+        }
+    }
+}
+
+/// The end of a shard.
+pub(crate) struct OwnersEnd {
+    pub(crate) from: Consumer<Vec<OwnerEvent>>,
+    pub(crate) to: Producer<Vec<OwnerRequest>>,
+}
+
+impl OwnersEnd {
+    /// Whether there is room for a list.
+    pub(crate) fn has_room(&self) -> bool {
+        self.to.len() < self.to.capacity()
+    }
+}
+
+/// The end of the thread with the links.
+pub(super) struct OwnersLink {
+    from: Consumer<Vec<OwnerRequest>>,
+    to: Producer<Vec<OwnerEvent>>,
+    waiting: Vec<OwnerEvent>,
+}
+
+impl OwnersLink {
+    pub(super) fn connect() -> (Self, OwnersEnd) {
+        let (to_shard, from_links) = ring(RING_LISTS);
+        let (to_links, from_shard) = ring(RING_LISTS);
+        let ours = Self {
+            from: from_shard,
+            to: to_shard,
+            waiting: Vec::new(),
+        };
+        let theirs = OwnersEnd {
+            from: from_links,
+            to: to_links,
+        };
+        (ours, theirs)
+    }
+
+    /// What the shard has said.
+    pub(super) fn take(&mut self) -> Option<Vec<OwnerRequest>> {
+        self.from.pop()
+    }
+
+    /// Something for the shard, which gets it with the next [`OwnersLink::flush`].
+    pub(super) fn push(&mut self, event: OwnerEvent) {
+        self.waiting.push(event);
+    }
+
+    /// Whether something was handed over, so that the shard is to be woken.
+    pub(super) fn flush(&mut self) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        match self.to.push(core::mem::take(&mut self.waiting)) {
+            Ok(()) => true,
+            Err(waiting) => {
+                self.waiting = waiting;
+                false
+            }
+        }
+    }
+
+    /// Whether something found no room.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}

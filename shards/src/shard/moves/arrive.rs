@@ -1,0 +1,320 @@
+//! The new owner's side.
+
+use log::{info, warn};
+use shard_store::{Body, Change, SessionNumber, StoredSession};
+
+use super::pack::{self, Unpacker};
+use super::said::What;
+use crate::shard::deliver::Receiver;
+use crate::shard::durable::put_session;
+use crate::shard::frames::Outgoing;
+use crate::shard::journal::Waiter;
+use crate::shard::owners::PATIENCE_MS;
+use crate::shard::subscribe::{Then, Ticket};
+use crate::shard::{NONE, Shard};
+
+/// For how long after its routes are in force what comes to the former owner is still wanted.
+const SETTLE_MS: u64 = 300;
+
+/// A session that comes from another node.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) former: u16,
+    life: u32,
+    pub(super) epoch: u64,
+    /// What has come of it.
+    packed: Vec<u8>,
+    /// It is in the tables.
+    is_here: bool,
+    /// It is stored, and the former owner knows.
+    is_taken: bool,
+    /// Its routes are in force on this node.
+    in_force: bool,
+    /// When the former owner is not waited for any more.
+    until_ms: u64,
+    /// Another node is to get the identifier, when all of the session has come.
+    pub(super) revoked: Option<u64>,
+}
+
+impl Arrival {
+    /// Whether it ends with the time: it has not come, or all of it has.
+    fn is_watched(&self) -> bool {
+        !self.is_here || self.is_taken && self.in_force
+    }
+}
+
+impl super::Moves {
+    /// Whether a client identifier that is to be given up is so later.
+    pub(in crate::shard) fn revoke_later(&mut self, client: &str, epoch: u64) -> bool {
+        let Some(arrival) = self.arriving.get_mut(client) else {
+            return false;
+        };
+        arrival.revoked = Some(epoch);
+        true
+    }
+
+    pub(super) fn next_arrival_ms(&self) -> Option<u64> {
+        let arrivals = self
+            .arriving
+            .values()
+            .filter(|arrival| arrival.is_watched());
+        arrivals.map(|arrival| arrival.until_ms).min()
+    }
+}
+
+impl Shard {
+    /// When something of what arrives is due.
+    pub(in crate::shard) fn next_arrival_ms(&self) -> Option<u64> {
+        let owners = self.owners.as_ref().filter(|_| self.has_moves)?;
+        owners.moves.next_arrival_ms()
+    }
+
+    /// Asks the former owner for a session, or to end it: in both cases the client waits for
+    /// the answer.
+    pub(in crate::shard) fn fetch(
+        &mut self,
+        client: &str,
+        epoch: u64,
+        former: u16,
+        begins_anew: bool,
+    ) {
+        let Some(life) = self.life_of(former) else {
+            warn!("the session of {client} was on a node that is gone");
+            return self.let_waiting_in(client);
+        };
+        let arrival = Arrival {
+            former,
+            life,
+            epoch,
+            packed: Vec::new(),
+            is_here: false,
+            is_taken: false,
+            in_force: false,
+            until_ms: self.now_ms + PATIENCE_MS,
+            revoked: None,
+        };
+        if let Some(moves) = self.moves() {
+            moves.arriving.insert(client.into(), arrival);
+        }
+        self.note_moves();
+        let what = if begins_anew {
+            What::Discard
+        } else {
+            What::Fetch
+        };
+        self.say(former, client, epoch, what);
+    }
+
+    fn arriving(&mut self, node: u16, client: &str, epoch: u64) -> Option<&mut Arrival> {
+        let arrival = self.moves()?.arriving.get_mut(client)?;
+        (arrival.former == node && arrival.epoch == epoch).then_some(arrival)
+    }
+
+    pub(super) fn part_arrived(&mut self, node: u16, client: &str, epoch: u64, bytes: &[u8]) {
+        if let Some(arrival) = self.arriving(node, client, epoch) {
+            arrival.packed.extend_from_slice(bytes);
+        }
+    }
+
+    /// All of the session has come, or there is none.
+    pub(super) fn end_arrived(&mut self, node: u16, client: &str, epoch: u64, is_there: bool) {
+        let Some(arrival) = self.arriving(node, client, epoch).filter(|a| !a.is_here) else {
+            return;
+        };
+        if !is_there {
+            return self.begin_without(client);
+        }
+        let packed = core::mem::take(&mut arrival.packed);
+        arrival.is_here = true;
+        let Some(session) = self.enter_arrived(client, &packed) else {
+            warn!("the session of {client} cannot be read as it came from another node");
+            return self.begin_without(client);
+        };
+        let serial = self.sessions.get(session).map_or(0, |s| s.serial);
+        match &mut self.journal {
+            Some(journal) => journal.wait(Waiter::Taken { session, serial }),
+            None => self.arrived_is_stored(session, serial),
+        }
+        self.let_waiting_in(client);
+        let arrived = self.sessions.get(session);
+        let arrived = arrived.filter(|arrived| arrived.serial == serial);
+        if arrived.is_some_and(|arrived| arrived.connection == NONE) {
+            // Its client is gone already.
+            self.watch_absence(session);
+        }
+    }
+
+    /// There is no session, or it does not come.
+    fn begin_without(&mut self, client: &str) {
+        let arrival = self.moves().and_then(|moves| moves.arriving.remove(client));
+        if let Some(arrival) = arrival {
+            self.revoked_by_now(client, arrival.revoked);
+        }
+        self.let_waiting_in(client);
+        self.note_moves();
+    }
+
+    /// Gives up an identifier that was to be given up when its session had come.
+    pub(super) fn revoked_by_now(&mut self, client: &str, revoked: Option<u64>) {
+        if let Some(epoch) = revoked {
+            self.give_up(client.into(), epoch);
+        }
+    }
+
+    /// Enters a session into the tables, and into the store with one commit.
+    fn enter_arrived(&mut self, client: &str, packed: &[u8]) -> Option<u32> {
+        let mut last = 0;
+        let journal = &mut self.journal;
+        let mut number = || match journal {
+            Some(journal) => journal.number(),
+            None => {
+                last += 1;
+                last
+            }
+        };
+        let own_number = number();
+        let unpacker = Unpacker::new(self.now_ms, packed);
+        let mut stored = unpacker.session(client, &mut number)?;
+        let is_stored = self.journal.is_some() && stored.record.expiry_s > 0;
+        stored.number = SessionNumber(if is_stored { own_number } else { 0 });
+        let changes = is_stored.then(|| changes_of(&stored));
+        let then = Then::Arrived {
+            client: client.into(),
+        };
+        let ticket = self.tickets.insert(Ticket { missing: 1, then });
+        let mut missing = 1 + self.restore_session(stored, ticket);
+        missing += u32::from(self.wait_for_routes(ticket));
+        if let Some(held) = self.tickets.get_mut(ticket) {
+            held.missing = missing;
+        }
+        let key = self.find_session(client)?;
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.durable = is_stored;
+            if let Some(journal) = &mut self.journal
+                && let Some(changes) = changes
+            {
+                journal.push(put_session(session));
+                journal.append(changes);
+            }
+        }
+        self.ticket_done(ticket);
+        Some(key)
+    }
+
+    /// The routes of a session that has arrived are in force.
+    pub(in crate::shard) fn arrived_is_in_force(&mut self, client: &str) {
+        let until_ms = self.now_ms + SETTLE_MS;
+        let arrival = self
+            .moves()
+            .and_then(|moves| moves.arriving.get_mut(client));
+        if let Some(arrival) = arrival {
+            arrival.in_force = true;
+            arrival.until_ms = until_ms;
+        }
+    }
+
+    /// A session that has arrived is stored: the former owner needs its copy no more.
+    pub(in crate::shard) fn arrived_is_stored(&mut self, session: u32, serial: u32) {
+        let session = self.sessions.get(session);
+        let Some(session) = session.filter(|session| session.serial == serial) else {
+            return;
+        };
+        let client = session.client_id.clone();
+        let arrival = self
+            .moves()
+            .and_then(|moves| moves.arriving.get_mut(&client));
+        if let Some(arrival) = arrival {
+            arrival.is_taken = true;
+            let (former, epoch) = (arrival.former, arrival.epoch);
+            self.say(former, &client, epoch, What::Taken);
+        }
+    }
+
+    /// A message that came to the former owner after the session had left.
+    pub(super) fn late_arrived(&mut self, node: u16, client: &str, epoch: u64, bytes: &[u8]) {
+        if self.arriving(node, client, epoch).is_none() {
+            return;
+        }
+        let mut unpacker = Unpacker::new(self.now_ms, bytes);
+        let (Some((entry, dup)), Some(session)) = (unpacker.entry(0), self.find_session(client))
+        else {
+            return;
+        };
+        let delivery = pack::delivery(entry, dup);
+        let mut frames = self.frames.take().unwrap_or_default();
+        frames.clear();
+        let mut outgoing = Outgoing::of(&delivery.message);
+        self.deliver(&mut frames, &mut outgoing, Receiver::of(session, &delivery));
+        outgoing.end(self.journal.as_deref_mut());
+        self.frames = Some(frames);
+    }
+
+    /// Ends what has arrived as a whole, and what does not arrive any more.
+    pub(super) fn watch_former_owners(&mut self) {
+        let Some(owners) = &self.owners else { return };
+        let mut over = Vec::new();
+        for (client, arrival) in &owners.moves.arriving {
+            let is_gone = self.life_of(arrival.former) != Some(arrival.life);
+            let is_due = self.now_ms >= arrival.until_ms;
+            if is_gone || is_due && arrival.is_watched() {
+                over.push((client.clone(), is_gone));
+            }
+        }
+        for (client, is_gone) in over {
+            self.end_arrival(&client, is_gone);
+        }
+    }
+
+    fn end_arrival(&mut self, client: &str, is_gone: bool) {
+        let arrival = self.moves().and_then(|moves| moves.arriving.remove(client));
+        let Some(arrival) = arrival else { return };
+        if !arrival.is_here {
+            let why = match is_gone {
+                true => "the node that had it is gone",
+                false => "it did not come in time",
+            };
+            warn!("{client} begins with a new session: {why}");
+            if !is_gone {
+                self.say(arrival.former, client, arrival.epoch, What::Discard);
+            }
+            self.revoked_by_now(client, arrival.revoked);
+            return self.let_waiting_in(client);
+        }
+        if is_gone {
+            info!("the session of {client} has arrived; its former node is gone");
+        } else {
+            self.say(arrival.former, client, arrival.epoch, What::Done);
+        }
+        self.revoked_by_now(client, arrival.revoked);
+    }
+}
+
+/// What stores a session that has arrived, but for its record.
+fn changes_of(stored: &StoredSession) -> Vec<Change> {
+    let session = stored.number;
+    let subscriptions = stored.subscriptions.iter();
+    let subscriptions = subscriptions.map(|subscription| Change::PutSubscription {
+        session,
+        filter: subscription.filter.clone(),
+        options: subscription.options,
+        identifier: subscription.identifier,
+        membership: subscription.membership,
+    });
+    let held = stored.held.iter();
+    let held = held.map(|packet_id| Change::HoldPacketId {
+        session,
+        packet_id: *packet_id,
+    });
+    let entries = stored.entries.iter();
+    let entries = entries.map(|entry| Change::PutEntry {
+        session,
+        number: entry.number,
+        body: Body::Own(std::sync::Arc::clone(&entry.message)),
+        qos: entry.qos,
+        retain: entry.retain,
+        identifiers: entry.identifiers.clone(),
+        sent: entry.sent,
+        membership: entry.membership,
+    });
+    subscriptions.chain(held).chain(entries).collect()
+}

@@ -1,0 +1,372 @@
+//! Nodes in one thread, each with its shards, that carry messages, routes and the owners of
+//! client identifiers between them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use protocol::message::MessageRef;
+use shard_sync::routes::Destination;
+
+use super::super::{Batch, Common, FOREIGN_PUBLISHER, Item, RouteChange};
+use super::disk::Disk;
+use super::node::{Client, Node, Setup};
+use super::packet::{Connect, Publish};
+use super::received::Received;
+use crate::nodes::{OwnerEvent, OwnerRequest};
+use crate::settings::SysTopics;
+
+pub(super) const SHARDS: u16 = 2;
+
+/// Who has a client identifier, and who waits for it.
+#[derive(Default)]
+struct Owner {
+    node: usize,
+    epoch: u64,
+    waiter: Option<usize>,
+}
+
+/// Nodes that all see each other, each under its number.
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<Node>,
+    owners: BTreeMap<Box<str>, Owner>,
+    epoch: u64,
+    /// By sender, receiver and shard: messages that are accepted.
+    accepted: BTreeMap<(usize, usize, usize), u64>,
+    said: BTreeMap<(usize, usize, usize), u64>,
+    /// How many shards of a node have a filter.
+    routes: Vec<BTreeMap<Box<str>, usize>>,
+    /// Messages between these two do not come now.
+    pub(super) held: Option<(usize, usize)>,
+}
+
+fn setup(number: usize, disk: Option<Disk>) -> Setup {
+    Setup {
+        shards: SHARDS,
+        seed: 7 + number as u64,
+        disk,
+        common: Common {
+            node: format!("node-{number}").into(),
+            sys_topics: SysTopics {
+                sys_msg_interval_s: 0,
+                sys_heartbeat_interval_s: 0,
+            },
+            ..Common::default()
+        },
+        ..Setup::default()
+    }
+}
+
+impl Cluster {
+    pub(super) fn new(count: usize, durable: bool) -> Self {
+        let disk = || durable.then(|| Disk::new(usize::from(SHARDS)));
+        let nodes = (0..count).map(|number| Node::with(setup(number, disk())));
+        let mut cluster = Self {
+            nodes: nodes.collect(),
+            owners: BTreeMap::new(),
+            epoch: 0,
+            accepted: BTreeMap::new(),
+            said: BTreeMap::new(),
+            routes: vec![BTreeMap::new(); count],
+            held: None,
+        };
+        for number in 0..count {
+            cluster.join(number);
+        }
+        cluster
+    }
+
+    fn join(&mut self, number: usize) {
+        let others = ((1 << self.nodes.len()) - 1) & !(1 << number);
+        let node = &mut self.nodes[number];
+        node.requests = Some(Vec::new());
+        for shard in &mut node.shards {
+            shard.join_cluster(1 << 20);
+        }
+        let common = &node.shards[0].common;
+        common.nodes_known.store(others, Ordering::Relaxed);
+        common.nodes_up.store(others, Ordering::Relaxed);
+        common.lease_until_ms.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// A node that was lost comes back with what is on its disk.
+    pub(super) fn restart(&mut self, number: usize) {
+        let node = self.nodes.remove(number);
+        self.nodes.insert(number, node.crash(SHARDS));
+        self.join(number);
+        self.routes[number].clear();
+        for other in (0..self.nodes.len()).filter(|other| *other != number) {
+            let common = &self.nodes[other].shards[0].common;
+            common.nodes_up.fetch_or(1 << number, Ordering::Relaxed);
+            common.arrivals.add(number as u16);
+        }
+        self.said
+            .retain(|(from, to, _), _| *from != number && *to != number);
+        self.accepted
+            .retain(|(from, to, _), _| *from != number && *to != number);
+        for shard in &mut self.nodes[number].shards {
+            shard.serve();
+        }
+        self.nodes[number].turn_all();
+        self.settle();
+    }
+
+    /// The other nodes know that one is gone.
+    pub(super) fn lose(&mut self, gone: usize) {
+        for number in (0..self.nodes.len()).filter(|number| *number != gone) {
+            let common = &self.nodes[number].shards[0].common;
+            common.nodes_up.fetch_and(!(1 << gone), Ordering::Relaxed);
+            self.nodes[number].turn_all();
+        }
+        let mut grants = Vec::new();
+        for (client, owner) in &mut self.owners {
+            if owner.node == gone
+                && let Some(waiter) = owner.waiter.take()
+            {
+                owner.node = waiter;
+                owner.epoch += 1000;
+                grants.push((client.clone(), waiter, owner.epoch));
+            }
+        }
+        self.owners.retain(|_, owner| owner.node != gone);
+        for (client, node, epoch) in grants {
+            self.tell(
+                node,
+                OwnerEvent::Granted {
+                    client,
+                    epoch,
+                    former: None,
+                },
+            );
+        }
+    }
+
+    fn tell(&mut self, node: usize, event: OwnerEvent) {
+        let home = usize::from(self.nodes[node].home(event.client()));
+        self.nodes[node].shards[home].owner_events(vec![event]);
+        self.nodes[node].turn(home);
+    }
+
+    /// Lets everything happen that needs no time.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut goes_on = false;
+            for number in 0..self.nodes.len() {
+                self.nodes[number].settle();
+                for change in std::mem::take(&mut self.nodes[number].routes.said) {
+                    self.route(number, &change);
+                }
+                let requests = self.nodes[number].requests.as_mut().map(std::mem::take);
+                for request in requests.unwrap_or_default() {
+                    goes_on = true;
+                    self.decide(number, request);
+                }
+                for to in 0..self.nodes.len() {
+                    for shard in 0..usize::from(SHARDS) {
+                        goes_on |= to != number && self.carry(number, to, shard);
+                    }
+                }
+            }
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn advance(&mut self, ms: u64) {
+        self.settle();
+        for node in &mut self.nodes {
+            node.advance(ms);
+        }
+        self.settle();
+    }
+
+    fn decide(&mut self, from: usize, request: OwnerRequest) {
+        let client: Box<str> = request.client().into();
+        let known = self.owners.get_mut(&client);
+        match (request, known) {
+            (OwnerRequest::Claim { client } | OwnerRequest::ClaimFormer { client }, None) => {
+                self.grant(from, client, None);
+            }
+            (OwnerRequest::ClaimFormer { client }, Some(owner)) if owner.node != from => {
+                self.tell(from, OwnerEvent::Denied { client });
+            }
+            (OwnerRequest::Claim { client }, Some(owner)) if owner.node == from => {
+                let epoch = owner.epoch;
+                self.tell(
+                    from,
+                    OwnerEvent::Granted {
+                        client,
+                        epoch,
+                        former: None,
+                    },
+                );
+            }
+            (OwnerRequest::Claim { .. }, Some(owner)) => {
+                let (node, epoch) = (owner.node, owner.epoch);
+                if let Some(denied) = owner.waiter.replace(from) {
+                    self.tell(denied, OwnerEvent::Denied { client });
+                } else {
+                    self.tell(node, OwnerEvent::Revoke { client, epoch });
+                }
+            }
+            (OwnerRequest::Revoked { client, epoch }, Some(owner))
+                if (owner.node, owner.epoch) == (from, epoch) =>
+            {
+                if let Some(next) = owner.waiter.take() {
+                    self.grant(next, client, Some(from as u16));
+                }
+            }
+            (OwnerRequest::Release { client }, Some(owner)) if owner.node == from => {
+                let waiter = owner.waiter.take();
+                self.owners.remove(&client);
+                if let Some(next) = waiter {
+                    self.grant(next, client, None);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn grant(&mut self, node: usize, client: Box<str>, former: Option<u16>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let owner = Owner {
+            node,
+            epoch,
+            waiter: None,
+        };
+        self.owners.insert(client.clone(), owner);
+        self.tell(
+            node,
+            OwnerEvent::Granted {
+                client,
+                epoch,
+                former,
+            },
+        );
+    }
+
+    /// Connects and takes the CONNACK, which says yes; what comes behind it stays. Also says
+    /// whether the session was present.
+    #[track_caller]
+    pub(super) fn connect(&mut self, node: usize, connect: &Connect) -> (Client, bool) {
+        let client = self.begin(node, connect);
+        self.settle();
+        (client, self.connack(node, client))
+    }
+
+    /// Sends CONNECT.
+    pub(super) fn begin(&mut self, node: usize, connect: &Connect) -> Client {
+        let node = &mut self.nodes[node];
+        let shard = node.random.below(usize::from(SHARDS)) as u16;
+        let client = node.open(shard, connect.version);
+        node.send(client, &connect.encode());
+        client
+    }
+
+    /// Takes the CONNACK, which says yes: whether the session was present.
+    #[track_caller]
+    pub(super) fn connack(&mut self, node: usize, client: Client) -> bool {
+        let node = &mut self.nodes[node];
+        let mut packets = node.take(client);
+        let Some(&Received::ConnAck { present, reason: 0 }) = packets.first() else {
+            panic!("CONNECT was answered by {packets:?}");
+        };
+        node.sockets[client].packets = packets.split_off(1);
+        present
+    }
+
+    pub(super) fn publish(&mut self, node: usize, client: Client, publish: &Publish) {
+        self.nodes[node].publish(client, publish);
+        self.settle();
+    }
+
+    /// Who has a client identifier.
+    pub(super) fn owner(&self, client: &str) -> Option<usize> {
+        self.owners.get(client).map(|owner| owner.node)
+    }
+
+    /// The other nodes hear of a route.
+    fn route(&mut self, from: usize, change: &RouteChange) {
+        let (filter, add) = match change {
+            RouteChange::Add(filter) => (filter, true),
+            RouteChange::Remove(filter) => (filter, false),
+            // Of groups, which have routes of their own.
+            _ => return,
+        };
+        let count = self.routes[from].entry(filter.clone()).or_default();
+        let before = *count;
+        *count = if add { before + 1 } else { before - 1 };
+        let is_news = if add { before == 0 } else { *count == 0 };
+        if !is_news {
+            return;
+        }
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            let Some(index) = node.routes.index.as_mut().filter(|_| number != from) else {
+                continue;
+            };
+            let destination = Destination::Node(from as u32);
+            if add {
+                index.add(filter, destination).unwrap();
+            } else {
+                index.remove(filter, destination);
+            }
+        }
+    }
+
+    /// Carries what a shard has for another node. False if that is nothing.
+    fn carry(&mut self, from: usize, to: usize, number: usize) -> bool {
+        if self.held == Some((from, to)) {
+            return false;
+        }
+        let shard = &mut self.nodes[from].shards[number];
+        let peer = shard.node_peer(to as u16);
+        let mut goes_on = self.answer(from, to, number);
+        let shard = &mut self.nodes[from].shards[number];
+        let Some(batch) = shard.take_batch(peer) else {
+            return goes_on;
+        };
+        shard.ring_holds(peer, 0);
+        let (now_ms, then_ms) = (self.nodes[from].now_ms, self.nodes[to].now_ms);
+        let mut arriving = Box::<Batch>::default();
+        for item in &batch.items {
+            if let Item::Publish(packed) = item
+                && let Some(message) = packed.message(&batch.bytes)
+            {
+                let expires_ms = match message.expires_ms {
+                    u64::MAX => u64::MAX,
+                    at => then_ms + at.saturating_sub(now_ms),
+                };
+                let message = MessageRef {
+                    publisher: message.publisher | FOREIGN_PUBLISHER,
+                    expires_ms,
+                    ..message
+                };
+                arriving.publish(&message, false, 0);
+            }
+        }
+        let count = arriving.items.len();
+        self.nodes[to].shards[number].handle_node_batch(from as u16, arriving);
+        self.nodes[to].turn_all();
+        goes_on |= self.answer(from, to, number);
+        goes_on || count > 0
+    }
+
+    /// Tells a shard how many of its messages another node has accepted.
+    fn answer(&mut self, from: usize, to: usize, number: usize) -> bool {
+        let shard = &mut self.nodes[to].shards[number];
+        if let Some(accepted) = shard.take_accepted(from as u16) {
+            self.accepted.insert((from, to, number), accepted);
+        }
+        let accepted = self.accepted.get(&(from, to, number)).copied();
+        let accepted = accepted.unwrap_or(0);
+        let said = self.said.entry((from, to, number)).or_default();
+        if *said == accepted {
+            return false;
+        }
+        *said = accepted;
+        self.nodes[from].shards[number].node_accepted(to as u16, accepted);
+        self.nodes[from].turn_all();
+        true
+    }
+}

@@ -1,0 +1,128 @@
+//! Whose client identifiers are: the directory between the other nodes and the shards.
+//!
+//! It decides with what the members say: who is up, and which lease this node holds. Where
+//! every side of a partition goes on (`serve_local`), each side is a majority of its own, and
+//! no lease has to run out before a node may speak.
+
+use std::collections::BTreeMap;
+
+use shard_cluster::directory::{Directory, Event};
+use shard_cluster::members::{Members, Policy};
+use shard_cluster::wire::{self, Role};
+use shards::{OwnerEvent, OwnerRequest};
+
+use super::peer::Peer;
+use super::plane::Plane;
+
+/// This node's part of the directory.
+pub(super) struct Owners {
+    directory: Directory,
+    policy: Policy,
+}
+
+impl Owners {
+    pub(super) fn new(members: &Members) -> Self {
+        let config = members.config();
+        let cores = cores_of(config.policy, config.cores.len());
+        Self {
+            directory: Directory::new(&config.name, config.incarnation, config.role, cores),
+            policy: config.policy,
+        }
+    }
+
+    /// The number of configured cores has changed.
+    pub(super) fn set_cores(&mut self, cores: usize) {
+        self.directory.set_cores(cores_of(self.policy, cores));
+    }
+
+    /// A node is up, and linked or not.
+    pub(super) fn up(&mut self, node: &str, incarnation: u64, role: Role, is_linked: bool) {
+        self.directory.up(node, incarnation, role);
+        if is_linked {
+            self.directory.connected(node);
+        }
+    }
+
+    /// There is a connection to a node that is up.
+    pub(super) fn connected(&mut self, node: &str) {
+        self.directory.connected(node);
+    }
+
+    /// There is none any more.
+    pub(super) fn disconnected(&mut self, node: &str) {
+        self.directory.disconnected(node);
+    }
+
+    /// A life of a node is over.
+    pub(super) fn down(&mut self, node: &str) {
+        self.directory.down(node);
+    }
+
+    /// This node has a new life.
+    pub(super) fn renew(&mut self, incarnation: u64) {
+        self.directory.renew(incarnation);
+    }
+
+    /// A node that is up has said something.
+    pub(super) fn heard(&mut self, node: &str, said: &wire::Directory<'_>) {
+        self.directory.handle(node, said);
+    }
+
+    /// Takes what the shards have said, and passes on what is decided: to be called in every
+    /// turn, after the members' events.
+    pub(super) fn turn(
+        &mut self,
+        members: &Members,
+        plane: &mut dyn Plane,
+        (peers, slots): (&mut [Peer], &BTreeMap<Box<str>, u16>),
+    ) {
+        let now_ms = plane.now_ms();
+        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
+        self.directory.set_lease(members.lease(now_ms), is_mature);
+        for request in plane.owner_requests() {
+            match request {
+                OwnerRequest::Claim { client } => self.directory.claim(&client),
+                // Any epoch says that it is a former one.
+                OwnerRequest::ClaimFormer { client } => self.directory.claim_former(&client, 1),
+                OwnerRequest::Revoked { client, epoch } => self.directory.revoked(&client, epoch),
+                OwnerRequest::Release { client } => self.directory.release(&client),
+            }
+        }
+        while let Some((node, mut frame)) = self.directory.transmit() {
+            let slot = slots.get(&node).map(|slot| usize::from(*slot));
+            let peer = slot.and_then(|slot| peers.get_mut(slot));
+            if let Some(link) = peer.and_then(|peer| peer.link.as_mut()) {
+                link.urgent.append(&mut frame);
+                link.control.notify_one();
+            }
+        }
+        let mut has_news = false;
+        while let Some(event) = self.directory.poll() {
+            has_news = true;
+            plane.owner_event(match event {
+                Event::Granted {
+                    client,
+                    epoch,
+                    former,
+                } => OwnerEvent::Granted {
+                    client,
+                    epoch,
+                    former: former.and_then(|former| slots.get(&former).copied()),
+                },
+                Event::Denied { client } => OwnerEvent::Denied { client },
+                Event::Revoke { client, epoch } => OwnerEvent::Revoke { client, epoch },
+            });
+        }
+        if has_news {
+            plane.flush();
+        }
+    }
+}
+
+/// Of how many cores a majority is needed.
+fn cores_of(policy: Policy, cores: usize) -> usize {
+    match policy {
+        Policy::ServeLocal => 1,
+        Policy::Fence => cores,
+    }
+}
