@@ -194,7 +194,8 @@ mod tests {
         let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,
                           "unacknowledged": 0, "sent_bytes": 10, "received_bytes": 20});
         let topology = json!([{"node": "a@h", "links": [link],
-             "membership": {"term": 5, "leader": "b@h", "applied_index": 9, "last_index": 9}}]);
+             "membership": {"term": 5, "leader": "b@h", "applied_index": 9,
+                            "last_index": 9}}]);
         let text = status(&cluster, &nodes, &topology);
         for part in [
             "cluster c",

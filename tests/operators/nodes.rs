@@ -246,7 +246,10 @@ fn join(broker: &Broker, node: &str) {
             assert_eq!(out, "ok\n");
             return;
         }
-        assert!(errors.contains("try again") && Instant::now() < end, "{errors}");
+        assert!(
+            errors.contains("try again") && Instant::now() < end,
+            "{errors}"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
