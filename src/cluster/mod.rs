@@ -192,6 +192,12 @@ impl Board {
         let status = self.status.lock();
         status.unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// The cluster that this node is in, half a second old at most.
+    pub(crate) fn cluster(&self) -> ClusterStatus {
+        let status = self.cluster.lock();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Running links.
@@ -221,10 +227,9 @@ impl Running {
     }
 
     /// The cluster that this node is in, half a second old at most.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the HTTP API will show it"))]
+    #[cfg(test)]
     pub(crate) fn cluster(&self) -> ClusterStatus {
-        let status = self.board.cluster.lock();
-        status.unwrap_or_else(PoisonError::into_inner).clone()
+        self.board.cluster()
     }
 
     /// Tells the other nodes that this one stops, and ends the thread.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::client::Broker;
 use super::table::{plain, table};
 use crate::failure::Failure;
+use crate::http::request::encode;
 use crate::print;
 
 /// What to do with the cluster.
@@ -19,11 +20,29 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have this node join the cluster of another one
+    Join {
+        /// That node: name@host, or name@host:port
+        node: String,
+    },
+    /// Have this node leave its cluster; it keeps its clients and goes on alone
+    Leave,
+    /// Remove another node, which may be gone for good
+    ForceLeave {
+        /// Its name
+        node: String,
+    },
 }
 
 /// Does it.
 pub(super) fn run(command: &Command, broker: &Broker<'_>) -> Result<ExitCode, Failure> {
     match command {
+        Command::Join { node } => change(broker, "PUT", &format!("/cluster/{}/join", encode(node))),
+        Command::Leave => change(broker, "DELETE", "/cluster/leave"),
+        Command::ForceLeave { node } => {
+            let path = format!("/cluster/{}/force_leave", encode(node));
+            change(broker, "DELETE", &path)
+        }
         Command::Status { json: true } => {
             let topology = broker.get("/cluster/topology")?;
             let pretty = serde_json::to_string_pretty(&topology).unwrap_or_default();
@@ -35,6 +54,11 @@ pub(super) fn run(command: &Command, broker: &Broker<'_>) -> Result<ExitCode, Fa
             Ok(print(&status(&cluster, &nodes, &topology)))
         }
     }
+}
+
+fn change(broker: &Broker<'_>, method: &str, path: &str) -> Result<ExitCode, Failure> {
+    broker.request(method, path, "")?;
+    Ok(print("ok\n"))
 }
 
 /// The nodes, then the links as each node sees them.
@@ -50,6 +74,7 @@ fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
             };
             vec![
                 format!("{}{mark}", plain(&node["node"])),
+                plain(&node["role"]),
                 plain(&node["node_status"]),
                 plain(&node["version"]),
                 node["uptime"]
@@ -62,23 +87,44 @@ fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
         .collect();
     let heading = [
         "NODE",
+        "ROLE",
         "STATUS",
         "VERSION",
         "UPTIME",
         "CONNECTED",
         "SESSIONS",
     ];
-    let mut out = format!(
-        "cluster {}\n\n{}",
-        plain(&cluster["name"]),
-        table(&heading, &rows)
-    );
+    let mut out = format!("cluster {}\n", plain(&cluster["name"]));
+    let topologies = list(topology);
+    let of_own = topologies.iter().find(|node| node["node"] == *own);
+    if let Some(node) = of_own {
+        out.push_str(&consensus(&node["membership"]));
+    }
+    out.push_str(&format!("\n{}", table(&heading, &rows)));
     out.push_str(&links(topology));
     for node in list(nodes).iter().filter(|node| node["reason"].is_string()) {
         let (name, reason) = (plain(&node["node"]), plain(&node["reason"]));
         out.push_str(&format!("\nnode {name} has not answered: {reason}\n"));
     }
     out
+}
+
+/// Who leads the cores, as this node knows; nothing where there is no cluster.
+fn consensus(membership: &Value) -> String {
+    if !membership["term"].is_u64() {
+        return String::new();
+    }
+    let [term, leader, applied, last] =
+        ["term", "leader", "applied_index", "last_index"].map(|it| plain(&membership[it]));
+    let mut text = format!("term {term}, led by {leader}, {applied} of {last} entries done\n");
+    if membership["failure"].is_string() {
+        let failure = plain(&membership["failure"]);
+        text.push_str(&format!("the consensus has stopped here: {failure}\n"));
+    }
+    if membership["stays_alone"] == true {
+        text.push_str("this node has left its cluster and joins none before it is told to\n");
+    }
+    text
 }
 
 /// The links as each node sees them; nothing where there are none.
@@ -88,7 +134,7 @@ fn links(topology: &Value) -> String {
         for link in list(&node["links"]) {
             let ms = link["round_trip_us"].as_u64().map(|us| us as f64 / 1000.0);
             rows.push(vec![
-                plain(&node["core_node"]),
+                plain(&node["node"]),
                 plain(&link["node"]),
                 plain(&link["state"]),
                 ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms")),
@@ -141,17 +187,20 @@ mod tests {
     fn the_status_names_nodes_links_and_who_has_not_answered() {
         let cluster = json!({"name": "c", "self": "a@h"});
         let nodes = json!([
-            {"node": "a@h", "node_status": "running", "version": "1", "uptime": 90_000,
+            {"node": "a@h", "role": "core", "node_status": "running", "version": "1", "uptime": 90_000,
              "live_connections": 3, "cluster_sessions": 5},
             {"node": "b@h", "node_status": "stopped", "reason": "it does not answer in time"},
         ]);
         let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,
                           "unacknowledged": 0, "sent_bytes": 10, "received_bytes": 20});
-        let topology = json!([{"core_node": "a@h", "links": [link]}]);
+        let topology = json!([{"node": "a@h", "links": [link],
+             "membership": {"term": 5, "leader": "b@h", "applied_index": 9,
+                            "last_index": 9}}]);
         let text = status(&cluster, &nodes, &topology);
         for part in [
             "cluster c",
-            "a@h (this one)  running  1        1m 30s  3          5",
+            "term 5, led by b@h, 9 of 9 entries done",
+            "a@h (this one)  core  running  1        1m 30s  3          5",
             "a@h   b@h  alive  1.23 ms",
             "node b@h has not answered: it does not answer in time",
         ] {

@@ -18,6 +18,12 @@ pub(super) enum Ask {
     Client(String),
     /// To disconnect a client and end its session.
     Kick(String),
+    /// To join the cluster of a node.
+    Join(String),
+    /// To leave its cluster.
+    Leave,
+    /// To have another member removed.
+    ForceLeave(String),
     /// To empty the node.
     StartDrain(Drain),
     /// To let clients in again.

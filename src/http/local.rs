@@ -14,8 +14,8 @@ use shards::{CLUSTER_METRICS, GAUGES, METRICS, rfc3339, sum};
 use super::ask::{Ask, Cursor, ENTRIES_MAX, Listing, Which};
 use super::desk::{Desk, NoAnswer};
 use super::drain::Drains;
-use super::numbers::{Gauge, Link, Numbers, Process};
-use crate::cluster::Board;
+use super::numbers::{Gauge, Link, Member, Membership, Numbers, Process};
+use crate::cluster::{Board, Handle};
 
 /// Questions to shards that one answer takes at most, so that it comes in time.
 const STEPS_MAX: usize = 16;
@@ -29,6 +29,8 @@ pub(super) struct Local {
     pub(super) open_files_max: u64,
     /// Other nodes; nothing where there can be none.
     pub(super) board: Option<Arc<Board>>,
+    /// The way to them.
+    pub(super) links: Option<Handle>,
     pub(super) drains: Drains,
     /// Where clients go if nothing else is said.
     pub(super) server_reference: String,
@@ -37,9 +39,42 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Answers what is asked.
-    pub(super) async fn answer(&self, ask: &Ask) -> Result<Value, NoAnswer> {
+    /// Answers what is asked, or says why that cannot be.
+    pub(super) async fn answer(&self, ask: &Ask) -> Result<Value, String> {
         match ask {
+            Ask::Join(node) => {
+                let joined = self.links()?.join(node).await;
+                joined.map_err(|error| error.to_string())?;
+                Ok(Value::Null)
+            }
+            Ask::Leave => {
+                let left = self.links()?.leave().await;
+                left.map_err(|error| error.to_string())?;
+                Ok(Value::Null)
+            }
+            Ask::ForceLeave(node) => {
+                let removed = self.links()?.force_leave(node).await;
+                removed.map_err(|error| error.to_string())?;
+                Ok(Value::Null)
+            }
+            ask => {
+                let answer = self.of_shards(ask).await;
+                answer.map_err(|NoAnswer| "a shard does not answer".to_owned())
+            }
+        }
+    }
+
+    fn links(&self) -> Result<&Handle, String> {
+        self.links.as_ref().ok_or_else(|| {
+            "this node has no links to others: its node.name has no host that others could use"
+                .to_owned()
+        })
+    }
+
+    /// What the shards and this thread know.
+    async fn of_shards(&self, ask: &Ask) -> Result<Value, NoAnswer> {
+        match ask {
+            Ask::Join(_) | Ask::Leave | Ask::ForceLeave(_) => Ok(Value::Null),
             Ask::List(which, part) => {
                 let listing = self.list(which, *part).await?;
                 Ok(serde_json::to_value(listing).unwrap_or_default())
@@ -299,7 +334,8 @@ impl Local {
                 .map(|(name, metric)| ((*name).to_owned(), sum(*metric, &stats)))
                 .collect(),
             process: self.process(),
-            links: self.links(),
+            membership: self.membership(),
+            links: self.others(),
         }
     }
 
@@ -316,8 +352,29 @@ impl Local {
         }
     }
 
+    fn membership(&self) -> Option<Membership> {
+        let status = self.board.as_deref()?.cluster();
+        let members = status.members.into_iter().map(|member| Member {
+            node: member.name,
+            address: member.address,
+            role: format!("{:?}", member.role).to_lowercase(),
+            state: format!("{:?}", member.state).to_lowercase(),
+            voter: member.is_voter,
+        });
+        Some(Membership {
+            version: status.version,
+            members: members.collect(),
+            term: status.consensus.term,
+            leader: status.consensus.leader,
+            last_index: status.consensus.last_index,
+            applied_index: status.consensus.applied_index,
+            failure: status.consensus.failure,
+            stays_alone: status.stays_alone,
+        })
+    }
+
     /// The other nodes.
-    pub(super) fn links(&self) -> Vec<Link> {
+    pub(super) fn others(&self) -> Vec<Link> {
         let status = self.board.as_deref().map(Board::status).unwrap_or_default();
         let links = status.into_iter().map(|node| Link {
             state: format!("{:?}", node.state).to_lowercase(),

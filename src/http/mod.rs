@@ -187,6 +187,7 @@ fn run(
         listeners: settings.listeners,
         open_files_max: settings.open_files,
         board,
+        links: handle.clone(),
         drains: Drains::default(),
         server_reference: settings.server_reference,
         highest: RefCell::new([0; GAUGES.len()]),
@@ -194,7 +195,6 @@ fn run(
     let paths = Rc::new(Paths {
         world: World {
             local: Rc::clone(&local),
-            links: handle.clone(),
         },
         cluster: settings.cluster,
     });
@@ -251,7 +251,6 @@ async fn answer_others(local: Rc<Local>, handle: Handle) {
 
 async fn answer_other(local: &Local, body: &[u8]) -> Result<Vec<u8>, String> {
     let ask: Ask = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let answer = local.answer(&ask).await;
-    let answer = answer.map_err(|_| "a shard does not answer".to_owned())?;
+    let answer = local.answer(&ask).await?;
     serde_json::to_vec(&answer).map_err(|error| error.to_string())
 }

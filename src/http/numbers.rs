@@ -24,6 +24,9 @@ pub(super) struct Numbers {
     pub(super) cluster: BTreeMap<String, u64>,
     /// About the process.
     pub(super) process: Process,
+    /// The cluster that it is in, as it knows it; nothing where it has no links.
+    #[serde(default)]
+    pub(super) membership: Option<Membership>,
     /// The other nodes, as it sees them.
     pub(super) links: Vec<Link>,
 }
@@ -44,6 +47,42 @@ pub(super) struct Process {
     pub(super) open_files_max: u64,
     /// Load averages of the machine.
     pub(super) load: [f64; 3],
+}
+
+/// The members of a cluster, and their consensus, as one node knows them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Membership {
+    /// How many commands have changed the members.
+    pub(super) version: u64,
+    /// The members.
+    pub(super) members: Vec<Member>,
+    /// The number of the leadership.
+    pub(super) term: u64,
+    /// Who leads.
+    pub(super) leader: Option<String>,
+    /// The last entry of the log, and the last one that is agreed on and done.
+    pub(super) last_index: u64,
+    /// See `last_index`.
+    pub(super) applied_index: u64,
+    /// Why the consensus has stopped here, if it has.
+    pub(super) failure: Option<String>,
+    /// It has left its cluster, and joins none before it is told to.
+    pub(super) stays_alone: bool,
+}
+
+/// A member of a cluster.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Member {
+    /// Its name.
+    pub(super) node: String,
+    /// Where its links are.
+    pub(super) address: String,
+    /// `core` or `replicant`.
+    pub(super) role: String,
+    /// `joining` or `active`.
+    pub(super) state: String,
+    /// Whether its vote counts.
+    pub(super) voter: bool,
 }
 
 /// A number of a link, and its name.
@@ -80,6 +119,7 @@ impl Numbers {
             "node_status": "running",
             "version": self.version,
             "edition": "ShardMQ",
+            "role": self.role(),
             "uptime": self.uptime_ms,
             "connections": self.count("channels"),
             "live_connections": self.count("live_connections"),
@@ -90,6 +130,13 @@ impl Numbers {
             "load5": self.process.load[1],
             "load15": self.process.load[2],
         })
+    }
+
+    /// `core` or `replicant`, as the cluster has it.
+    pub(super) fn role(&self) -> &str {
+        let members = self.membership.iter().flat_map(|it| &it.members);
+        let mut own = members.filter(|member| member.node == self.node);
+        own.next().map_or("core", |member| &member.role)
     }
 
     fn count(&self, name: &str) -> u64 {

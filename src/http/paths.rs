@@ -20,6 +20,10 @@ const PATHS: &[(&str, &[&str])] = &[
     ("nodes/{node}/metrics", &["GET"]),
     ("cluster", &["GET"]),
     ("cluster/topology", &["GET"]),
+    ("cluster/leave", &["DELETE"]),
+    ("cluster/{node}/join", &["PUT"]),
+    ("cluster/{node}/invite", &["PUT"]),
+    ("cluster/{node}/force_leave", &["DELETE"]),
     ("stats", &["GET"]),
     ("metrics", &["GET"]),
     ("prometheus/stats", &["GET"]),
@@ -72,6 +76,17 @@ impl Paths {
                 let nodes = self.world.nodes();
                 let answer = json!({"name": self.cluster, "self": name, "nodes": nodes});
                 Ok(Reply::json(&answer))
+            }
+            (_, ["cluster", "leave"]) => self.change(None, Ask::Leave).await,
+            (_, ["cluster", node, "join"]) => {
+                self.change(None, Ask::Join((*node).to_owned())).await
+            }
+            (_, ["cluster", node, "invite"]) => {
+                let own = self.world.local.name.clone();
+                self.change(Some(node), Ask::Join(own)).await
+            }
+            (_, ["cluster", node, "force_leave"]) => {
+                self.change(None, Ask::ForceLeave((*node).to_owned())).await
             }
             (_, ["cluster", "topology"]) => self.topology(request).await,
             (_, ["stats"]) => self.of_all(request, |it| it.stats().into()).await,
@@ -169,16 +184,30 @@ impl Paths {
         Ok(Reply::json(&all.into()))
     }
 
+    /// Has a node, by default this one, change who is in the cluster.
+    async fn change(&self, node: Option<&str>, ask: Ask) -> Result<Reply, Reply> {
+        let node = node.unwrap_or(&self.world.local.name);
+        match self.world.ask(node, &ask).await {
+            Ok(_) => Ok(Reply::done()),
+            Err(problem) => Err(Reply::bad_request(&problem.reason)),
+        }
+    }
+
     /// Every node with its links to the others.
     async fn topology(&self, request: &Request) -> Result<Reply, Reply> {
         request.allow(&[])?;
         let (told, missing) = self.world.numbers(&self.world.nodes()).await;
         let told = told.iter().map(|numbers| {
-            json!({"core_node": numbers.node, "replicant_nodes": [], "links": numbers.links})
+            json!({
+                "node": numbers.node,
+                "role": numbers.role(),
+                "membership": numbers.membership,
+                "links": numbers.links,
+            })
         });
         let missing = missing
             .iter()
-            .map(|it| json!({"core_node": it.node, "reason": it.reason}));
+            .map(|it| json!({"node": it.node, "reason": it.reason}));
         let all: Vec<Value> = told.chain(missing).collect();
         Ok(Reply::json(&all.into()))
     }

@@ -42,8 +42,8 @@ const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// answer, the reading of that, and the pause afterwards.
 const REQUEST: Duration = Duration::from_secs(60);
 
-/// How long an answer may take to be made.
-const ANSWER: Duration = Duration::from_secs(30);
+/// How long an answer may take to be made: longer than joining a cluster may.
+const ANSWER: Duration = Duration::from_secs(45);
 
 /// How long accepting rests after an error, such as no descriptor being left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -171,7 +171,7 @@ async fn respond(
                 let request = Request { body, ..request };
                 let answer = timeout(ANSWER, paths.answer(&request)).await;
                 answer.unwrap_or_else(|_| {
-                    Reply::unavailable("this took too long: ask for less, or for one node")
+                    Reply::unavailable("this took too long; what was to be changed may still be")
                 })
             }
         },

@@ -10,7 +10,6 @@ use super::local::Local;
 use super::numbers::Numbers;
 use super::reply::Reply;
 use super::request::Page;
-use crate::cluster::Handle;
 
 /// The kind of request between nodes that carries [`Ask`].
 pub(super) const ASK: u8 = 0x40;
@@ -18,11 +17,12 @@ pub(super) const ASK: u8 = 0x40;
 /// How long another node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long it may take to change who is in the cluster.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(40);
+
 /// This node and the others.
 pub(super) struct World {
     pub(super) local: Rc<Local>,
-    /// The way to the others; nothing where there can be none.
-    pub(super) links: Option<Handle>,
 }
 
 /// A node that has not answered, and why.
@@ -47,7 +47,7 @@ impl Missing {
 impl World {
     /// All nodes that are known, by name.
     pub(super) fn nodes(&self) -> Vec<String> {
-        let others = self.local.links().into_iter().map(|link| link.node);
+        let others = self.local.others().into_iter().map(|link| link.node);
         let mut names: Vec<String> = others.chain([self.local.name.clone()]).collect();
         names.sort_unstable();
         names
@@ -61,13 +61,17 @@ impl World {
         };
         if *node == self.local.name {
             let answer = self.local.answer(ask).await;
-            return answer.map_err(|_| missing("a shard does not answer".to_owned()));
+            return answer.map_err(missing);
         }
-        let Some(links) = &self.links else {
+        let Some(links) = &self.local.links else {
             return Err(missing("it is not in the cluster".to_owned()));
         };
         let body = serde_json::to_vec(ask).map_err(|error| missing(error.to_string()))?;
-        let answer = links.call(node, ASK, body, PATIENCE).await;
+        let patience = match ask {
+            Ask::Join(_) | Ask::Leave | Ask::ForceLeave(_) => CHANGE_PATIENCE,
+            _ => PATIENCE,
+        };
+        let answer = links.call(node, ASK, body, patience).await;
         let answer = answer.map_err(|error| missing(error.to_string()))?;
         serde_json::from_slice(&answer).map_err(|error| missing(error.to_string()))
     }
@@ -181,7 +185,6 @@ impl World {
         for node in nodes {
             let world = Self {
                 local: Rc::clone(&self.local),
-                links: self.links.clone(),
             };
             let (name, ask) = (node.clone(), ask.clone());
             let task = tokio::task::spawn_local(async move { world.ask(&name, &ask).await });

@@ -38,12 +38,12 @@ fn a_broker_is_looked_at() {
     assert!(ctl(&broker, &["status"]).contains("is started"));
     let status = ctl(&broker, &["cluster", "status"]);
     assert!(
-        status.contains("shardmq@127.0.0.1 (this one)  running"),
+        status.contains("shardmq@127.0.0.1 (this one)  core  running"),
         "{status}"
     );
     let json: serde_json::Value =
         serde_json::from_str(&ctl(&broker, &["cluster", "status", "--json"])).unwrap();
-    assert_eq!(json[0]["core_node"], "shardmq@127.0.0.1");
+    assert_eq!(json[0]["node"], "shardmq@127.0.0.1");
     let mut client = broker.client("name with / and ü");
     client.subscribe("some/topic", 1);
     let metrics = ctl(&broker, &["metrics"]);

@@ -206,3 +206,65 @@ fn a_cluster_to_try_is_started_with_one_command_and_stopped_with_ctrl_c() {
     }
     fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn a_node_joins_and_leaves_and_one_that_is_gone_is_removed() {
+    let sockets = [1, 2, 3].map(|node| UdpSocket::bind((format!("127.0.0.{node}"), 0)).unwrap());
+    let addresses = sockets.map(|socket| socket.local_addr().unwrap().to_string());
+    let brokers = addresses.each_ref().map(|address| {
+        let name = format!("node@{address}");
+        SETUP.broker_with(&[("node.name", &name), ("cluster.bind", address)])
+    });
+    let first = format!("node@{}", addresses[0]);
+    let members = |broker: &Broker, count: usize| {
+        wait_until(broker, "/cluster/topology", |nodes| {
+            let all = nodes.as_array().unwrap();
+            let own = all.iter().find(|node| node["membership"].is_object());
+            own.is_some_and(|node| {
+                node["membership"]["members"].as_array().map(Vec::len) == Some(count)
+            })
+        })
+    };
+    for broker in &brokers {
+        members(broker, 1);
+    }
+    let nowhere = ctl_at(&brokers[1].data_dir(), &["cluster", "join", "no name"]);
+    assert_eq!(nowhere.0, Some(1), "{nowhere:?}");
+    join(&brokers[1], &first);
+    members(&brokers[0], 2);
+    let again = ctl_at(&brokers[1].data_dir(), &["cluster", "join", &first]);
+    assert_eq!(again.0, Some(1), "{again:?}");
+    assert_eq!(ctl(&brokers[1], &["cluster", "leave"]), "ok\n");
+    members(&brokers[0], 1);
+    for broker in &brokers[1..] {
+        join(broker, &first);
+    }
+    members(&brokers[0], 3);
+    let status = ctl(&brokers[0], &["cluster", "status"]);
+    assert!(status.contains("led by node@127.0.0."), "{status}");
+    let own = request(&brokers[0], "DELETE", "/cluster/node@127.0.0.1/force_leave");
+    assert_eq!(own.status, 400, "{own:?}");
+    let [first, second, mut third] = brokers;
+    third.kill();
+    let removed = ctl(&first, &["cluster", "force-leave", "node@127.0.0.3"]);
+    assert_eq!(removed, "ok\n");
+    members(&first, 2);
+    members(&second, 2);
+}
+
+/// Has a broker join the cluster of a node, also if that has another change under way.
+fn join(broker: &Broker, node: &str) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (code, out, errors) = ctl_at(&broker.data_dir(), &["cluster", "join", node]);
+        if code == Some(0) {
+            assert_eq!(out, "ok\n");
+            return;
+        }
+        assert!(
+            errors.contains("try again") && Instant::now() < end,
+            "{errors}"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
