@@ -40,10 +40,6 @@ pub(crate) mod discovery;
 mod ended;
 mod frames;
 mod guests;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the HTTP API will join, leave and ask")
-)]
 mod handle;
 mod hub;
 mod ids;

@@ -187,8 +187,8 @@ mod tests {
     fn the_status_names_nodes_links_and_who_has_not_answered() {
         let cluster = json!({"name": "c", "self": "a@h"});
         let nodes = json!([
-            {"node": "a@h", "role": "core", "node_status": "running", "version": "1", "uptime": 90_000,
-             "live_connections": 3, "cluster_sessions": 5},
+            {"node": "a@h", "role": "core", "node_status": "running", "version": "1",
+             "uptime": 90_000, "live_connections": 3, "cluster_sessions": 5},
             {"node": "b@h", "node_status": "stopped", "reason": "it does not answer in time"},
         ]);
         let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,

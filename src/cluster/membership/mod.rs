@@ -18,10 +18,6 @@
 //! | [`lead`] | what the leader does: voters become what the registry says, autoclean |
 //! | [`change`] | changes of the members, and who does them |
 
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the HTTP API will join and leave")
-)]
 pub(super) mod change;
 mod lead;
 mod seek;
