@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Three brokers that are restarted one after the other, under load.
+
+    python3 tests/rolling_restart.py [QOS]
+
+Needs Paho's Python client (Debian: python3-paho-mqtt). Nodes are at 127.0.0.1 to 127.0.0.3. Three
+subscribers with kept sessions and three publishers move to the next node whenever they are sent
+away; each keeps its own record. Each node is drained, stopped when no session is left on it,
+and started again. Fails if a message that was acknowledged has not come to each subscriber, or out
+of its publisher's order. How many came twice is printed: see docs/cluster.md on moves.
+SHARDMQ_TEST_BROKER names another program than target/debug/shardmq.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+try:
+    import paho.mqtt.client as mqtt
+except ImportError:
+    print("skipped: Paho's Python client is not installed")
+    sys.exit(0)
+
+BROKER = os.path.abspath(os.environ.get("SHARDMQ_TEST_BROKER", "target/debug/shardmq"))
+QOS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
+PORT = random.randrange(20000, 30000, 2)
+LINKS = PORT + 1
+HOSTS = [f"127.0.0.{number}" for number in (1, 2, 3)]
+NAMES = [f"n{number}@{host}:{LINKS}" for number, host in enumerate(HOSTS, 1)]
+
+
+class Node:
+    """A broker in a process of its own."""
+
+    def __init__(self, folder, number):
+        self.number = number
+        self.folder = os.path.join(folder, str(number))
+        self.data = os.path.join(self.folder, "data")
+        os.makedirs(self.folder)
+        self.start()
+
+    def start(self):
+        settings = {
+            "node.name": NAMES[self.number],
+            "shards.count": "1",
+            "cluster.discovery_strategy": "static",
+            "cluster.static.seeds": ",".join(NAMES),
+        }
+        arguments = [word for pair in settings.items() for word in ("--set", "=".join(pair))]
+        address = f"{HOSTS[self.number]}:{PORT}"
+        with open(os.path.join(self.folder, "log"), "a") as log:
+            self.process = subprocess.Popen(
+                [BROKER, "--bind", address, "--data-dir", self.data, *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def ctl(self, *words):
+        command = [BROKER, "ctl", *words, "--data-dir", self.data]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    def running(self):
+        """How many nodes run, as this one knows."""
+        return self.ctl("cluster", "status").stdout.count(" running ")
+
+    def sessions(self):
+        """How many sessions are here."""
+        name = NAMES[self.number].rsplit(":", 1)[0]
+        answer = self.ctl("clients", "list", "--node", name)
+        return len(answer.stdout.splitlines()) - 1 if answer.returncode == 0 else None
+
+
+class Client:
+    """A client that is always connected to some node, or on its way to the next."""
+
+    def __init__(self, name, first, filter=None):
+        self.at, self.filter, self.is_over = first, filter, False
+        self.received = []
+        self.present = []
+        self.done = set()
+        self.client = mqtt.Client(name, clean_session=False)
+        self.client.on_connect = self.connected
+        self.client.on_message = self.came
+        self.client.on_publish = lambda _client, _, identifier: self.done.add(identifier)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def connected(self, client, _, flags, code):
+        if code != 0:
+            return
+        self.present.append(flags["session present"])
+        if self.filter and len(self.present) == 1:
+            client.subscribe(self.filter, QOS)
+
+    def came(self, _client, _, message):
+        self.received.append((message.topic, int(message.payload)))
+
+    def run(self):
+        while not self.is_over:
+            try:
+                self.client.connect(HOSTS[self.at % 3], PORT, 20)
+                while not self.is_over and self.client.loop(0.1) == 0:
+                    pass
+            except OSError:
+                pass
+            self.at += 1
+            time.sleep(0.2)
+
+
+def publish(client, topic, acknowledged, stop):
+    """One number after the other, each when the one before is acknowledged."""
+    number = 0
+    while not stop.is_set():
+        if not client.client.is_connected():
+            time.sleep(0.05)
+            continue
+        number += 1
+        sent = client.client.publish(topic, number, qos=QOS)
+        # One that is not sent at once is sent when there is a connection.
+        while sent.mid not in client.done:
+            time.sleep(0.002)
+        acknowledged.append(number)
+        time.sleep(0.01)
+
+
+def within(seconds, what, is_so):
+    end = time.time() + seconds
+    while not is_so():
+        if time.time() > end:
+            sys.exit(f"FAIL  {what}")
+        time.sleep(0.2)
+    print(f"ok    {what}", flush=True)
+
+
+def restart(node, others):
+    number = node.number + 1
+    node.ctl("drain", "start", "--rate", "50")
+    within(60, f"node {number} is drained", lambda: node.sessions() == 0)
+    node.process.terminate()
+    if node.process.wait() != 0:
+        sys.exit(f"FAIL  node {number} ends with success")
+    time.sleep(2)
+    node.start()
+    within(60, f"node {number} is back", lambda: others[0].running() == 3)
+    # New clients wait until leases are over that its former life could have given.
+    time.sleep(6)
+
+
+def judge(subscribers, acknowledged):
+    """Whether every subscriber has everything, in order."""
+    good = True
+    for name, subscriber in subscribers.items():
+        missing, twice, back = 0, 0, 0
+        for topic, numbers in acknowledged.items():
+            came = [number for from_topic, number in subscriber.received if from_topic == topic]
+            missing += len(set(numbers) - set(came))
+            twice += len(came) - len(set(came))
+            back += sum(later < earlier for earlier, later in zip(came, came[1:]))
+        lost = subscriber.present.count(0) - 1
+        fine = missing == 0 and back == 0 and lost == 0
+        good &= fine
+        print(
+            f"{'ok   ' if fine else 'FAIL '} {name}: {len(subscriber.received)} messages, "
+            f"{missing} missing, {twice} twice, {back} out of order, "
+            f"{len(subscriber.present) - 1} moves, {lost} without its session"
+        )
+    return good
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        nodes = [Node(folder, number) for number in range(3)]
+        try:
+            within(60, "three nodes are one cluster", lambda: nodes[0].running() == 3)
+            names = [f"subscriber-{number}" for number in range(3)]
+            subscribers = {name: Client(name, at, "roll/#") for at, name in enumerate(names)}
+            all_in = lambda: all(client.present for client in subscribers.values())
+            within(60, "subscribers are connected", all_in)
+            time.sleep(2)
+            stop = threading.Event()
+            acknowledged, publishers, threads = {}, [], []
+            for number in range(3):
+                publishers.append(Client(f"publisher-{number}", number))
+                topic = f"roll/{number}"
+                work = (publishers[-1], topic, acknowledged.setdefault(topic, []), stop)
+                threads.append(threading.Thread(target=publish, args=work))
+                threads[-1].start()
+            time.sleep(3)
+            for node in nodes:
+                restart(node, [other for other in nodes if other is not node])
+            stop.set()
+            for thread in threads:
+                thread.join()
+            time.sleep(3)
+            total = sum(map(len, acknowledged.values()))
+            print(f"{total} messages of QoS {QOS} were acknowledged")
+            good = judge(subscribers, acknowledged)
+            for client in [*subscribers.values(), *publishers]:
+                client.is_over = True
+        finally:
+            for node in nodes:
+                node.process.kill()
+                node.process.wait()
+        sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
