@@ -1,7 +1,7 @@
 //! Through DNS.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Dnsmasq {
     fn new() -> Option<Self> {
         Some(Self {
             program: program("dnsmasq")?,
-            port: free_udp_port(&["127.0.0.1"]),
+            port: free_port(),
             process: None,
         })
     }
@@ -47,8 +47,23 @@ impl Dnsmasq {
             .arg("--keep-in-foreground")
             .stderr(Stdio::null())
             .spawn();
-        self.process = Some(Process(child.unwrap()));
-        wait_for("dnsmasq", || answers(port));
+        let process = self.process.insert(Process(child.unwrap()));
+        wait_for("dnsmasq", || {
+            let ended = process.0.try_wait().unwrap();
+            assert_eq!(ended, None, "dnsmasq cannot serve port {port}");
+            answers(port)
+        });
+    }
+}
+
+/// A port of 127.0.0.1 that is free for TCP too: those that clients of other tests had a moment
+/// ago are not.
+fn free_port() -> u16 {
+    loop {
+        let port = free_udp_port(&["127.0.0.1"]);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
