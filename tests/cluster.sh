@@ -11,21 +11,13 @@ set -u
 cd "$(dirname "$0")/.."
 . tests/common/facts.sh
 
-for tool in mosquitto_pub mosquitto_sub; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
-done
-broker=$(program "${SHARDMQ_TEST_BROKER:-target/debug/shardmq}" 'cargo build') || exit 2
+need mosquitto_pub mosquitto_sub
 loadgen=$(program "${LOADGEN:-target/debug/loadgen}" 'cargo build -p loadgen') || exit 2
 
 port=$((20000 + $$ % 10000 * 2))
 links=$((port + 1))
 subnet=127.0.0
-seeds=n1@$subnet.1:$links,n2@$subnet.2:$links,n3@$subnet.3:$links
-folder=$(mktemp -d)
-failed=0
-started=
-trap clean_up EXIT
-trap 'exit 1' INT TERM
+begin
 
 echo "three nodes at port $port, links at port $links, $("$broker" --version 2>/dev/null)"
 for node_number in 1 2 3; do
@@ -186,11 +178,6 @@ fact $? 'node 3 is back: it has what is retained'
 stop_client "$again"
 stop_client "$living"
 
-for node_number in 1 2 3; do
-    signal $node_number TERM
-    eval "wait \$node_$node_number"
-    fact $? "node $node_number ends with success"
-    ! grep -E 'panic|ERROR' "$folder/$node_number.log"
-    fact $? "node $node_number has met no error"
-done
+stop 1 2 3
+no_errors 1 2 3
 exit $failed

@@ -12,20 +12,12 @@ set -u
 cd "$(dirname "$0")/.."
 . tests/common/facts.sh
 
-for tool in mosquitto_pub mosquitto_sub; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
-done
-broker=$(program "${SHARDMQ_TEST_BROKER:-target/debug/shardmq}" 'cargo build') || exit 2
+need mosquitto_pub mosquitto_sub
 
 port=$((20000 + $$ % 10000 * 2))
 links=$((port + 1))
 subnet=127.0.0
-seeds=n1@$subnet.1:$links,n2@$subnet.2:$links,n3@$subnet.3:$links
-folder=$(mktemp -d)
-failed=0
-started=
-trap clean_up EXIT
-trap 'exit 1' INT TERM
+begin
 
 # ctl NODE WORDS…
 ctl() {
@@ -166,11 +158,7 @@ within 20 knows_not 1 5 && within 20 knows_not 4 5
 fact $? 'nobody knows it any more'
 
 # ---- All stop and start.
-for node_number in 1 2 3 4; do
-    signal $node_number TERM
-    eval "wait \$node_$node_number"
-    fact $? "node $node_number ends with success"
-done
+stop 1 2 3 4
 for node_number in 4 3 2 1; do
     run $node_number
 done
@@ -178,8 +166,5 @@ within 60 all_see '1 2 3 4'
 fact $? 'all start again and are the cluster that they were'
 within 30 publish 1 flow/eighth 1 1 && within 20 grep -q '^flow/eighth 1 1$' "$folder/on-4"
 fact $? 'messages flow'
-for node_number in 1 2 3 4 5 6; do
-    ! grep -E 'panic|ERROR' "$folder/$node_number.log"
-    fact $? "node $node_number has met no error"
-done
+no_errors 1 2 3 4 5 6
 exit $failed

@@ -17,19 +17,11 @@ fi
 cd "$(dirname "$0")/.."
 . tests/common/facts.sh
 
-for tool in ip mosquitto_pub mosquitto_sub; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
-done
-broker=$(program "${SHARDMQ_TEST_BROKER:-target/debug/shardmq}" 'cargo build') || exit 2
+need ip mosquitto_pub mosquitto_sub
 
 subnet=10.77.0 port=1883 links=4370 enter='ip netns exec n'
-seeds=n1@$subnet.1:$links,n2@$subnet.2:$links,n3@$subnet.3:$links
 cookie='node.cookie=a cookie for tests of partitions'
-folder=$(mktemp -d)
-failed=0
-started=
-trap clean_up EXIT
-trap 'exit 1' INT TERM
+begin
 
 # ---- The network.
 mkdir -p /run/netns
@@ -221,11 +213,6 @@ for to in 1 2 3; do
         fact $? "what node $from published came to node $to in order"
     done
 done
-for node_number in 1 2 3; do
-    signal $node_number TERM
-    eval "wait \$node_$node_number"
-    fact $? "node $node_number ends with success"
-    ! grep -E 'panic|ERROR' "$folder/$node_number.log"
-    fact $? "node $node_number has met no error"
-done
+stop 1 2 3
+no_errors 1 2 3
 exit $failed

@@ -1,6 +1,6 @@
 # What the scripts about several brokers have in common. To be read by them, in the folder above.
-# They set: broker, folder, subnet and port (where node N listens), links and seeds (of the links
-# between nodes), failed=0, started= ; and enter, if a node runs in something that it begins.
+# They set subnet and port (where node N listens), links (the port between nodes), and enter, if a
+# node runs in something that it begins; then they begin.
 
 skip() {
     echo "skipped: $*"
@@ -10,6 +10,24 @@ skip() {
 program() {
     command -v "$1" >/dev/null || { echo "no program $1: $2" >&2; exit 2; }
     echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"
+}
+
+# need TOOL…: without one of them the script is skipped.
+need() {
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || skip "$tool is not installed"
+    done
+}
+
+# begin: finds the broker, and makes the folder for all that the script leaves.
+begin() {
+    broker=$(program "${SHARDMQ_TEST_BROKER:-target/debug/shardmq}" 'cargo build') || exit 2
+    seeds=n1@$subnet.1:$links,n2@$subnet.2:$links,n3@$subnet.3:$links
+    folder=$(mktemp -d)
+    failed=0
+    started=
+    trap clean_up EXIT
+    trap 'exit 1' INT TERM
 }
 
 # Every process that was started ends with the script.
@@ -114,3 +132,19 @@ lacks() {
     [ ! -s "$folder/missing" ] || { head -n 5 "$folder/missing"; return 1; }
 }
 
+# stop NODE…: each ends with success.
+stop() {
+    for number in "$@"; do
+        signal "$number" TERM
+        eval "wait \$node_$number"
+        fact $? "node $number ends with success"
+    done
+}
+
+# no_errors NODE…: the log of none has any.
+no_errors() {
+    for number in "$@"; do
+        ! grep -E 'panic|ERROR' "$folder/$number.log"
+        fact $? "node $number has met no error"
+    done
+}
