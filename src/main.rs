@@ -28,6 +28,7 @@ mod logger;
 mod plane;
 mod start;
 mod tune;
+mod whole_file;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

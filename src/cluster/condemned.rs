@@ -4,12 +4,13 @@
 //! process could give a lease to a node that a majority has given up.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use log::{error, warn};
+
+use crate::whole_file;
 
 /// The file in the data folder: a node and its last condemned life in each line.
 const FILE: &str = "CONDEMNED";
@@ -19,15 +20,17 @@ const FILE: &str = "CONDEMNED";
 #[derive(Debug)]
 pub(super) struct Condemned {
     lives: BTreeMap<Box<str>, u64>,
-    file: Option<PathBuf>,
+    folder: Option<PathBuf>,
 }
 
 impl Condemned {
     /// What former processes have promised whose data are in `folder`.
     pub(super) fn new(folder: Option<&Path>) -> Self {
-        let file = folder.map(|folder| folder.join(FILE));
-        let lives = file.as_deref().map(read).unwrap_or_default();
-        Self { lives, file }
+        let lives = folder.map(|folder| read(&folder.join(FILE)));
+        Self {
+            lives: lives.unwrap_or_default(),
+            folder: folder.map(Path::to_owned),
+        }
     }
 
     /// All of it.
@@ -39,13 +42,10 @@ impl Condemned {
     pub(super) fn add(&mut self, node: &str, incarnation: u64) {
         let life = self.lives.entry(node.into()).or_default();
         *life = incarnation.max(*life);
-        if let Some(file) = &self.file
-            && let Err(why) = write(file, &self.lives)
-        {
+        if let Err(why) = self.write() {
             error!(
-                "{} cannot be written: {why}; if this node restarts before {node} is back, the \
-                 two may serve the same sessions",
-                file.display()
+                "{FILE} in the data folder cannot be written: {why}; if this node restarts before \
+                 {node} is back, the two may serve the same sessions"
             );
         }
     }
@@ -53,10 +53,16 @@ impl Condemned {
     /// Nothing more is to be remembered of a node.
     pub(super) fn forget(&mut self, node: &str) {
         if self.lives.remove(node).is_some()
-            && let Some(file) = &self.file
-            && let Err(why) = write(file, &self.lives)
+            && let Err(why) = self.write()
         {
-            warn!("{} cannot be written: {why}", file.display());
+            warn!("{FILE} in the data folder cannot be written: {why}");
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        match &self.folder {
+            Some(folder) => whole_file::replace(folder, FILE, &text(&self.lives)),
+            None => Ok(()),
         }
     }
 }
@@ -78,20 +84,10 @@ fn line(line: &str) -> Option<(Box<str>, u64)> {
     Some((node.into(), life.parse().ok()?))
 }
 
-fn write(file: &Path, lives: &BTreeMap<Box<str>, u64>) -> io::Result<()> {
-    let new = file.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut output = options.open(&new)?;
-    for (node, life) in lives {
-        writeln!(output, "{life} {node}")?;
-    }
-    output.sync_all()?;
-    fs::rename(new, file)?;
-    match file.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+/// A node and its life in each line.
+fn text(lives: &BTreeMap<Box<str>, u64>) -> String {
+    let lines = lives.iter().map(|(node, life)| format!("{life} {node}\n"));
+    lines.collect()
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@
 //! | `INCARNATION` | of a node with others, the number of its last life |
 //! | `store.redb` | sessions and messages: from format 2 on it is there |
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 
 use crate::failure::Failure;
+use crate::whole_file;
 
 /// The format that this version reads and writes.
 const FORMAT: u64 = 2;
@@ -74,7 +75,9 @@ impl DataFolder {
         if self.format == Some(format) {
             return Ok(());
         }
-        mark(&self.path, format).map_err(|error| explain(&self.path, &error))
+        let text = format!("{format}\n");
+        whole_file::replace(&self.path, "VERSION", &text)
+            .map_err(|error| explain(&self.path, &error))
     }
 
     /// Where it is, absolute.
@@ -142,21 +145,6 @@ fn read_format(folder: &Path) -> Result<Option<u64>, Failure> {
         ))
         .advise("Restore the folder from a backup, or use another one: --data-dir FOLDER")),
     }
-}
-
-/// Writes the marker so that after a crash it is there as a whole or not at all.
-fn mark(folder: &Path, format: u64) -> io::Result<()> {
-    let draft = folder.join("VERSION.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    writeln!(file, "{format}")?;
-    file.sync_all()?;
-    fs::rename(&draft, folder.join("VERSION"))?;
-    File::open(folder)?.sync_all()
 }
 
 /// The beginning of a file.
