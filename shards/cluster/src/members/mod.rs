@@ -35,6 +35,12 @@
 //! A life that is condemned or gone hears so ([`Event::Renew`], or the reason
 //! [`Stale`](Reason::Stale)) and takes a new incarnation: nothing restarts.
 //!
+//! **Goodbye.** A node that stops ends its life itself ([`Members::end`]): from then on it holds
+//! no lease and gives none, and its heartbeats say that it is gone. Whoever hears that says
+//! [`Down`](Event::Down) at once, and counts its lease no more: the promise below holds, since it
+//! is the node's own. One that is about to stop says so before ([`Members::go`]): it is as alive
+//! as ever, and others give it nothing any more that it would have to pass on.
+//!
 //! **[`ServeLocal`](Policy::ServeLocal)** gives that up: every node acknowledges always, and
 //! gives up by itself whom it does not hear. In a partition both sides go on, and what one
 //! side acknowledges does not reach the other's sessions.
@@ -147,13 +153,30 @@ pub struct Members {
     events: VecDeque<Event>,
     heartbeat_due_ms: u64,
     renewing: bool,
+    /// How this node goes, if it does.
+    going: Going,
     /// When time began here.
     started_ms: Option<u64>,
+    /// For how long no process of this node had given a lease then.
+    rested_ms: u64,
+    /// When a lease was last given to somebody who is forgotten by now.
+    given_to_others_ms: Option<u64>,
     /// How many leases there were, and whether the last one still ran when last looked at.
     leases: u64,
     is_lease_running: bool,
     /// When the cores changed here.
     cores_changed_ms: Option<u64>,
+}
+
+/// Whether a node goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Going {
+    #[default]
+    No,
+    /// It is about to.
+    Soon,
+    /// Its life is over.
+    Over,
 }
 
 impl Config {
@@ -219,7 +242,10 @@ impl Members {
             events: VecDeque::new(),
             heartbeat_due_ms: 0,
             renewing: false,
+            going: Going::No,
             started_ms: None,
+            rested_ms: 0,
+            given_to_others_ms: None,
             leases: 0,
             is_lease_running: false,
             cores_changed_ms: None,
@@ -315,6 +341,7 @@ impl Members {
         let Some(peer) = self.peers.remove(node) else {
             return;
         };
+        self.given_to_others_ms = self.given_to_others_ms.max(peer.given_ms());
         let (node, incarnation): (Box<str>, u64) = (node.into(), peer.incarnation);
         if peer.is_heard() {
             let node = node.clone();
@@ -349,7 +376,8 @@ impl Members {
 
     /// A peer has refused this node for being stale, speaking as `incarnation`.
     pub fn refused_as_stale(&mut self, incarnation: u64) {
-        if incarnation == self.config.incarnation && !self.renewing {
+        let goes_on = self.going != Going::Over && !self.renewing;
+        if incarnation == self.config.incarnation && goes_on {
             self.renewing = true;
             self.events.push_back(Event::Renew);
         }
@@ -361,6 +389,43 @@ impl Members {
         self.renewing = false;
         self.is_lease_running = false;
         self.peers.values_mut().for_each(Peer::end_lease);
+    }
+
+    /// This node is about to stop, or is not any more. It says so in its heartbeats.
+    pub fn go(&mut self, goes: bool) {
+        self.going = match (self.going, goes) {
+            (Going::Over, _) => Going::Over,
+            (_, true) => Going::Soon,
+            (_, false) => Going::No,
+        };
+    }
+
+    /// This life is over: it holds no lease from now on, whatever comes, and gives none. The next
+    /// heartbeats say so; nothing that was promised may be left to be done.
+    pub fn end(&mut self, now_ms: u64) {
+        self.going = Going::Over;
+        self.watch_lease(now_ms);
+    }
+
+    /// A peer answers this life no more, and counts on no lease from it.
+    pub fn parted(&mut self, node: &str) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.forget_given();
+        }
+    }
+
+    /// Whether no lease may run any more that this node has given.
+    #[must_use]
+    pub fn has_parted(&self, now_ms: u64) -> bool {
+        let given = self.peers.values().filter_map(Peer::given_ms);
+        let last_ms = given.chain(self.given_to_others_ms).max();
+        last_ms.is_none_or(|then| now_ms.saturating_sub(then) > self.config.silence_ms())
+    }
+
+    /// For so long no process of this node has given a lease when this one began; zero if that
+    /// is not known.
+    pub const fn set_rested_ms(&mut self, rested_ms: u64) {
+        self.rested_ms = rested_ms;
     }
 
     /// Time goes on. True if heartbeats are to be sent to all who are connected, after the
@@ -381,11 +446,14 @@ impl Members {
     }
 
     /// Writes a heartbeat for a peer. Nothing if it is not to be answered any more.
-    pub fn put_heartbeat(&self, now_ms: u64, to: &str, out: &mut Vec<u8>) {
-        let Some(peer) = self.peers.get(to).filter(|peer| peer.is_heard()) else {
+    pub fn put_heartbeat(&mut self, now_ms: u64, to: &str, out: &mut Vec<u8>) {
+        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.is_heard()) else {
             return;
         };
-        let (echo_ms, held_ms) = peer.echo(now_ms);
+        let (echo_ms, held_ms) = match self.going {
+            Going::Over => (0, 0),
+            Going::No | Going::Soon => peer.give(now_ms),
+        };
         let version = self.config.cores_version;
         Heartbeat::put(out, (now_ms, echo_ms, held_ms), version, self.views());
     }
@@ -400,7 +468,7 @@ impl Members {
     /// over.
     #[must_use]
     pub fn lease_until_ms(&self) -> u64 {
-        if self.renewing {
+        if self.renewing || self.going == Going::Over {
             return 0;
         }
         let own = usize::from(self.config.votes());
@@ -432,12 +500,14 @@ impl Members {
         self.may_acknowledge(now_ms).then_some(self.leases)
     }
 
-    /// Whether this process has run for so long that no lease runs any more that a former
-    /// process of this node gave to somebody whom this one does not know.
+    /// Whether no lease runs any more that a former process of this node gave to somebody whom
+    /// this one does not know: it was that long ago, or this node gives none that counts for what
+    /// is decided by views (see the [directory](crate::directory)).
     #[must_use]
     pub fn is_mature(&self, now_ms: u64) -> bool {
         let started_ms = self.started_ms.unwrap_or(now_ms);
-        now_ms.saturating_sub(started_ms) > self.config.silence_ms()
+        let rested_ms = self.rested_ms.saturating_add(now_ms - started_ms.min(now_ms));
+        self.config.role == Role::Replicant || rested_ms > self.config.silence_ms()
     }
 
     fn watch_lease(&mut self, now_ms: u64) {
@@ -473,10 +543,11 @@ impl Members {
     /// Takes in what a peer thinks of others, and of this node.
     fn hear_views(&mut self, now_ms: u64, from: &str, heartbeat: &Heartbeat<'_>) {
         let is_core = self.config.is_core(from);
-        if let Some(peer) = self.peers.get_mut(from)
-            && is_core
-        {
-            peer.set_views(heartbeat.views);
+        if let Some(peer) = self.peers.get_mut(from) {
+            if is_core {
+                peer.set_views(heartbeat.views);
+            }
+            peer.hear_of_itself(from, heartbeat.views);
         }
         for view in heartbeat.views {
             if *view.node == *self.config.name {
@@ -485,7 +556,7 @@ impl Members {
                 }
             } else if view.health == Health::Gone {
                 self.give_up(view.node, view.incarnation);
-            } else if is_core {
+            } else if is_core && view.health > Health::Going {
                 let peer = self.peers.entry(view.node.into()).or_default();
                 peer.rumour(now_ms, view.incarnation);
             }

@@ -89,11 +89,12 @@ fn samples() -> Vec<Vec<u8>> {
     let text = "other cluster";
     let reason = Reason::Cluster;
     Refused { reason, text }.put(&mut frames[1]);
-    let views = [View {
-        node: "n2",
+    let views = [("n2", Health::Condemned), ("n1", Health::Going)];
+    let views = views.map(|(node, health)| View {
+        node,
         incarnation: 3,
-        health: Health::Condemned,
-    }];
+        health,
+    });
     Heartbeat::put(&mut frames[2], (1000, 900, 50), 7, views.into_iter());
     let (incarnation, sequence, count, digest) = (7, 8, 9, 10);
     Resume {
