@@ -17,6 +17,7 @@ use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 
 use super::condemned::Condemned;
 use super::ended::Ended;
+use super::given::Given;
 use super::incarnation::Incarnations;
 use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
@@ -40,6 +41,7 @@ pub(super) struct Hub {
     pub(super) owners: Owners,
     incarnations: Incarnations,
     condemned: Condemned,
+    pub(super) given: Given,
     /// Whether this node goes on by itself when others had given it up.
     autoheal: bool,
     /// The life with which the process began.
@@ -69,6 +71,8 @@ pub(super) struct Begin {
     pub(super) role: Role,
     pub(super) incarnations: Incarnations,
     pub(super) condemned: Condemned,
+    /// Leases that former processes gave, and for how long they gave none.
+    pub(super) given: (Given, u64),
     pub(super) policy: Policy,
     pub(super) autoheal: bool,
     pub(super) seed: u64,
@@ -84,7 +88,9 @@ impl Hub {
             ..config
         };
         let limits = routes::Limits::default();
-        let members = Members::new(config, begin.condemned.lives());
+        let mut members = Members::new(config, begin.condemned.lives());
+        let (given, rested_ms) = begin.given;
+        members.set_rested_ms(rested_ms);
         let mut hub = Self {
             plane,
             owners: Owners::new(&members),
@@ -92,6 +98,7 @@ impl Hub {
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
             incarnations: begin.incarnations,
             condemned: begin.condemned,
+            given,
             autoheal: begin.autoheal,
             boot,
             address: begin.address,
@@ -309,6 +316,8 @@ impl Hub {
         if peer.link(id).is_none() {
             return;
         }
+        self.note_parting(id, why);
+        let peer = &mut self.peers[usize::from(id.slot)];
         let is_guest = peer.link.take().is_some_and(|link| link.is_guest);
         peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
         self.owners.disconnected(&peer.name);
@@ -353,7 +362,8 @@ impl Hub {
         }
     }
 
-    fn heartbeat(&mut self, slot: u16) {
+    pub(super) fn heartbeat(&mut self, slot: u16) {
+        self.given.cover();
         let now_ms = self.plane.now_ms();
         let peer = &mut self.peers[usize::from(slot)];
         if let Some(link) = &mut peer.link {
@@ -525,7 +535,7 @@ impl Hub {
     }
 
     /// Passes on what is said and decided about client identifiers.
-    fn turn_owners(&mut self) {
+    pub(super) fn turn_owners(&mut self) {
         let others = (self.peers.as_mut_slice(), &self.slots);
         self.owners.turn(&self.members, &mut *self.plane, others);
     }
@@ -634,7 +644,13 @@ impl Hub {
         peer.is_up = false;
         peer.is_held = false;
         let is_member = self.roster.contains(node);
-        if is_member {
+        let has_stopped = self.members.peer(node).is_some_and(|peer| peer.is_going);
+        if is_member && has_stopped {
+            info!(
+                "node {node} has stopped (incarnation {incarnation}); {lost} messages that it has \
+                 not accepted are given up, but for those of groups"
+            );
+        } else if is_member {
             let lease_ms = self.members.config().lease_ms;
             warn!(
                 "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
@@ -649,6 +665,7 @@ impl Hub {
         if let Some(link) = peer.link.take() {
             peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
             let why = match is_member {
+                true if has_stopped => Ended::refused(Reason::Stale, "it has stopped"),
                 true => Ended::refused(Reason::Stale, "not heard for the lease"),
                 false => Ended::replaced(),
             };

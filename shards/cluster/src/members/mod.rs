@@ -506,7 +506,9 @@ impl Members {
     #[must_use]
     pub fn is_mature(&self, now_ms: u64) -> bool {
         let started_ms = self.started_ms.unwrap_or(now_ms);
-        let rested_ms = self.rested_ms.saturating_add(now_ms - started_ms.min(now_ms));
+        let rested_ms = self
+            .rested_ms
+            .saturating_add(now_ms - started_ms.min(now_ms));
         self.config.role == Role::Replicant || rested_ms > self.config.silence_ms()
     }
 

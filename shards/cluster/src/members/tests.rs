@@ -321,7 +321,10 @@ fn a_node_that_is_about_to_go_is_suspected_by_nobody_for_it() {
     world.nodes[2].go(true);
     world.cut = vec![(2, 0)];
     world.run(20_000);
-    assert_eq!((world.downs(), world.may_acknowledge()), (vec![], vec![true; 3]));
+    assert_eq!(
+        (world.downs(), world.may_acknowledge()),
+        (vec![], vec![true; 3])
+    );
     world.nodes[2].go(false);
     world.run(600);
     assert!(!world.nodes[1].peer("c").unwrap().is_going);

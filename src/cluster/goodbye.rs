@@ -1,0 +1,117 @@
+//! How this node stops: in an order in which nothing is lost that was promised.
+//!
+//! 1. Its shards have ended before: no client is left, and what they had for others is here.
+//! 2. Another core leads the consensus, so that nobody waits for an election.
+//! 3. What the shards had for others is passed on, and the others hear what was accepted.
+//! 4. Its life is over: it has no lease, gives none, decides nothing about client identifiers,
+//!    and says so.
+//! 5. Others end their connections with who is over; then this node knows that nobody counts on
+//!    a lease from it, and the next process need not wait for that.
+//!
+//! Each step has its time. Whoever did not hear the goodbye gives this node up after the lease.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{info, warn};
+use shard_cluster::link::Outgoing;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Shared;
+use super::ended::Ended;
+use super::hub::Hub;
+use super::membership::change;
+use super::peer::LinkId;
+
+/// How long another core may take to lead.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// How long it may take to pass on what the shards had.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// How long the others may take to hear that this node stops.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Says goodbye. The links work on meanwhile.
+pub(super) async fn say(shared: Rc<Shared>) {
+    let handed = timeout(HAND_OVER, change::hand_over_own(&shared)).await;
+    if let Ok(Err(why)) = handed {
+        info!("this node leads the cores until it is gone: {why}");
+    }
+    let is_flushed = within(FLUSH, || shared.hub.borrow_mut().is_flushed()).await;
+    if !is_flushed {
+        let left = shared.hub.borrow().unsettled();
+        warn!("{left} messages for other nodes were not accepted in time, and are lost");
+    }
+    shared.hub.borrow_mut().end_life();
+    within(PARTING, || shared.hub.borrow().has_parted()).await;
+    shared.hub.borrow_mut().end_leases();
+}
+
+/// Waits until something is so. Whether it was in time.
+async fn within(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
+    while !is() {
+        if Instant::now() >= end {
+            return false;
+        }
+        sleep(PAUSE).await;
+    }
+    true
+}
+
+impl Hub {
+    /// Whether everything that the shards had is with the nodes that it was for.
+    fn is_flushed(&mut self) -> bool {
+        self.news();
+        self.flush();
+        let up = self.peers.iter().filter(|peer| peer.is_up);
+        self.unsettled() == 0 && !up.into_iter().any(|peer| peer.is_held)
+    }
+
+    /// Messages that nodes which are up have not accepted.
+    fn unsettled(&self) -> u64 {
+        let up = self.peers.iter().filter(|peer| peer.is_up);
+        let streams = up.flat_map(|peer| &peer.outgoing);
+        streams.map(Outgoing::unsettled).sum()
+    }
+
+    /// This life is over, and all others are told so, behind what else they are to know.
+    fn end_life(&mut self) {
+        let now_ms = self.plane.now_ms();
+        self.members.end(now_ms);
+        self.events();
+        self.turn_owners();
+        for slot in 0..self.peers.len() {
+            let peer = &mut self.peers[slot];
+            if let Some(link) = &mut peer.link {
+                peer.incoming.acknowledge(&mut link.urgent);
+            }
+            self.heartbeat(slot as u16);
+        }
+    }
+
+    /// A connection has ended: perhaps because the other node knows that this life is over.
+    pub(super) fn note_parting(&mut self, id: LinkId, why: &Ended) {
+        if why.is_stale_here()
+            && let Some(peer) = self.peers.get(usize::from(id.slot))
+        {
+            self.members.parted(&peer.name);
+        }
+    }
+
+    /// Whether there is nobody left who could take this node to be alive.
+    fn has_parted(&self) -> bool {
+        self.members.has_parted(self.plane.now_ms())
+    }
+
+    /// If no lease from this node runs any more, the next process is told so.
+    fn end_leases(&mut self) {
+        if self.has_parted() {
+            self.given.end();
+        }
+    }
+}
