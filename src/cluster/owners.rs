@@ -88,9 +88,6 @@ impl Owners {
         plane: &mut dyn Plane,
         (peers, slots): (&mut [Peer], &BTreeMap<Box<str>, u16>),
     ) {
-        let now_ms = plane.now_ms();
-        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
-        self.directory.set_lease(members.lease(now_ms), is_mature);
         for request in plane.owner_requests() {
             match request {
                 OwnerRequest::Claim { client } => self.directory.claim(&client),
@@ -100,6 +97,10 @@ impl Owners {
                 OwnerRequest::Release { client } => self.directory.release(&client),
             }
         }
+        // Behind what is claimed: whoever hears the view is to know of that.
+        let now_ms = plane.now_ms();
+        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
+        self.directory.set_lease(members.lease(now_ms), is_mature);
         while let Some((node, mut frame)) = self.directory.transmit() {
             let slot = slots.get(&node).map(|slot| usize::from(*slot));
             let peer = slot.and_then(|slot| peers.get_mut(slot));

@@ -179,7 +179,9 @@ fn a_node_that_stops_passes_on_what_it_has_and_is_down_without_the_lease() {
     let mut nodes = cluster(2);
     // Nobody would miss it: it is the goodbye that says so.
     let last = nodes.pop().unwrap();
-    wait_for("the connection", || nodes[0].is_connected() && last.is_connected());
+    wait_for("the connection", || {
+        nodes[0].is_connected() && last.is_connected()
+    });
     for n in 0..1000 {
         last.plane.forward(0, 0, n);
     }
