@@ -155,6 +155,13 @@ impl Nodes {
         }
     }
 
+    /// Which nodes are up and stay, a bit each, so that they may be given sessions; and whether
+    /// this node goes.
+    pub fn set_open(&mut self, nodes: u64, goes: bool) {
+        self.common.nodes_open.store(nodes, Ordering::Relaxed);
+        self.common.goes.store(goes, Ordering::Relaxed);
+    }
+
     /// A node is there: it is handed all retained messages, gets the new ones, and others where
     /// it has routes.
     pub fn up(&mut self, node: u16) {

@@ -21,7 +21,7 @@ use super::Shared;
 use super::ended::Ended;
 use super::hub::Hub;
 use super::membership::change;
-use super::peer::LinkId;
+use super::peer::{LinkId, Peer};
 
 /// How long another core may take to lead.
 const HAND_OVER: Duration = Duration::from_secs(2);
@@ -64,6 +64,25 @@ async fn within(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
 }
 
 impl Hub {
+    /// This node is about to stop, or is not any more: others are told at once.
+    pub(super) fn go(&mut self, goes: bool) {
+        self.members.go(goes);
+        (0..self.peers.len()).for_each(|slot| self.heartbeat(slot as u16));
+        self.tell_open();
+    }
+
+    /// Tells the shards which nodes may be given sessions.
+    pub(super) fn tell_open(&mut self) {
+        let stays = |peer: &Peer| {
+            let known = self.members.peer(&peer.name);
+            peer.is_up && peer.link.is_some() && known.is_some_and(|known| !known.is_going)
+        };
+        let peers = self.peers.iter().enumerate();
+        let open = peers.filter(|(_, peer)| stays(peer));
+        let open = open.fold(0, |open, (slot, _)| open | 1_u64.rotate_left(slot as u32));
+        self.plane.set_open(open, self.members.is_going());
+    }
+
     /// Whether everything that the shards had is with the nodes that it was for.
     fn is_flushed(&mut self) -> bool {
         self.news();

@@ -349,6 +349,7 @@ impl Hub {
         let due = self.members.tick(now_ms);
         self.events();
         self.turn_owners();
+        self.tell_open();
         self.plane.flush();
         if !due {
             return;

@@ -400,6 +400,12 @@ impl Members {
         };
     }
 
+    /// Whether this node is about to stop, or has.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.going != Going::No
+    }
+
     /// This life is over: it holds no lease from now on, whatever comes, and gives none. The next
     /// heartbeats say so; nothing that was promised may be left to be done.
     pub fn end(&mut self, now_ms: u64) {

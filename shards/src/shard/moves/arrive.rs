@@ -58,7 +58,8 @@ impl super::Moves {
             .arriving
             .values()
             .filter(|arrival| arrival.is_watched());
-        arrivals.map(|arrival| arrival.until_ms).min()
+        let due = arrivals.map(|arrival| arrival.until_ms).min();
+        due.filter(|due_ms| *due_ms != u64::MAX)
     }
 }
 
@@ -90,7 +91,11 @@ impl Shard {
             is_here: false,
             is_taken: false,
             in_force: false,
-            until_ms: self.now_ms + PATIENCE_MS,
+            until_ms: match self.owners.as_ref().and_then(|it| it.begins_anew(client)) {
+                Some(_) => self.now_ms + PATIENCE_MS,
+                // Nobody waits for it: it comes when it comes.
+                None => u64::MAX,
+            },
             revoked: None,
         };
         if let Some(moves) = self.moves() {

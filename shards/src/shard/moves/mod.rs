@@ -29,9 +29,11 @@
 //! | `pack` | a session as bytes |
 //! | `leave` | the former owner |
 //! | `arrive` | the new owner |
+//! | `offer` | sessions that are given away because their node goes |
 
 mod arrive;
 mod leave;
+mod offer;
 mod pack;
 mod said;
 
@@ -43,6 +45,7 @@ use protocol::wire::QoS;
 
 use self::arrive::Arrival;
 use self::leave::Leaving;
+use self::offer::Offers;
 use self::said::{Said, What};
 use super::Shard;
 use super::items::Item;
@@ -56,6 +59,7 @@ pub(super) const SESSION: &str = "$cluster/session";
 pub(super) struct Moves {
     arriving: HashMap<Box<str>, Arrival>,
     leaving: HashMap<Box<str>, Leaving>,
+    offers: Offers,
 }
 
 impl Moves {
@@ -146,6 +150,7 @@ impl Shard {
             What::Taken => self.taken(node, client, epoch),
             What::Late(bytes) => self.late_arrived(node, client, epoch, bytes),
             What::Done => self.done_with(node, client, epoch),
+            What::Offer => self.offered(client),
         }
     }
 
