@@ -2,7 +2,8 @@
 //!
 //! 1. Its shards have ended before: no client is left, and what they had for others is here.
 //! 2. Another core leads the consensus, so that nobody waits for an election.
-//! 3. What the shards had for others is passed on, and the others hear what was accepted.
+//! 3. At the same time what the shards had for others is passed on, and the others hear what was
+//!    accepted.
 //! 4. Its life is over: it has no lease, gives none, decides nothing about client identifiers,
 //!    and says so.
 //! 5. Others end their connections with who is over; then this node knows that nobody counts on
@@ -29,6 +30,9 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// How long it may take to pass on what the shards had.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// The same, for nodes that say that they go, too: they may take nothing any more.
+const FLUSH_ALL: Duration = Duration::from_millis(500);
+
 /// How long the others may take to hear that this node stops.
 const PARTING: Duration = Duration::from_secs(1);
 
@@ -37,13 +41,18 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Says goodbye. The links work on meanwhile.
 pub(super) async fn say(shared: Rc<Shared>) {
-    let handed = timeout(HAND_OVER, change::hand_over_own(&shared)).await;
+    let hand_over = timeout(HAND_OVER, change::hand_over_own(&shared));
+    let flushed = async {
+        let hub = || shared.hub.borrow_mut();
+        within(FLUSH_ALL, || hub().is_flushed(true)).await
+            || within(FLUSH, || hub().is_flushed(false)).await
+    };
+    let (handed, is_flushed) = tokio::join!(hand_over, flushed);
     if let Ok(Err(why)) = handed {
         info!("this node leads the cores until it is gone: {why}");
     }
-    let is_flushed = within(FLUSH, || shared.hub.borrow_mut().is_flushed()).await;
     if !is_flushed {
-        let left = shared.hub.borrow().unsettled();
+        let left = shared.hub.borrow().unsettled(true);
         warn!("{left} messages for other nodes were not accepted in time, and are lost");
     }
     shared.hub.borrow_mut().end_life();
@@ -84,17 +93,25 @@ impl Hub {
     }
 
     /// Whether everything that the shards had is with the nodes that it was for.
-    fn is_flushed(&mut self) -> bool {
+    fn is_flushed(&mut self, of_all: bool) -> bool {
         self.news();
         self.flush();
-        let up = self.peers.iter().filter(|peer| peer.is_up);
-        self.unsettled() == 0 && !up.into_iter().any(|peer| peer.is_held)
+        let mut up = self.up_nodes(of_all);
+        self.unsettled(of_all) == 0 && !up.any(|peer| peer.is_held)
     }
 
-    /// Messages that nodes which are up have not accepted.
-    fn unsettled(&self) -> u64 {
-        let up = self.peers.iter().filter(|peer| peer.is_up);
-        let streams = up.flat_map(|peer| &peer.outgoing);
+    /// The nodes that are up, all or those that stay.
+    fn up_nodes(&self, all: bool) -> impl Iterator<Item = &Peer> {
+        let stays = move |peer: &&Peer| {
+            let known = self.members.peer(&peer.name);
+            all || known.is_some_and(|known| !known.is_going)
+        };
+        self.peers.iter().filter(|peer| peer.is_up).filter(stays)
+    }
+
+    /// Messages that they have not accepted.
+    fn unsettled(&self, of_all: bool) -> u64 {
+        let streams = self.up_nodes(of_all).flat_map(|peer| &peer.outgoing);
         streams.map(Outgoing::unsettled).sum()
     }
 

@@ -125,6 +125,7 @@ impl Hub {
         self.plane.set_lease_until(until_ms);
         let is_fenced = now_ms >= until_ms;
         match (mem::replace(&mut self.was_fenced, is_fenced), is_fenced) {
+            (false, true) if self.members.has_ended() => {}
             (false, true) => warn!(
                 "this node has no lease from a majority of the cores: it acknowledges no QoS 1 \
                  and 2 until it has one (cluster.partition_policy = fence)"

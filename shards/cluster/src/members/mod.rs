@@ -406,6 +406,12 @@ impl Members {
         self.going != Going::No
     }
 
+    /// Whether this life is over by [`Members::end`].
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.going == Going::Over
+    }
+
     /// This life is over: it holds no lease from now on, whatever comes, and gives none. The next
     /// heartbeats say so; nothing that was promised may be left to be done.
     pub fn end(&mut self, now_ms: u64) {

@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// A node that goes has a session, which is claimed as if its client had connected here.
-    pub(super) fn offered(&mut self, client: &str) {
+    pub(in crate::shard) fn offered(&mut self, client: &str) {
         let is_here = self.find_session(client).is_some();
         let goes = self.common.goes.load(Ordering::Relaxed);
         let Some(owners) = self.owners.as_mut().filter(|_| !is_here && !goes) else {
