@@ -241,8 +241,7 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     };
     let mut acceptors = open_acceptors(settings)?;
     let mut neighbours = Neighbours::connect(&doorbells, settings.engine.ring_batches as usize);
-    let started = started(storage.as_ref());
-    let patience = patience(storage.as_ref());
+    let (started, patience) = (started(storage.as_ref()), patience(storage.as_ref()));
     let (mut kept, store) = Kept::start(storage, settings, &doorbells, &stopper)
         .map_err(|source| shard_error(0, source))?;
     let together = Arc::new(Together::new(&doorbells));

@@ -282,8 +282,7 @@ pub(crate) enum Input {
 
 impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
-        let seed = Seed::new(setup.hash_seed);
-        let strategies = setup.limits.share_strategies();
+        let (seed, strategies) = (Seed::new(setup.hash_seed), setup.limits.share_strategies());
         Self {
             id: setup.id,
             count: setup.count,

@@ -92,7 +92,11 @@ impl World {
                 topic: &topic,
                 properties: &[],
                 payload: text.as_bytes(),
-                qos: if number % 5 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
+                qos: if number.is_multiple_of(5) {
+                    QoS::AtLeastOnce
+                } else {
+                    QoS::ExactlyOnce
+                },
                 retain: false,
                 expires_ms: u64::MAX,
                 publisher: FOREIGN_PUBLISHER,
@@ -133,7 +137,10 @@ impl World {
                 break;
             }
             for message in &messages {
-                self.came.get_mut(name).unwrap().push(message.text().parse().unwrap());
+                self.came
+                    .get_mut(name)
+                    .unwrap()
+                    .push(message.text().parse().unwrap());
                 self.node.acknowledge(client, message);
                 self.node.settle();
             }
@@ -193,7 +200,12 @@ fn each_message_of_a_stream_is_stored_once_however_often_the_node_is_killed() {
         }
         world.finish();
         let mut came: Vec<Vec<u64>> = world.came.values().cloned().collect();
-        came.sort_by_key(|numbers| numbers.iter().find(|number| **number % 4 != 3).map(|n| n % 4));
+        came.sort_by_key(|numbers| {
+            numbers
+                .iter()
+                .find(|number| **number % 4 != 3)
+                .map(|n| n % 4)
+        });
         assert_eq!(came, expected(), "seed {seed}");
     }
 }
