@@ -29,6 +29,7 @@ mod nodes;
 mod offers;
 mod operator;
 mod packet;
+mod positions;
 mod queues;
 mod random;
 mod rates;
