@@ -107,7 +107,7 @@ pub(crate) struct Running {
 /// Says that the node is to stop, from any thread, before its shards do.
 #[derive(Clone)]
 pub(crate) struct Retirement {
-    send: mpsc::Sender<std_mpsc::Sender<()>>,
+    send: mpsc::Sender<std_mpsc::SyncSender<()>>,
     handover: Duration,
 }
 
@@ -118,7 +118,7 @@ impl Retirement {
     /// Ends all connections and gives kept sessions to other nodes, as far as there are any and
     /// as far as that goes in its time. Blocks until then.
     pub(crate) fn begin(&self) {
-        let (tell, told) = std_mpsc::channel();
+        let (tell, told) = std_mpsc::sync_channel(1);
         if !self.handover.is_zero() && self.send.try_send(tell).is_ok() {
             // Whatever happens there, the node stops.
             _ = told.recv_timeout(self.handover + MARGIN);
@@ -214,7 +214,10 @@ fn run(
     settings: Settings,
     operator: Operator,
     links: Option<Links>,
-    (stopped, mut retire): (oneshot::Receiver<()>, mpsc::Receiver<std_mpsc::Sender<()>>),
+    (stopped, mut retire): (
+        oneshot::Receiver<()>,
+        mpsc::Receiver<std_mpsc::SyncSender<()>>,
+    ),
 ) -> io::Result<()> {
     let desk = Rc::new(Desk::new(operator));
     let (handle, board) = links.map(|it| (it.handle, it.board)).unzip();

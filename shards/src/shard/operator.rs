@@ -75,11 +75,11 @@ impl Shard {
             }
             Question::Kick(client_id) => Answer::Kick(self.kick(client_id)),
             Question::SendAway(part) => {
-                let (sent, next) = self.end_some(part, Shard::send_drained_away);
+                let (sent, next) = self.end_some(part, Self::send_drained_away);
                 Answer::SendAway(sent, next)
             }
             Question::EndConnections(part) => {
-                let (ended, next) = self.end_some(part, Shard::end_for_shutdown);
+                let (ended, next) = self.end_some(part, Self::end_for_shutdown);
                 Answer::EndConnections(ended, next)
             }
             Question::HandOver(part) => self.hand_some_over(part),
