@@ -41,6 +41,7 @@ mod dial;
 pub(crate) mod discovery;
 mod ended;
 mod frames;
+mod gather;
 mod given;
 mod goodbye;
 mod guests;
