@@ -37,7 +37,8 @@
 //!
 //! **[`ServeLocal`](Policy::ServeLocal)** gives that up: every node acknowledges always, and
 //! gives up by itself whom it does not hear. In a partition both sides go on, and what one
-//! side acknowledges does not reach the other's sessions.
+//! side acknowledges does not reach the other's sessions. Whom a neighbour hears is not given up:
+//! there is a way over that one ([`Members::next_hop`]).
 //!
 //! **Time to detect**: the lease, drift, and three heartbeats: below 5 s with the defaults.
 //!
@@ -56,6 +57,7 @@
 //! Which members there are says the [registry](crate::registry), not this module.
 
 mod peer;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod votes;
@@ -63,6 +65,7 @@ mod votes;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use peer::{PeerStatus, State};
+pub use reach::LINKS_MAX;
 
 use self::peer::Peer;
 use crate::wire::{Health, Heartbeat, Hello, Reason, Role};
@@ -146,6 +149,8 @@ pub struct Members {
     peers: BTreeMap<Box<str>, Peer>,
     events: VecDeque<Event>,
     heartbeat_due_ms: u64,
+    /// Whom this node reaches has changed: others are to know at once.
+    has_moved: bool,
     renewing: bool,
     /// When time began here.
     started_ms: Option<u64>,
@@ -218,6 +223,7 @@ impl Members {
             peers,
             events: VecDeque::new(),
             heartbeat_due_ms: 0,
+            has_moved: false,
             renewing: false,
             started_ms: None,
             leases: 0,
@@ -283,7 +289,7 @@ impl Members {
         self.watch_lease(now_ms);
         if let Some(peer) = self.peers.get_mut(from) {
             let grants = heartbeat.cores_version <= self.config.cores_version;
-            peer.heartbeat(now_ms, heartbeat, self.config.lease_ms, grants);
+            self.has_moved |= peer.heartbeat(now_ms, heartbeat, self.config.lease_ms, grants);
         }
         self.watch_lease(now_ms);
         self.hear_views(now_ms, from, heartbeat);
@@ -373,7 +379,8 @@ impl Members {
             .values_mut()
             .for_each(|peer| peer.suspect(now_ms, silence_ms));
         self.decide(now_ms);
-        let due = now_ms >= self.heartbeat_due_ms;
+        self.watch_neighbours(now_ms);
+        let due = core::mem::take(&mut self.has_moved) || now_ms >= self.heartbeat_due_ms;
         if due {
             self.heartbeat_due_ms = now_ms + self.config.heartbeat_ms;
         }
@@ -387,7 +394,9 @@ impl Members {
         };
         let (echo_ms, held_ms) = peer.echo(now_ms);
         let version = self.config.cores_version;
-        Heartbeat::put(out, (now_ms, echo_ms, held_ms), version, self.views());
+        let reaches = self.reaches_for(now_ms, to);
+        let times = (now_ms, echo_ms, held_ms);
+        Heartbeat::put(out, times, version, &reaches, self.views());
     }
 
     /// What has happened since, oldest first.

@@ -1,3 +1,5 @@
+mod reach;
+
 use super::*;
 use crate::wire::{FRAME_MAX, Frame, VERSION_MAX, VERSION_MIN, decode, split};
 
