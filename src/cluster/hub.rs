@@ -187,11 +187,10 @@ impl Hub {
         let link = Link::new(serial, hello, connection.clone(), shards, is_guest);
         let peer = &mut self.peers[usize::from(slot)];
         let former = peer.link.replace(link);
-        if let Some(former) = &former {
-            Ended::replaced().close(&former.connection);
-        } else if peer.is_up {
+        if former.is_none() && peer.is_up {
             info!("node {} is connected again", peer.name);
         }
+        self.replaced(hello.node, former.as_ref());
         if !is_guest {
             self.fresh.insert(hello.node.into());
             self.begin(slot);
@@ -218,6 +217,7 @@ impl Hub {
     pub(super) fn begin(&mut self, slot: u16) {
         let peer = &mut self.peers[usize::from(slot)];
         if let Some(link) = &mut peer.link {
+            self.members.linked(&peer.name, !link.is_relayed);
             self.routes.ask(&peer.name, false, &mut link.urgent);
         }
         peer.outgoing.iter_mut().for_each(Outgoing::connected);
@@ -706,7 +706,8 @@ impl Hub {
         let statuses = peers.map(|(name, known)| {
             let peer = self.slots.get(name);
             let peer = peer.map(|slot| &self.peers[usize::from(*slot)]);
-            status_of(name, &known, self.routes.replica(name), peer)
+            let via = self.via(name);
+            status_of(name, &known, self.routes.replica(name), peer, via)
         });
         statuses.collect()
     }

@@ -137,6 +137,7 @@ fn links(topology: &Value) -> String {
                 plain(&node["node"]),
                 plain(&link["node"]),
                 plain(&link["state"]),
+                way(&link),
                 ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms")),
                 plain(&link["routes"]),
                 plain(&link["unacknowledged"]),
@@ -152,6 +153,7 @@ fn links(topology: &Value) -> String {
         "FROM",
         "TO",
         "STATE",
+        "WAY",
         "ROUND TRIP",
         "ROUTES",
         "UNACKED",
@@ -159,6 +161,16 @@ fn links(topology: &Value) -> String {
         "RECEIVED",
     ];
     format!("\n{}", table(&heading, &rows))
+}
+
+/// Over which node a link goes, if not over none.
+fn way(link: &Value) -> String {
+    match (&link["relayed"], &link["via"]) {
+        (Value::Bool(true), Value::String(via)) => format!("over {via}"),
+        (Value::Bool(true), _) => "lost".to_owned(),
+        _ if link["connected"] == true => "direct".to_owned(),
+        _ => "-".to_owned(),
+    }
 }
 
 fn list(value: &Value) -> Vec<Value> {
@@ -192,8 +204,11 @@ mod tests {
             {"node": "b@h", "node_status": "stopped", "reason": "it does not answer in time"},
         ]);
         let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,
-                          "unacknowledged": 0, "sent_bytes": 10, "received_bytes": 20});
-        let topology = json!([{"node": "a@h", "links": [link],
+                          "unacknowledged": 0, "sent_bytes": 10, "received_bytes": 20,
+                          "connected": true});
+        let mut relayed = link.clone();
+        (relayed["relayed"], relayed["via"]) = (json!(true), json!("c@h"));
+        let topology = json!([{"node": "a@h", "links": [link, relayed],
              "membership": {"term": 5, "leader": "b@h", "applied_index": 9,
                             "last_index": 9}}]);
         let text = status(&cluster, &nodes, &topology);
@@ -201,7 +216,8 @@ mod tests {
             "cluster c",
             "term 5, led by b@h, 9 of 9 entries done",
             "a@h (this one)  core  running  1        1m 30s  3          5",
-            "a@h   b@h  alive  1.23 ms",
+            "a@h   b@h  alive  direct    1.23 ms",
+            "a@h   b@h  alive  over c@h  1.23 ms",
             "node b@h has not answered: it does not answer in time",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

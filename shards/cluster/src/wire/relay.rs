@@ -1,9 +1,9 @@
 //! Packets that nodes pass on for each other, and whom a node can pass them on to.
 
+use super::WireError;
 use super::kind;
 use super::reader::Reader;
 use super::writer::Writer;
-use super::WireError;
 
 /// A packet of a connection between two nodes that have no direct one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
