@@ -102,7 +102,7 @@ use plan::Plans;
 pub(crate) use quota::RetainedQuota;
 pub(crate) use restore::part;
 use session::Session;
-pub use stats::{CLUSTER_METRICS, Counter, GAUGES, METRICS, Metric, Stats, sum};
+pub use stats::{CLUSTER_GAUGES, CLUSTER_METRICS, Counter, GAUGES, METRICS, Metric, Stats, sum};
 use subscribe::Ticket;
 use timers::Timer;
 use transaction::{Token, Touched, Transaction};
