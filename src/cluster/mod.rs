@@ -71,7 +71,9 @@ use std::thread;
 use std::time::Duration;
 
 use log::{error, info};
-use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+#[cfg(not(test))]
+use quinn::TokioRuntime as Network;
+use quinn::{Endpoint, EndpointConfig, ServerConfig};
 use ring::hmac;
 use shard_cluster::members::Policy;
 use shard_cluster::wire::Role;
@@ -99,6 +101,8 @@ use relay::Relay;
 use rpc::Handlers;
 use seed::Seed;
 pub(crate) use status::{ClusterStatus, NodeStatus, OwnStatus};
+#[cfg(test)]
+use tests::network::Network;
 use tls::{Guard, Security};
 
 /// Between two looks at the clock.
@@ -353,7 +357,7 @@ fn endpoints(
     let relayed = guard.relayed_server(&server);
     let relay = Relay::new(runtime, config.clone(), relayed)?;
     let _context = runtime.enter();
-    let runtime = Arc::new(TokioRuntime);
+    let runtime = Arc::new(Network);
     let endpoint = Endpoint::new(config, Some(server), socket, runtime)?;
     Ok((endpoint, relay))
 }

@@ -117,12 +117,13 @@ pub(super) async fn send(shared: Rc<Shared>) {
         let (names, own) = (relay.names.borrow(), hub.name().to_owned());
         for (address, packet) in &packets {
             if let Some(to) = names.name(*address) {
-                hub.pass(&Relayed {
+                let packet = Relayed {
                     links: LINKS_MAX,
                     from: &own,
                     to,
                     packet,
-                });
+                };
+                hub.pass(None, &packet);
             }
         }
     }
@@ -131,10 +132,8 @@ pub(super) async fn send(shared: Rc<Shared>) {
 /// A packet has come over the link with a neighbour: for this node, or to be passed on.
 pub(super) fn come(shared: &Shared, id: LinkId, packet: &Relayed<'_>) -> Result<(), Ended> {
     let mut hub = shared.hub.borrow_mut();
-    if *packet.to != *hub.name() {
-        return hub.pass_on(id, packet);
-    }
-    if hub.carries(id)? && hub.roster.contains(packet.from) {
+    hub.linked(id).ok_or_else(Ended::replaced)?;
+    if hub.pass(Some(id), packet) {
         let mut names = shared.relay.names.borrow_mut();
         let from = names.address(packet.from, &hub.roster);
         shared.relay.socket.come(from, packet.packet);

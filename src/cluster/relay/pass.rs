@@ -1,6 +1,7 @@
 //! What the hub does for packets that go over others.
 
 use log::info;
+use shard_cluster::members::Route;
 use shard_cluster::wire::{Reason, Relayed};
 
 use super::needs::Standing;
@@ -18,47 +19,29 @@ pub(crate) struct Passed {
 }
 
 impl Hub {
-    /// Hands a packet to the neighbour that is next on its way.
-    pub(super) fn pass(&mut self, packet: &Relayed<'_>) {
-        let next = self.members.next_hop(self.plane.now_ms(), packet.to);
-        let slot = next.and_then(|(next, _)| self.slots.get(next));
-        let Some(slot) = slot.map(|slot| usize::from(*slot)) else {
-            return;
+    /// Hands a packet to the neighbour that is next on its way, or drops it. It has come over a
+    /// link, or is this node's own. True if it is for this node.
+    pub(super) fn pass(&mut self, came: Option<LinkId>, packet: &Relayed<'_>) -> bool {
+        let came = came.and_then(|id| self.linked(id)).map(|(name, _)| name);
+        let (over, links) = match self.members.route(self.plane.now_ms(), came, packet) {
+            Route::Here => return self.roster.contains(packet.from),
+            Route::Next { over, links } => (over, links),
+            Route::Nowhere => return false,
         };
-        let peer = &mut self.peers[slot];
+        let slot = self.slots.get(over).map(|slot| usize::from(*slot));
+        let Some(peer) = slot.and_then(|slot| self.peers.get_mut(slot)) else {
+            return false;
+        };
+        // It was direct when it was heard last, and may not be so any more.
         let Some(link) = peer.link.as_mut().filter(|link| !link.is_relayed) else {
-            return;
+            return false;
         };
-        if link.passed.push(packet) {
+        if link.passed.push(&Relayed { links, ..*packet }) {
             peer.passed.packets += 1;
         } else {
             peer.passed.dropped += 1;
         }
-    }
-
-    /// Passes on a packet that has come over a link, unless it would go back.
-    pub(super) fn pass_on(&mut self, id: LinkId, packet: &Relayed<'_>) -> Result<(), Ended> {
-        let is_own = *packet.from == *self.name();
-        let is_for_member = self.roster.contains(packet.to);
-        if !self.carries(id)? || packet.links < 2 || is_own || !is_for_member {
-            return Ok(());
-        }
-        let next = self.members.next_hop(self.plane.now_ms(), packet.to);
-        let back = &*self.peers[usize::from(id.slot)].name;
-        if next.is_some_and(|(next, _)| *next != *back) {
-            self.pass(&Relayed {
-                links: packet.links - 1,
-                ..*packet
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether packets of others may come over a link: a direct one.
-    pub(super) fn carries(&self, id: LinkId) -> Result<bool, Ended> {
-        let link = self.linked(id);
-        link.map(|(_, link)| !link.is_relayed)
-            .ok_or_else(Ended::replaced)
+        false
     }
 
     /// Takes everything that waits for a link.

@@ -65,7 +65,7 @@ mod votes;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use peer::{PeerStatus, State};
-pub use reach::LINKS_MAX;
+pub use reach::{LINKS_MAX, Route};
 
 use self::peer::Peer;
 use crate::wire::{Health, Heartbeat, Hello, Reason, Role};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::Members;
 use super::peer::Peer;
-use crate::wire::{Reach, Reaches};
+use crate::wire::{Reach, Reaches, Relayed};
 
 /// Over how many links a packet goes at most.
 pub const LINKS_MAX: u8 = 4;
@@ -20,6 +20,22 @@ const HEARD: u64 = 3;
 
 /// And from here to there: what is echoed is one heartbeat older.
 const ECHOED: u64 = 4;
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Route<'m> {
+    /// It is for this node.
+    Here,
+    /// It goes to a neighbour, with what is left of its links.
+    Next {
+        /// The neighbour.
+        over: &'m str,
+        /// Over how many links it may still go, that to the neighbour included.
+        links: u8,
+    },
+    /// It is dropped: there is no way, it has come from here, or would go back.
+    Nowhere,
+}
 
 /// Over how many links a peer reaches others.
 pub(super) type Reached = BTreeMap<Box<str>, u8>;
@@ -86,6 +102,26 @@ impl Members {
 
     fn is_neighbour(&self, now_ms: u64, peer: &Peer) -> bool {
         peer.is_direct() && self.is_peer_near(now_ms, peer)
+    }
+
+    /// What becomes of a packet that has come over the link with a peer, or of one of this node.
+    #[must_use]
+    pub fn route(&self, now_ms: u64, came: Option<&str>, packet: &Relayed<'_>) -> Route<'_> {
+        let is_own = *packet.from == *self.config.name;
+        let links = match came {
+            None => packet.links,
+            Some(came) if is_own || !self.is_direct(came) => return Route::Nowhere,
+            Some(_) if *packet.to == *self.config.name => return Route::Here,
+            Some(_) => packet.links.saturating_sub(1),
+        };
+        match self.next_hop(now_ms, packet.to) {
+            Some((over, _)) if links > 0 && Some(over) != came => Route::Next { over, links },
+            _ => Route::Nowhere,
+        }
+    }
+
+    fn is_direct(&self, node: &str) -> bool {
+        self.peers.get(node).is_some_and(Peer::is_direct)
     }
 
     /// Whether a neighbour hears a node and is heard by it.

@@ -1,6 +1,7 @@
 //! Who is reached over whom.
 
 use super::*;
+use crate::wire::Relayed;
 
 /// So many nodes, all linked with all; the first three are cores.
 fn mesh(count: u8, policy: Policy) -> World {
@@ -114,4 +115,110 @@ fn whom_a_neighbour_hears_is_not_given_up_where_each_side_goes_on() {
     let mut downs = world.downs();
     downs.sort_unstable();
     assert_eq!(downs, [(0, "b"), (1, "a"), (1, "c"), (2, "b")]);
+}
+
+/// Over how many links a packet goes until it is there, or that it is dropped.
+fn walk(world: &World, from: usize, to: usize) -> Result<u8, u8> {
+    let names = |node: usize| world.nodes[node].config().name.clone();
+    let (sender, receiver) = (names(from), names(to));
+    let mut packet = Relayed {
+        links: LINKS_MAX,
+        from: &sender,
+        to: &receiver,
+        packet: &[],
+    };
+    let (mut at, mut came, mut count) = (from, None, 0);
+    loop {
+        match world.nodes[at].route(world.now_ms, came.as_deref(), &packet) {
+            Route::Here => return Ok(count),
+            Route::Nowhere => return Err(count),
+            Route::Next { over, links } => {
+                count += 1;
+                packet.links = links;
+                came = Some(names(at));
+                at = (0..world.nodes.len())
+                    .find(|node| *names(*node) == *over)
+                    .unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packet_gets_where_there_is_a_way_and_never_goes_round_and_round() {
+    let mut state = 7_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    let (mut relayed, mut dropped) = (0, 0);
+    for _ in 0..40 {
+        let mut world = mesh(7, Policy::Fence);
+        for node in &mut world.nodes {
+            node.config.lease_ms = 1_000_000;
+        }
+        let all: Vec<(usize, usize)> = (0..7).flat_map(|a| (0..7).map(move |b| (a, b))).collect();
+        world.cut = all.iter().copied().filter(|_| random(100) < 45).collect();
+        for _ in 0..80 {
+            world.run(50);
+            for (from, to) in &all {
+                let way = walk(&world, *from, *to);
+                assert!(way.is_err() || way.is_ok_and(|links| links <= LINKS_MAX));
+                assert!(way.is_ok() || way.is_err_and(|links| links <= LINKS_MAX));
+            }
+        }
+        // How many links there are between two, over those that work in both directions.
+        let works = |a, b| a != b && world.hears(a, b) && world.hears(b, a);
+        let mut links = vec![vec![u8::MAX; 7]; 7];
+        for _ in 0..7 {
+            for (a, b) in &all {
+                let over = (0..7).filter(|c| works(*a, *c));
+                let least = over.map(|c| links[c][*b].saturating_add(1)).min();
+                links[*a][*b] = if a == b { 0 } else { least.unwrap_or(u8::MAX) };
+            }
+        }
+        for (from, to) in all.into_iter().filter(|(from, to)| from != to) {
+            let least = links[from][to];
+            let expected = (least <= LINKS_MAX).then_some(least);
+            assert_eq!(walk(&world, from, to).ok(), expected);
+            relayed += usize::from(expected.is_some_and(|links| links > 1));
+            dropped += usize::from(expected.is_none());
+        }
+    }
+    assert!(relayed > 300 && dropped > 30, "{relayed} {dropped}");
+}
+
+#[test]
+fn a_packet_that_comes_as_it_may_not_is_dropped() {
+    let mut world = mesh(3, Policy::Fence);
+    let packet = Relayed {
+        links: 2,
+        from: "a",
+        to: "b",
+        packet: &[],
+    };
+    fn route<'w>(world: &'w World, came: &str, packet: Relayed<'_>) -> Route<'w> {
+        world.nodes[2].route(world.now_ms, Some(came), &packet)
+    }
+    let (over, links) = ("b", 1);
+    assert_eq!(route(&world, "a", packet), Route::Next { over, links });
+    for wrong in [
+        Relayed { links: 1, ..packet },
+        Relayed {
+            from: "c",
+            ..packet
+        },
+        Relayed { to: "a", ..packet },
+        Relayed { to: "x", ..packet },
+    ] {
+        assert_eq!(route(&world, "a", wrong), Route::Nowhere, "{wrong:?}");
+    }
+    assert_eq!(route(&world, "x", packet), Route::Nowhere);
+    let here = Relayed { to: "c", ..packet };
+    assert_eq!(route(&world, "a", here), Route::Here);
+    world.nodes[2].linked("a", false);
+    assert_eq!(route(&world, "a", here), Route::Nowhere);
+    assert_eq!(route(&world, "a", packet), Route::Nowhere);
 }
