@@ -292,7 +292,7 @@ mod tests {
             "a@h (this one)  core  running  1        1m 30s  3          5",
             "a@h   5            2900 ms  7       93   11          12     13      14        15",
             "b@h   6            none     7       93   11          12     13      -         -",
-            "a@h   b@h  alive  direct    80 ms   1.23 ms     7       3    0        5       10    20",
+            "  direct    80 ms   1.23 ms     7       3    0        5       10    20",
             "a@h   b@h  alive  over c@h  80 ms   1.23 ms",
             "node b@h has not answered: it does not answer in time",
         ] {
