@@ -211,6 +211,7 @@ impl Hub {
         if former != 0 && former != hello.boot {
             self.plane.gone(slot, true);
         }
+        self.plane.heard(slot, hello.node, hello.boot);
         Ok(())
     }
 
@@ -463,7 +464,7 @@ impl Hub {
                 let arrivals = &mut peer.arrivals[usize::from(stream)];
                 let plane = &mut self.plane;
                 let taken = peer.incoming.receive(messages, &mut |number, forward| {
-                    let taken = plane.arrived(id.slot, stream, &message(now_ms, forward));
+                    let taken = plane.arrived(id.slot, (stream, number), &message(now_ms, forward));
                     if taken {
                         arrivals.arrived(boot, number);
                     }

@@ -48,6 +48,7 @@ mod outbox;
 mod owners;
 mod peers;
 mod plan;
+mod positions;
 mod publish;
 mod queue;
 mod quota;
@@ -154,6 +155,8 @@ pub(crate) struct Shard {
     from_nodes: Vec<nodes::FromNode>,
     /// Groups over several nodes. `None` where there is no cluster.
     groups: Option<Box<groups::Groups>>,
+    /// How far the streams of other nodes are received. `None` without a cluster or a store.
+    positions: Option<Box<positions::Positions>>,
     /// The message that is being routed comes from another node, which has given it to groups.
     is_foreign: bool,
     fence: fence::Fence,
@@ -279,8 +282,7 @@ pub(crate) enum Input {
 
 impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
-        let seed = Seed::new(setup.hash_seed);
-        let strategies = setup.limits.share_strategies();
+        let (seed, strategies) = (Seed::new(setup.hash_seed), setup.limits.share_strategies());
         Self {
             id: setup.id,
             count: setup.count,
@@ -310,6 +312,7 @@ impl Shard {
             peers: Peer::all(setup.count, setup.peer_bytes_max),
             from_nodes: Vec::new(),
             groups: None,
+            positions: None,
             is_foreign: false,
             fence: fence::Fence::default(),
             slow_node: 0,
