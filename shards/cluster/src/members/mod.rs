@@ -40,6 +40,9 @@
 //! side acknowledges does not reach the other's sessions. Whom a neighbour hears is not given up:
 //! there is a way over that one ([`Members::next_hop`]).
 //!
+//! A node whose process stood still suspects nobody for the time of a heartbeat: it first reads what
+//! has come meanwhile.
+//!
 //! **Time to detect**: the lease, drift, and three heartbeats: below 5 s with the defaults.
 //!
 //! **The cores change while nodes run** ([`Members::set_cores`]): by consensus, one at a time, so
@@ -154,6 +157,10 @@ pub struct Members {
     renewing: bool,
     /// When time began here.
     started_ms: Option<u64>,
+    /// When time last went on here, and until when nobody is suspected: this process stood still,
+    /// and has not read yet what has come meanwhile.
+    ticked_ms: Option<u64>,
+    listens_until_ms: u64,
     /// How many leases there were, and whether the last one still ran when last looked at.
     leases: u64,
     is_lease_running: bool,
@@ -226,6 +233,8 @@ impl Members {
             has_moved: false,
             renewing: false,
             started_ms: None,
+            ticked_ms: None,
+            listens_until_ms: 0,
             leases: 0,
             is_lease_running: false,
             cores_changed_ms: None,
@@ -374,10 +383,7 @@ impl Members {
     pub fn tick(&mut self, now_ms: u64) -> bool {
         self.started_ms.get_or_insert(now_ms);
         self.watch_lease(now_ms);
-        let silence_ms = self.config.silence_ms();
-        self.peers
-            .values_mut()
-            .for_each(|peer| peer.suspect(now_ms, silence_ms));
+        self.suspect(now_ms);
         self.decide(now_ms);
         self.watch_neighbours(now_ms);
         let due = core::mem::take(&mut self.has_moved) || now_ms >= self.heartbeat_due_ms;
@@ -385,6 +391,19 @@ impl Members {
             self.heartbeat_due_ms = now_ms + self.config.heartbeat_ms;
         }
         due
+    }
+
+    fn suspect(&mut self, now_ms: u64) {
+        let ticked_ms = self.ticked_ms.replace(now_ms).unwrap_or(now_ms);
+        if now_ms.saturating_sub(ticked_ms) > self.config.heartbeat_ms {
+            self.listens_until_ms = now_ms.saturating_add(self.config.heartbeat_ms);
+        }
+        if now_ms < self.listens_until_ms {
+            return;
+        }
+        let silence_ms = self.config.silence_ms();
+        let peers = self.peers.values_mut();
+        peers.for_each(|peer| peer.suspect(now_ms, silence_ms));
     }
 
     /// Writes a heartbeat for a peer. Nothing if it is not to be answered any more.

@@ -149,6 +149,26 @@ fn nodes_that_hear_each_other_may_acknowledge() {
 }
 
 #[test]
+fn cores_that_stood_still_listen_before_they_suspect_anybody() {
+    let mut world = World::cores();
+    // The other two are stopped; what the first one sends them waits.
+    for _ in 0..100 {
+        world.now_ms += 50;
+        world.nodes[0].tick(world.now_ms);
+    }
+    // They go on, one after the other, and look at the clock before they read.
+    for node in [1, 2] {
+        world.nodes[node].tick(world.now_ms);
+        world.send_heartbeats(node);
+        world.now_ms += 100;
+        world.nodes[node].tick(world.now_ms);
+    }
+    world.run(5000);
+    assert_eq!(world.downs(), []);
+    assert_eq!(world.may_acknowledge(), [true; 3]);
+}
+
+#[test]
 fn a_dead_node_is_down_within_five_seconds_and_the_others_go_on() {
     let mut world = World::cores();
     world.isolate(2);
