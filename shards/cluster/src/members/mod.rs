@@ -40,8 +40,8 @@
 //! side acknowledges does not reach the other's sessions. Whom a neighbour hears is not given up:
 //! there is a way over that one ([`Members::next_hop`]).
 //!
-//! A node whose process stood still suspects nobody for the time of a heartbeat: it first reads what
-//! has come meanwhile.
+//! A node whose process stood still suspects nobody for the time of a heartbeat: it first reads
+//! what has come meanwhile.
 //!
 //! **Time to detect**: the lease, drift, and three heartbeats: below 5 s with the defaults.
 //!
