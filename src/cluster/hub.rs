@@ -18,6 +18,7 @@ use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 
 use super::condemned::Condemned;
 use super::ended::Ended;
+use super::gather::Gathering;
 use super::incarnation::Incarnations;
 use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
@@ -37,7 +38,8 @@ const HEARTBEATS_A_DIGEST: u32 = 10;
 pub(super) struct Hub {
     pub(super) plane: Box<dyn Plane>,
     pub(super) members: Members,
-    routes: Routes,
+    pub(super) routes: Routes,
+    pub(super) gathering: Gathering,
     pub(super) owners: Owners,
     incarnations: Incarnations,
     condemned: Condemned,
@@ -91,6 +93,7 @@ impl Hub {
             owners: Owners::new(&members),
             members,
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
+            gathering: Gathering::default(),
             incarnations: begin.incarnations,
             condemned: begin.condemned,
             autoheal: begin.autoheal,
@@ -114,7 +117,8 @@ impl Hub {
 
     /// Tells the shards until when they may acknowledge, and the log when that changes.
     fn tell_lease(&mut self) {
-        let (now_ms, until_ms) = (self.plane.now_ms(), self.members.lease_until_ms());
+        let now_ms = self.plane.now_ms();
+        let until_ms = self.acknowledges_until_ms(now_ms);
         self.plane.set_lease_until(until_ms);
         let is_fenced = now_ms >= until_ms;
         match (mem::replace(&mut self.was_fenced, is_fenced), is_fenced) {

@@ -68,6 +68,12 @@ impl Replica {
         self.log.position()
     }
 
+    /// Whether all of the owner's routes have come, of the life that it has or of a former one.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.position().incarnation > 0
+    }
+
     /// How many filters there are.
     #[must_use]
     pub fn count(&self) -> u64 {
