@@ -42,8 +42,9 @@ fn up(node: &Node) {
     common.nodes_up.store(1 << NODE, Ordering::Relaxed);
 }
 
-/// The other node subscribes.
+/// The other node is there and subscribes.
 fn route(node: &mut Node, filter: &str) {
+    up(node);
     let index = node.routes.index.as_mut().unwrap();
     index.add(filter, Destination::Node(NODE.into())).unwrap();
 }
@@ -87,6 +88,19 @@ fn acknowledged(node: &mut Node, client: Client) -> Vec<u16> {
         other => panic!("{other:?} instead of PUBACK"),
     });
     ids.collect()
+}
+
+#[test]
+fn a_node_that_is_down_gets_nothing_though_its_routes_are_still_there() {
+    let mut node = node(None);
+    route(&mut node, "there/+");
+    let common = &node.shards[0].common;
+    common.nodes_up.store(0, Ordering::Relaxed);
+    let publisher = node.client_on(0, "publisher");
+    node.publish(publisher, &Publish::new("there/a", "x").qos(1, 1));
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [1]);
+    assert_eq!(forwarded(&mut node, 0), [""; 0]);
 }
 
 #[test]
