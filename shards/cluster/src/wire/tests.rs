@@ -182,7 +182,7 @@ fn a_heartbeat_says_whom_its_sender_reaches_and_whom_it_does_not_think_alive() {
     let reaches: Vec<_> = heartbeat.reaches.map(|it| (it.node, it.links)).collect();
     assert_eq!(reaches, [("n2", 1), ("n3", 2)]);
     let views: Vec<_> = heartbeat.views.map(|it| it.node).collect();
-    assert_eq!(views, ["n2"]);
+    assert_eq!(views, ["n2", "n1"]);
 }
 
 #[test]
