@@ -9,6 +9,7 @@
 //! and its subscription is in force when it has the filter; until then its former node passes on
 //! what comes. What was stored is in force from the start on, and given up if somebody else has it.
 
+use log::info;
 use protocol::subscriptions::FilterId;
 use protocol::topic::{Filter, Subscription};
 use protocol::wire::{ReasonCode, RetainHandling};
@@ -205,7 +206,7 @@ impl Shard {
         if owners.is_some_and(|owners| owners.moves.is_leaving(&found.client_id)) {
             return;
         }
-        let connection = found.connection;
+        let (connection, client) = (found.connection, found.client_id.clone());
         let text = format!("{EXCLUSIVE_PREFIX}{filter}");
         if let Ok(subscription) = Subscription::parse(&text, u16::MAX)
             && self.unsubscribe(key, &subscription)
@@ -213,10 +214,11 @@ impl Shard {
             self.forget_subscription(key, &text);
             self.session_unsubscribed(connection, &text);
         }
-        self.end_for_lost_filter(connection);
+        self.end_for_lost_filter(connection, &client, filter);
     }
 
-    fn end_for_lost_filter(&mut self, connection: u32) {
+    fn end_for_lost_filter(&mut self, connection: u32, client: &str, filter: &str) {
+        info!("{client} has lost its exclusive subscription to {filter}: another client has it");
         if connection != NONE {
             self.disconnect(connection, ReasonCode::QUOTA_EXCEEDED);
         }
@@ -345,9 +347,9 @@ impl Shard {
         let key = claim.session.session;
         let session = self.sessions.get(key);
         if let Some(session) = session.filter(|found| found.serial == claim.session.serial) {
-            let connection = session.connection;
+            let (connection, client) = (session.connection, session.client_id.clone());
             self.forget_subscription(key, &format!("{EXCLUSIVE_PREFIX}{filter}"));
-            self.end_for_lost_filter(connection);
+            self.end_for_lost_filter(connection, &client, filter);
         }
     }
 
