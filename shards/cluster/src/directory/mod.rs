@@ -31,11 +31,12 @@
 //! Until then claims wait: about a round trip after a core has gone, a lease's time after a node
 //! has started, and for as long as a node is neither reached nor given up.
 //!
-//! **What one holder has for itself.** An exclusive subscription is claimed like an identifier, under
-//! a name that no client has, with the client that is to hold it
-//! ([`Directory::claim_exclusive`]). It is granted if nobody has it; or if the same client holds it
-//! on another node, which it has left: then that node gives it up for it as it gives up
-//! identifiers, and it is free for nobody else in between. Of claims that wait, one from a former life goes first, then the first that came.
+//! **What one holder has for itself.** An exclusive subscription is claimed like an identifier,
+//! under a name that no client has, with the client that is to hold it
+//! ([`Directory::claim_exclusive`]). It is granted if nobody has it; or if the same client holds
+//! it on another node, which it has left: then that node gives it up for it as it gives up
+//! identifiers, and it is free for nobody else in between. Of claims that wait, one from a former
+//! life goes first, then the first that came.
 //!
 //! **What this promises.** Among nodes that hold their lease, a client identifier has at most
 //! one owner. [`Directory::owns`] is false without the lease. A node that was given up has

@@ -142,7 +142,7 @@ impl Cluster {
     }
 
     fn tell(&mut self, node: usize, event: OwnerEvent) {
-        let name = exclusive_filter(event.client()).unwrap_or(event.client());
+        let name = exclusive_filter(event.client()).unwrap_or_else(|| event.client());
         let home = usize::from(self.nodes[node].home(name));
         self.nodes[node].shards[home].owner_events(vec![event]);
         self.nodes[node].turn(home);
@@ -183,45 +183,19 @@ impl Cluster {
     }
 
     fn decide(&mut self, from: usize, request: OwnerRequest) {
+        if let OwnerRequest::ClaimFilter {
+            client,
+            holder,
+            is_former,
+        } = request
+        {
+            return self.decide_filter(from, client, holder, is_former);
+        }
         let client: Box<str> = request.client().into();
         let known = self.owners.get_mut(&client);
         match (request, known) {
             (OwnerRequest::Claim { client } | OwnerRequest::ClaimFormer { client }, None) => {
                 self.grant(from, client, None);
-            }
-            (OwnerRequest::ClaimFilter { client, holder, .. }, None) => {
-                let owner = Owner {
-                    holder,
-                    ..Owner::default()
-                };
-                self.owners.insert(client.clone(), owner);
-                self.grant(from, client, None);
-            }
-            (OwnerRequest::ClaimFilter { client, .. }, Some(owner)) if owner.node == from => {
-                let (epoch, former) = (owner.epoch, None);
-                self.tell(
-                    from,
-                    OwnerEvent::Granted {
-                        client,
-                        epoch,
-                        former,
-                    },
-                );
-            }
-            (
-                OwnerRequest::ClaimFilter {
-                    client,
-                    holder,
-                    is_former,
-                },
-                Some(owner),
-            ) => {
-                if is_former || owner.holder != holder {
-                    return self.tell(from, OwnerEvent::Denied { client });
-                }
-                owner.waiter = Some(from);
-                let (node, epoch) = (owner.node, owner.epoch);
-                self.tell(node, OwnerEvent::Revoke { client, epoch });
             }
             (OwnerRequest::ClaimFormer { client }, Some(owner)) if owner.node != from => {
                 self.tell(from, OwnerEvent::Denied { client });
@@ -260,6 +234,31 @@ impl Cluster {
                 }
             }
             _ => {}
+        }
+    }
+
+    fn decide_filter(&mut self, from: usize, client: Box<str>, holder: Box<str>, is_former: bool) {
+        let Some(owner) = self.owners.get_mut(&client) else {
+            let owner = Owner {
+                holder,
+                ..Owner::default()
+            };
+            self.owners.insert(client.clone(), owner);
+            return self.grant(from, client, None);
+        };
+        let (node, epoch, former) = (owner.node, owner.epoch, None);
+        if node == from {
+            let granted = OwnerEvent::Granted {
+                client,
+                epoch,
+                former,
+            };
+            self.tell(from, granted);
+        } else if is_former || owner.holder != holder {
+            self.tell(from, OwnerEvent::Denied { client });
+        } else {
+            owner.waiter = Some(from);
+            self.tell(node, OwnerEvent::Revoke { client, epoch });
         }
     }
 
