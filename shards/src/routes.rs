@@ -243,9 +243,14 @@ impl Nodes {
         while count < CHANGES_AT_ONCE
             && let Some((node, change)) = self.changes.pop()
         {
+            count += 1;
+            if matches!(change, RouteChange::Fence) {
+                // It comes back behind what the shards have changed before.
+                self.backlog.push_back(change);
+                continue;
+            }
             debug_assert!(node < NODES_MAX);
             apply(index, &change, Destination::Node(u32::from(node)));
-            count += 1;
         }
         let waiting = self.backlog.len();
         while let Some(change) = self.backlog.pop_front() {
@@ -272,6 +277,6 @@ fn apply(index: &mut RouteWriter, change: &RouteChange, destination: Destination
         RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
             index.remove(filter, destination);
         }
-        RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
+        RouteChange::Announce(_) | RouteChange::Withdraw(_) | RouteChange::Fence => {}
     }
 }

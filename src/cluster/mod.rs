@@ -52,6 +52,7 @@ mod peer;
 mod pem;
 pub(crate) mod plane;
 mod proof;
+mod reach;
 mod rpc;
 pub(crate) mod seed;
 mod status;

@@ -13,6 +13,7 @@ use shards::{OwnerEvent, OwnerRequest};
 
 use super::peer::Peer;
 use super::plane::Plane;
+use super::reach::{Awaited, Reach};
 
 /// This node's part of the directory.
 pub(super) struct Owners {
@@ -74,6 +75,7 @@ impl Owners {
         &mut self,
         members: &Members,
         plane: &mut dyn Plane,
+        reach: &mut Reach,
         (peers, slots): (&mut [Peer], &BTreeMap<Box<str>, u16>),
     ) {
         let now_ms = plane.now_ms();
@@ -86,6 +88,20 @@ impl Owners {
                 OwnerRequest::ClaimFormer { client } => self.directory.claim_former(&client, 1),
                 OwnerRequest::Revoked { client, epoch } => self.directory.revoked(&client, epoch),
                 OwnerRequest::Release { client } => self.directory.release(&client),
+                OwnerRequest::AskRoutesAt { shard } => reach.ask(shard),
+                OwnerRequest::AwaitRoutes {
+                    shard,
+                    node,
+                    at,
+                    payload,
+                    all,
+                } => reach.wait(Awaited {
+                    shard,
+                    node,
+                    at,
+                    payload,
+                    all,
+                }),
             }
         }
         while let Some((node, mut frame)) = self.directory.transmit() {

@@ -93,7 +93,7 @@ pub(crate) use groups::SHARE_PREFIX;
 use items::SessionRef;
 pub(crate) use items::{Batch, Item};
 pub(crate) use journal::Journal;
-pub(crate) use nodes::{FOREIGN_PUBLISHER, NODES_MAX};
+pub(crate) use nodes::{NODES_MAX, foreign_publisher};
 use outbox::Outbox;
 pub(crate) use outbox::Output;
 use peers::Peer;
@@ -156,6 +156,8 @@ pub(crate) struct Shard {
     groups: Option<Box<groups::Groups>>,
     /// The message that is being routed comes from another node, which has given it to groups.
     is_foreign: bool,
+    /// The shard of this node that has routed it, if it does not.
+    origin: u16,
     fence: fence::Fence,
     /// The node, plus 1, that the message that is being routed has found full, or 0.
     slow_node: u16,
@@ -311,6 +313,7 @@ impl Shard {
             from_nodes: Vec::new(),
             groups: None,
             is_foreign: false,
+            origin: setup.id,
             fence: fence::Fence::default(),
             slow_node: 0,
             spare_batches: Vec::new(),

@@ -141,6 +141,8 @@ impl Shard {
                 } => self.granted_client(&client, epoch, former),
                 OwnerEvent::Denied { client } => self.denied_client(&client),
                 OwnerEvent::Revoke { client, epoch } => self.revoke_client(client, epoch),
+                OwnerEvent::RoutesAt { at, .. } => self.place_is_known(at),
+                OwnerEvent::RoutesKnown { node, payload, .. } => self.turn_to(node, &payload),
             }
         }
     }

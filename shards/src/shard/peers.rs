@@ -32,6 +32,8 @@ pub(crate) enum RouteChange {
     Announce(Box<str>),
     /// It is not so any more.
     Withdraw(Box<str>),
+    /// Nothing: the thread with the links wants to know when all before it is applied.
+    Fence,
 }
 
 /// What this shard has for another one, and what it waits for from it.
@@ -311,6 +313,12 @@ impl Shard {
                 self.replay_found(to, replay, found, next);
             }
             Item::Session { node, payload } => self.hear_of_session(node, &payload),
+            Item::Marks {
+                node,
+                stream,
+                payload,
+            } => self.marks_at_home_or_turn((node, stream), &payload),
+            Item::ProcessGone { node } => self.process_is_gone(node, from),
             about_subscriptions => self.handle_subscription_item(from, about_subscriptions),
         }
     }
@@ -373,12 +381,14 @@ impl Shard {
         }
         self.retaining = packed.retaining;
         self.is_foreign = packed.is_foreign;
+        self.origin = from;
         if let Some(message) = packed.message(bytes)
             && !self.route_arrived(&message)
         {
             self.stats.dropped.add(1);
             self.refuse_arrived(from, true);
         }
+        self.origin = self.id;
         self.settle_arrived(from, publish);
     }
 
