@@ -339,10 +339,13 @@ impl Shard {
             let wills = last.iter().filter(|change| keeps_session(change)).count();
             self.open_wills = self.open_wills.saturating_sub(wills);
             let last = self.brought_up_to_date(last);
-            if let Some(journal) = &mut self.journal {
-                journal.append(changes);
-                journal.append(last);
-            }
+            let Some(journal) = &mut self.journal else {
+                // Nothing is stored: it was begun to keep the order.
+                self.transaction_stored(transaction);
+                continue;
+            };
+            journal.append(changes);
+            journal.append(last);
             self.wait_for_commit(Waiter::Transaction(transaction));
         }
     }

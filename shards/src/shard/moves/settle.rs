@@ -16,6 +16,7 @@ use crate::nodes::{OwnerRequest, RoutesAt};
 use crate::shard::deliver::Receiver;
 use crate::shard::frames::Outgoing;
 use crate::shard::nodes::NODES_MAX;
+use crate::shard::transaction::Then;
 use crate::shard::{NONE, Shard};
 
 /// Who waits to be told how far the log of routes is.
@@ -311,8 +312,10 @@ impl Shard {
         {
             let stored = session.is_some_and(|session| self.deliver_moved(session, &delivery));
             if transaction != NONE {
-                self.wait_in_transaction(transaction, stored);
-                self.answered(transaction);
+                // It may be one that is stored as a whole, and what is here is stored by itself.
+                let part = self.open_transaction(false, Then::Part(transaction), Vec::new());
+                self.wait_in_transaction(part, stored);
+                self.answered(part);
             }
         }
     }

@@ -138,6 +138,12 @@ impl Cluster {
         for number in (0..self.nodes.len()).filter(|number| *number != gone) {
             let common = &self.nodes[number].shards[0].common;
             common.nodes_up.fetch_and(!(1 << gone), Ordering::Relaxed);
+            for shard in 0..usize::from(SHARDS) {
+                let mut batch = Box::<Batch>::default();
+                let (up_to, died) = (0, true);
+                batch.items.push(Item::NodeGone { up_to, died });
+                self.nodes[number].shards[shard].handle_node_batch(gone as u16, batch);
+            }
             self.nodes[number].turn_all();
         }
         let mut grants = Vec::new();
