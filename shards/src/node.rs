@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 use protocol::hash::Seed;
-use shard_store::{OnFailure, Store, StoreHandle, StoreLink, Stored};
+use shard_store::{Division, OnFailure, Store, StoreHandle, StoreLink, Stored};
 use shard_sync::Doorbell;
 use shard_sync::routes::RouteReader;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -207,10 +207,13 @@ impl Kept {
         });
         let (links, handle) = storage.store.start(doorbells, on_failure)?;
         let numbers = Arc::new(AtomicU64::new(storage.stored.next_number.max(1)));
-        let seed = Seed::new(settings.hash_seed);
+        let division = Division {
+            seed: settings.hash_seed,
+            shards: doorbells.len() as u16,
+        };
         let kept = Self {
             links,
-            parts: part(storage.stored, seed, doorbells.len() as u16),
+            parts: part(storage.stored, division),
             numbers: Some(numbers),
         };
         Ok((kept, Some(handle)))
@@ -228,6 +231,7 @@ impl Kept {
 /// Starts one shard on each CPU of the settings. When this returns, all of them accept
 /// connections.
 pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, StartError> {
+    let settings = &divided(settings, storage.as_ref());
     let count = settings.cpus.len();
     let shard_error = |cpu, source| StartError::Shard { cpu, source };
     let doorbells = doorbells(count).map_err(|source| shard_error(0, source))?;
@@ -237,8 +241,7 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     };
     let mut acceptors = open_acceptors(settings)?;
     let mut neighbours = Neighbours::connect(&doorbells, settings.engine.ring_batches as usize);
-    let started = started(storage.as_ref());
-    let patience = patience(storage.as_ref());
+    let (started, patience) = (started(storage.as_ref()), patience(storage.as_ref()));
     let (mut kept, store) = Kept::start(storage, settings, &doorbells, &stopper)
         .map_err(|source| shard_error(0, source))?;
     let together = Arc::new(Together::new(&doorbells));
@@ -296,6 +299,20 @@ pub fn start(settings: &Settings, storage: Option<Storage>) -> Result<Running, S
     let ready = await_ready(&readiness, &settings.cpus, patience);
     ready.inspect_err(|_| running.stopper.stop())?;
     Ok(running)
+}
+
+/// The settings, with the seed by which sessions were divided among as many shards before: what
+/// was stored of other nodes' messages holds for that.
+fn divided(settings: &Settings, storage: Option<&Storage>) -> Settings {
+    let mut settings = settings.clone();
+    let division = storage.and_then(|storage| storage.stored.division);
+    if settings.cluster
+        && let Some(division) = division
+        && usize::from(division.shards) == settings.cpus.len()
+    {
+        settings.hash_seed = division.seed;
+    }
+    settings
 }
 
 /// What each shard has of the routes.

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use protocol::hash::Seed;
 use protocol::message::MessageRef;
+use shard_store::Process;
 use shard_sync::{Consumer, Doorbell, Producer, ring};
 
 use crate::bits::bits;
@@ -59,6 +60,8 @@ pub struct Nodes {
     /// Changes of routes that found no room.
     backlog: VecDeque<(u16, RouteChange)>,
     refused: Refused,
+    /// The processes of the nodes, which number their messages.
+    processes: Vec<Option<Arc<Process>>>,
 }
 
 /// Retained messages of other nodes that were not retained here, as last logged.
@@ -118,6 +121,7 @@ impl Nodes {
             routes,
             backlog: VecDeque::new(),
             refused: Refused::default(),
+            processes: vec![None; usize::from(NODES_MAX)],
         };
         (nodes, ends)
     }
@@ -154,6 +158,17 @@ impl Nodes {
         if before < until_ms && before <= self.now_ms() {
             // What waits for it goes on.
             self.shards.iter().for_each(|shard| shard.doorbell.ring());
+        }
+    }
+
+    /// The process of a node that speaks. Said before any message of it.
+    pub fn heard(&mut self, node: u16, name: &str, boot: u64) {
+        if let Some(known) = self.processes.get_mut(usize::from(node)) {
+            let is_same = |known: &Arc<Process>| *known.node == *name && known.boot == boot;
+            if !known.as_ref().is_some_and(is_same) {
+                let node = name.into();
+                *known = Some(Arc::new(Process { node, boot }));
+            }
         }
     }
 
@@ -265,9 +280,14 @@ impl Nodes {
         }
     }
 
-    /// A message that came from a node by one of its streams, and which shard gets it. False
-    /// if that has too much already: then it is to be given again later.
-    pub fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool {
+    /// A message that came from a node by one of its streams, with its number in that. False if
+    /// the shard that gets it has too much already: then it is to be given again later.
+    pub fn arrived(
+        &mut self,
+        node: u16,
+        (stream, number): (u16, u64),
+        message: &MessageRef<'_>,
+    ) -> bool {
         let shards = self.shards.len().max(1);
         let Some(shard) = self.shards.get_mut(usize::from(stream) % shards) else {
             return false;
@@ -296,6 +316,9 @@ impl Nodes {
             publisher: foreign_publisher(message.publisher, node, stream),
             ..*message
         };
+        if let Some(Some(process)) = self.processes.get(usize::from(node)) {
+            batch.place(process, stream, number);
+        }
         batch.publish(&message, false, 0);
         true
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
+use std::time::Duration;
 
 use log::{debug, error, info, warn};
 use protocol::message::MessageRef;
@@ -22,7 +23,7 @@ use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
 use super::plane::Plane;
 use super::reach::Reach;
-use super::status::{NodeStatus, status_of};
+use super::status::{Here, NodeStatus, OwnStatus, status_of};
 
 /// Other nodes that one process can have to do with.
 const NODES_MAX: u16 = 64;
@@ -214,6 +215,7 @@ impl Hub {
         if former != 0 && former != hello.boot {
             self.plane.gone(slot, true);
         }
+        self.plane.heard(slot, hello.node, hello.boot);
         Ok(())
     }
 
@@ -466,7 +468,7 @@ impl Hub {
                 let arrivals = &mut peer.arrivals[usize::from(stream)];
                 let plane = &mut self.plane;
                 let taken = peer.incoming.receive(messages, &mut |number, forward| {
-                    let taken = plane.arrived(id.slot, stream, &message(now_ms, forward));
+                    let taken = plane.arrived(id.slot, (stream, number), &message(now_ms, forward));
                     if taken {
                         arrivals.arrived(boot, number);
                     }
@@ -711,13 +713,32 @@ impl Hub {
 
     /// What is known of each node that there has been.
     pub(super) fn status(&self) -> Vec<NodeStatus> {
+        let here = Here {
+            name: self.name(),
+            now_ms: self.plane.now_ms(),
+        };
         let peers = self.members.peers();
         let statuses = peers.map(|(name, known)| {
             let peer = self.slots.get(name);
             let peer = peer.map(|slot| &self.peers[usize::from(*slot)]);
-            status_of(name, &known, self.routes.replica(name), peer)
+            status_of(here, (name, &known), self.routes.replica(name), peer)
         });
         statuses.collect()
+    }
+
+    /// What is to be seen of this node itself.
+    pub(super) fn own_status(&self) -> OwnStatus {
+        let left_ms = match self.members.lease_until_ms() {
+            u64::MAX => None,
+            until_ms => Some(until_ms.saturating_sub(self.plane.now_ms())),
+        };
+        OwnStatus {
+            incarnation: self.incarnation(),
+            lease_left: left_ms.map(Duration::from_millis),
+            routes: self.routes.own().count(),
+            log: self.routes.own().position(),
+            identifiers: self.owners.identifiers(),
+        }
     }
 
     /// The node stops: tells all others.

@@ -1,12 +1,13 @@
 //! The numbers of this node's lives: each higher than all before, also across restarts.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use log::warn;
+
+use crate::whole_file;
 
 /// The file in the data folder that has the last one.
 const FILE: &str = "INCARNATION";
@@ -16,15 +17,15 @@ const FILE: &str = "INCARNATION";
 #[derive(Debug)]
 pub(super) struct Incarnations {
     last: u64,
-    file: Option<PathBuf>,
+    folder: Option<PathBuf>,
 }
 
 impl Incarnations {
     /// Those of a node whose data are in `folder`, if it has one.
     pub(super) fn new(folder: Option<&Path>) -> Self {
-        let file = folder.map(|folder| folder.join(FILE));
-        let last = file.as_deref().map_or(0, last);
-        Self { last, file }
+        let last = folder.map_or(0, |folder| last(&folder.join(FILE)));
+        let folder = folder.map(Path::to_owned);
+        Self { last, folder }
     }
 
     /// The next one.
@@ -32,11 +33,11 @@ impl Incarnations {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(1, |since| since.as_millis() as u64);
         self.last = now.max(self.last.saturating_add(1));
-        if let Some(file) = &self.file
-            && let Err(error) = write(file, self.last)
+        if let Some(folder) = &self.folder
+            && let Err(error) = whole_file::replace(folder, FILE, &format!("{}\n", self.last))
         {
             // The clock usually does: only one that was set back makes it matter.
-            warn!("{} cannot be written: {error}", file.display());
+            warn!("{} cannot be written: {error}", folder.join(FILE).display());
         }
         self.last
     }
@@ -53,14 +54,6 @@ fn last(file: &Path) -> u64 {
             0
         }
     }
-}
-
-fn write(file: &Path, incarnation: u64) -> io::Result<()> {
-    let new = file.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    writeln!(options.open(&new)?, "{incarnation}")?;
-    fs::rename(new, file)
 }
 
 #[cfg(test)]

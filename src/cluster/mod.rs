@@ -96,7 +96,7 @@ use plane::Plane;
 use proof::Cookie;
 use rpc::Handlers;
 use seed::Seed;
-pub(crate) use status::{ClusterStatus, NodeStatus};
+pub(crate) use status::{ClusterStatus, NodeStatus, OwnStatus};
 use tls::{Guard, Security};
 
 /// Between two looks at the clock.
@@ -178,6 +178,7 @@ struct Shared {
 pub(crate) struct Board {
     status: Mutex<Vec<NodeStatus>>,
     cluster: Mutex<ClusterStatus>,
+    own: Mutex<OwnStatus>,
     /// Tests cut all connections with this.
     #[cfg(test)]
     cut: core::sync::atomic::AtomicBool,
@@ -194,6 +195,19 @@ impl Board {
     pub(crate) fn cluster(&self) -> ClusterStatus {
         let status = self.cluster.lock();
         status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This node among the others, half a second old at most.
+    pub(crate) fn own(&self) -> OwnStatus {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, hub: &Hub, membership: &Membership) {
+        let status = self.status.lock();
+        *status.unwrap_or_else(PoisonError::into_inner) = hub.status();
+        let cluster = self.cluster.lock();
+        *cluster.unwrap_or_else(PoisonError::into_inner) = membership.status();
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = hub.own_status();
     }
 }
 
@@ -443,11 +457,7 @@ async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &B
                 hub.tick();
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(TICKS_A_STATUS) {
-                    let status = board.status.lock();
-                    *status.unwrap_or_else(PoisonError::into_inner) = hub.status();
-                    let status = board.cluster.lock();
-                    let cluster = shared.membership.status();
-                    *status.unwrap_or_else(PoisonError::into_inner) = cluster;
+                    board.show(&hub, &shared.membership);
                 }
                 #[cfg(test)]
                 if board.cut.swap(false, core::sync::atomic::Ordering::Relaxed) {

@@ -14,6 +14,7 @@ use shards::{OwnerEvent, OwnerRequest};
 use super::peer::Peer;
 use super::plane::Plane;
 use super::reach::{Awaited, Reach};
+use super::status::Identifiers;
 
 /// This node's part of the directory.
 pub(super) struct Owners {
@@ -67,6 +68,17 @@ impl Owners {
     /// A node that is up has said something.
     pub(super) fn heard(&mut self, node: &str, said: &wire::Directory<'_>) {
         self.directory.handle(node, said);
+    }
+
+    /// How many client identifiers this node has to do with.
+    pub(super) fn identifiers(&self) -> Identifiers {
+        let counts = self.directory.counts();
+        Identifiers {
+            owned: counts.owned as u64,
+            claimed: counts.claimed as u64,
+            kept: counts.kept as u64,
+            queued: counts.queued as u64,
+        }
     }
 
     /// Takes what the shards have said, and passes on what is decided: to be called in every

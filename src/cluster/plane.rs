@@ -50,9 +50,12 @@ pub(crate) trait Plane: Send {
     /// A node has accepted so many more of a shard's messages.
     fn node_accepted(&mut self, node: u16, shard: u16, count: u64);
 
-    /// A message has come from a node, by one of its streams. False if there is no room for it
-    /// now: it is to be given again.
-    fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool;
+    /// The process of a node that speaks, by its first life. Said before any message of it.
+    fn heard(&mut self, node: u16, name: &str, boot: u64);
+
+    /// A message has come from a node, by one of its streams, with its number in that. False if
+    /// there is no room for it now: it is to be given again.
+    fn arrived(&mut self, node: u16, place: (u16, u64), message: &MessageRef<'_>) -> bool;
 
     /// Hands what has arrived, and what was said of routes, to the shards.
     fn flush(&mut self);
@@ -134,8 +137,12 @@ impl Plane for shards::Nodes {
         self.node_accepted(node, shard, count);
     }
 
-    fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool {
-        self.arrived(node, stream, message)
+    fn heard(&mut self, node: u16, name: &str, boot: u64) {
+        self.heard(node, name, boot);
+    }
+
+    fn arrived(&mut self, node: u16, place: (u16, u64), message: &MessageRef<'_>) -> bool {
+        self.arrived(node, place, message)
     }
 
     fn flush(&mut self) {

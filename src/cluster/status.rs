@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shard_cluster::link::Outgoing;
 use shard_cluster::members::{PeerStatus, State};
-use shard_cluster::routes::Replica;
+use shard_cluster::routes::{Position, Replica};
 
 use shard_cluster::registry::{self, Member};
 use shard_cluster::wire::Role;
@@ -25,6 +25,34 @@ pub(crate) struct ClusterStatus {
     pub(crate) consensus: View,
     /// It has left its cluster, and joins none before it is told to.
     pub(crate) stays_alone: bool,
+}
+
+/// This node among the others, as its thread of the links knows it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct OwnStatus {
+    /// Its life.
+    pub(crate) incarnation: u64,
+    /// How long it may acknowledge QoS 1 and 2 if it hears nothing more; nothing if for ever.
+    pub(crate) lease_left: Option<Duration>,
+    /// Filters that others route to it.
+    pub(crate) routes: u64,
+    /// The end of the log of them.
+    pub(crate) log: Position,
+    /// Client identifiers.
+    pub(crate) identifiers: Identifiers,
+}
+
+/// How many client identifiers a node has to do with.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Identifiers {
+    /// They are its own.
+    pub(crate) owned: u64,
+    /// It has claimed them, and waits.
+    pub(crate) claimed: u64,
+    /// It keeps whose they are.
+    pub(crate) kept: u64,
+    /// Claims of any node that it does not grant yet.
+    pub(crate) queued: u64,
 }
 
 /// A member of the cluster.
@@ -67,8 +95,18 @@ pub(crate) struct NodeStatus {
     pub(crate) incarnation: u64,
     /// The way there and back.
     pub(crate) round_trip: Option<Duration>,
+    /// Since when nothing was heard of it; nothing if it never was heard.
+    pub(crate) silence: Option<Duration>,
+    /// How much is left of the lease that it, a core, has given this node.
+    pub(crate) lease_left: Duration,
     /// Filters that are routed to it.
     pub(crate) routes: u64,
+    /// How far this node has followed the log of them.
+    pub(crate) log: Position,
+    /// How far this node's own log was sent to it over this connection.
+    pub(crate) own_log_sent: Position,
+    /// Bytes of messages for it that wait, or that it has not accepted yet.
+    pub(crate) queued_bytes: u64,
     /// Bytes that were sent to it over this connection, with all that QUIC adds.
     pub(crate) sent_bytes: u64,
     /// Bytes that came from it.
@@ -77,25 +115,41 @@ pub(crate) struct NodeStatus {
     pub(crate) unacknowledged: u64,
 }
 
+/// Who asks, and when by its clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Here<'h> {
+    pub(super) name: &'h str,
+    pub(super) now_ms: u64,
+}
+
 pub(super) fn status_of(
-    name: &str,
-    known: &PeerStatus,
+    here: Here<'_>,
+    (name, known): (&str, &PeerStatus),
     routes: Option<&Replica>,
     peer: Option<&Peer>,
 ) -> NodeStatus {
-    let connection = peer.and_then(|peer| peer.link.as_ref());
-    let connection = connection.map(|link| &link.connection);
+    let link = peer.and_then(|peer| peer.link.as_ref());
+    let connection = link.map(|link| &link.connection);
     let stats = connection.map(quinn::Connection::stats);
-    let outgoing = peer.into_iter().flat_map(|peer| &peer.outgoing);
+    let outgoing = || peer.into_iter().flat_map(|peer| &peer.outgoing);
+    let silent_ms = here.now_ms.saturating_sub(known.heard_ms);
+    let lease_ms = known.lease_until_ms.saturating_sub(here.now_ms);
     NodeStatus {
         name: name.to_owned(),
         state: known.state,
         is_connected: connection.is_some(),
         incarnation: known.incarnation,
         round_trip: connection.map(quinn::Connection::rtt),
+        silence: (known.incarnation > 0).then_some(Duration::from_millis(silent_ms)),
+        lease_left: Duration::from_millis(lease_ms),
         routes: routes.map_or(0, Replica::count),
+        log: routes.map(Replica::position).unwrap_or_default(),
+        own_log_sent: link
+            .and_then(|link| link.feed.sent(here.name))
+            .unwrap_or_default(),
+        queued_bytes: outgoing().map(|it| it.bytes() as u64).sum(),
         sent_bytes: stats.map_or(0, |stats| stats.udp_tx.bytes),
         received_bytes: stats.map_or(0, |stats| stats.udp_rx.bytes),
-        unacknowledged: outgoing.map(Outgoing::unsettled).sum(),
+        unacknowledged: outgoing().map(Outgoing::unsettled).sum(),
     }
 }

@@ -64,27 +64,39 @@ fn change(broker: &Broker<'_>, method: &str, path: &str) -> Result<ExitCode, Fai
 /// The nodes, then the links as each node sees them.
 fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
     let own = &cluster["self"];
-    let rows: Vec<Vec<String>> = list(nodes)
-        .iter()
-        .map(|node| {
-            let mark = if node["node"] == *own {
-                " (this one)"
-            } else {
-                ""
-            };
-            vec![
-                format!("{}{mark}", plain(&node["node"])),
-                plain(&node["role"]),
-                plain(&node["node_status"]),
-                plain(&node["version"]),
-                node["uptime"]
-                    .as_u64()
-                    .map_or_else(|| "-".to_owned(), duration),
-                plain(&node["live_connections"]),
-                plain(&node["cluster_sessions"]),
-            ]
-        })
-        .collect();
+    let mut out = format!("cluster {}\n", plain(&cluster["name"]));
+    let topologies = list(topology);
+    let of_own = topologies.iter().find(|node| node["node"] == *own);
+    if let Some(node) = of_own {
+        out.push_str(&consensus(&node["membership"]));
+    }
+    out.push_str(&each_node(&list(nodes), own));
+    out.push_str(&standing(&topologies));
+    out.push_str(&links(&topologies));
+    for node in list(nodes).iter().filter(|node| node["reason"].is_string()) {
+        let (name, reason) = (plain(&node["node"]), plain(&node["reason"]));
+        out.push_str(&format!("\nnode {name} has not answered: {reason}\n"));
+    }
+    out
+}
+
+/// The nodes as a load balancer sees them.
+fn each_node(nodes: &[Value], own: &Value) -> String {
+    let row = |node: &Value| {
+        let is_own = node["node"] == *own;
+        let mark = if is_own { " (this one)" } else { "" };
+        let uptime = node["uptime"].as_u64();
+        vec![
+            format!("{}{mark}", plain(&node["node"])),
+            plain(&node["role"]),
+            plain(&node["node_status"]),
+            plain(&node["version"]),
+            or_dash(uptime.map(duration)),
+            plain(&node["live_connections"]),
+            plain(&node["cluster_sessions"]),
+        ]
+    };
+    let rows: Vec<Vec<String>> = nodes.iter().map(row).collect();
     let heading = [
         "NODE",
         "ROLE",
@@ -94,19 +106,48 @@ fn status(cluster: &Value, nodes: &Value, topology: &Value) -> String {
         "CONNECTED",
         "SESSIONS",
     ];
-    let mut out = format!("cluster {}\n", plain(&cluster["name"]));
-    let topologies = list(topology);
-    let of_own = topologies.iter().find(|node| node["node"] == *own);
-    if let Some(node) = of_own {
-        out.push_str(&consensus(&node["membership"]));
+    format!("\n{}", table(&heading, &rows))
+}
+
+/// What the nodes are to each other, as each knows of itself; nothing where there are no links.
+fn standing(topology: &[Value]) -> String {
+    let row = |node: &Value| {
+        let standing = node["standing"].as_object()?;
+        let lease = match (&standing["has_lease"], standing["lease_left_ms"].as_u64()) {
+            (Value::Bool(false), _) => "none".to_owned(),
+            (_, None) => "for ever".to_owned(),
+            (_, Some(left_ms)) => format!("{left_ms} ms"),
+        };
+        Some(vec![
+            plain(&node["node"]),
+            plain(&standing["incarnation"]),
+            lease,
+            plain(&standing["routes"]),
+            plain(&standing["log_sequence"]),
+            plain(&standing["identifiers_owned"]),
+            plain(&standing["identifiers_kept"]),
+            plain(&standing["claims_queued"]),
+            plain(&node["moving"]["sessions_arriving"]),
+            plain(&node["moving"]["sessions_leaving"]),
+        ])
+    };
+    let rows: Vec<Vec<String>> = topology.iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return String::new();
     }
-    out.push_str(&format!("\n{}", table(&heading, &rows)));
-    out.push_str(&links(topology));
-    for node in list(nodes).iter().filter(|node| node["reason"].is_string()) {
-        let (name, reason) = (plain(&node["node"]), plain(&node["reason"]));
-        out.push_str(&format!("\nnode {name} has not answered: {reason}\n"));
-    }
-    out
+    let heading = [
+        "NODE",
+        "INCARNATION",
+        "LEASE",
+        "ROUTES",
+        "LOG",
+        "CLIENT IDS",
+        "KEEPS",
+        "CLAIMS",
+        "ARRIVING",
+        "LEAVING",
+    ];
+    format!("\n{}", table(&heading, &rows))
 }
 
 /// Who leads the cores, as this node knows; nothing where there is no cluster.
@@ -128,18 +169,23 @@ fn consensus(membership: &Value) -> String {
 }
 
 /// The links as each node sees them; nothing where there are none.
-fn links(topology: &Value) -> String {
+fn links(topology: &[Value]) -> String {
     let mut rows = Vec::new();
-    for node in list(topology) {
+    let milliseconds = |ms: u64| format!("{ms} ms");
+    for node in topology {
         for link in list(&node["links"]) {
             let ms = link["round_trip_us"].as_u64().map(|us| us as f64 / 1000.0);
+            let owner = topology.iter().find(|owner| owner["node"] == link["node"]);
             rows.push(vec![
                 plain(&node["node"]),
                 plain(&link["node"]),
                 plain(&link["state"]),
-                ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2} ms")),
+                or_dash(link["silent_ms"].as_u64().map(milliseconds)),
+                or_dash(ms.map(|ms| format!("{ms:.2} ms"))),
                 plain(&link["routes"]),
+                or_dash(owner.and_then(|owner| lag(owner, &link))),
                 plain(&link["unacknowledged"]),
+                plain(&link["queued_bytes"]),
                 plain(&link["sent_bytes"]),
                 plain(&link["received_bytes"]),
             ]);
@@ -152,13 +198,32 @@ fn links(topology: &Value) -> String {
         "FROM",
         "TO",
         "STATE",
+        "SILENT",
         "ROUND TRIP",
         "ROUTES",
+        "LAG",
         "UNACKED",
+        "QUEUED",
         "SENT",
         "RECEIVED",
     ];
     format!("\n{}", table(&heading, &rows))
+}
+
+/// How many changes of the owner's routes are not known yet where the link is seen from. The
+/// two numbers are not of the same moment: up to half a second of changes is no lag.
+fn lag(owner: &Value, link: &Value) -> Option<String> {
+    let standing = &owner["standing"];
+    if standing["incarnation"].as_u64()? != link["log_incarnation"].as_u64()? {
+        return Some("all".to_owned());
+    }
+    let there = standing["log_sequence"].as_u64()?;
+    let here = link["log_sequence"].as_u64()?;
+    Some(there.saturating_sub(here).to_string())
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
 }
 
 fn list(value: &Value) -> Vec<Value> {
@@ -192,16 +257,28 @@ mod tests {
             {"node": "b@h", "node_status": "stopped", "reason": "it does not answer in time"},
         ]);
         let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,
-                          "unacknowledged": 0, "sent_bytes": 10, "received_bytes": 20});
-        let topology = json!([{"node": "a@h", "links": [link],
+                          "silent_ms": 80, "log_incarnation": 6, "log_sequence": 90,
+                          "unacknowledged": 0, "queued_bytes": 5, "sent_bytes": 10,
+                          "received_bytes": 20});
+        let standing = |incarnation: u64, lease: Option<u64>| {
+            json!({"incarnation": incarnation, "has_lease": lease != Some(0),
+                   "lease_left_ms": lease, "routes": 7, "log_sequence": 93,
+                   "identifiers_owned": 11, "identifiers_kept": 12, "claims_queued": 13})
+        };
+        let moving = json!({"sessions_arriving": 14, "sessions_leaving": 15});
+        let other = json!({"node": "b@h", "standing": standing(6, Some(0)), "links": []});
+        let topology = json!([{"node": "a@h", "links": [link], "moving": moving,
+             "standing": standing(5, Some(2900)),
              "membership": {"term": 5, "leader": "b@h", "applied_index": 9,
-                            "last_index": 9}}]);
+                            "last_index": 9}}, other]);
         let text = status(&cluster, &nodes, &topology);
         for part in [
             "cluster c",
             "term 5, led by b@h, 9 of 9 entries done",
             "a@h (this one)  core  running  1        1m 30s  3          5",
-            "a@h   b@h  alive  1.23 ms",
+            "a@h   5            2900 ms  7       93   11          12     13      14        15",
+            "b@h   6            none     7       93   11          12     13      -         -",
+            "a@h   b@h  alive  80 ms   1.23 ms     7       3    0        5       10    20",
             "node b@h has not answered: it does not answer in time",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use protocol::wire::Version;
 use serde_json::{Map, Value, json};
 use shards::operator::{Answer, Client, Held, Listed, MemberOf, Part, Place, Question};
-use shards::{CLUSTER_METRICS, GAUGES, METRICS, rfc3339, sum};
+use shards::{CLUSTER_GAUGES, CLUSTER_METRICS, GAUGES, METRICS, rfc3339, sum};
 
 use super::ask::{Ask, Cursor, ENTRIES_MAX, Listing, Which};
 use super::desk::{Desk, NoAnswer};
 use super::drain::Drains;
-use super::numbers::{Gauge, Link, Member, Membership, Numbers, Process};
+use super::numbers::{Gauge, Link, Member, Membership, Numbers, Process, Standing};
 use crate::cluster::{Board, Handle};
 
 /// Questions to shards that one answer takes at most, so that it comes in time.
@@ -333,7 +333,12 @@ impl Local {
                 .iter()
                 .map(|(name, metric)| ((*name).to_owned(), sum(*metric, &stats)))
                 .collect(),
+            cluster_gauges: CLUSTER_GAUGES
+                .iter()
+                .map(|(name, metric)| ((*name).to_owned(), sum(*metric, &stats)))
+                .collect(),
             process: self.process(),
+            standing: self.standing(),
             membership: self.membership(),
             links: self.others(),
         }
@@ -350,6 +355,22 @@ impl Local {
             open_files_max: self.open_files_max,
             load: [(); 3].map(|()| load.next().unwrap_or(0.0)),
         }
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let own = self.board.as_deref()?.own();
+        let lease_left_ms = own.lease_left.map(|left| left.as_millis() as u64);
+        Some(Standing {
+            incarnation: own.incarnation,
+            has_lease: lease_left_ms != Some(0),
+            lease_left_ms,
+            routes: own.routes,
+            log_sequence: own.log.sequence,
+            identifiers_owned: own.identifiers.owned,
+            identifiers_claimed: own.identifiers.claimed,
+            identifiers_kept: own.identifiers.kept,
+            claims_queued: own.identifiers.queued,
+        })
     }
 
     fn membership(&self) -> Option<Membership> {
@@ -375,14 +396,23 @@ impl Local {
 
     /// The other nodes.
     pub(super) fn others(&self) -> Vec<Link> {
-        let status = self.board.as_deref().map(Board::status).unwrap_or_default();
+        let Some(board) = self.board.as_deref() else {
+            return Vec::new();
+        };
+        let (status, own) = (board.status(), board.own().log);
         let links = status.into_iter().map(|node| Link {
             state: format!("{:?}", node.state).to_lowercase(),
             node: node.name,
             connected: node.is_connected,
             incarnation: node.incarnation,
             round_trip_us: node.round_trip.map(|it| it.as_micros() as u64),
+            silent_ms: node.silence.map(|silence| silence.as_millis() as u64),
+            lease_left_ms: node.lease_left.as_millis() as u64,
             routes: node.routes,
+            log_incarnation: node.log.incarnation,
+            log_sequence: node.log.sequence,
+            log_unsent: own.sequence.saturating_sub(node.own_log_sent.sequence),
+            queued_bytes: node.queued_bytes,
             sent_bytes: node.sent_bytes,
             received_bytes: node.received_bytes,
             unacknowledged: node.unacknowledged,

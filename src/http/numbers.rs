@@ -22,8 +22,14 @@ pub(super) struct Numbers {
     /// What is counted of the cluster, and EMQX has no name for.
     #[serde(default)]
     pub(super) cluster: BTreeMap<String, u64>,
+    /// What there is now of the cluster, and EMQX has no name for.
+    #[serde(default)]
+    pub(super) cluster_gauges: BTreeMap<String, u64>,
     /// About the process.
     pub(super) process: Process,
+    /// What others have to do with it; nothing where it has no links.
+    #[serde(default)]
+    pub(super) standing: Option<Standing>,
     /// The cluster that it is in, as it knows it; nothing where it has no links.
     #[serde(default)]
     pub(super) membership: Option<Membership>,
@@ -47,6 +53,29 @@ pub(super) struct Process {
     pub(super) open_files_max: u64,
     /// Load averages of the machine.
     pub(super) load: [f64; 3],
+}
+
+/// A node among the others, as it knows itself.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Standing {
+    /// Its life.
+    pub(super) incarnation: u64,
+    /// Whether it may acknowledge QoS 1 and 2.
+    pub(super) has_lease: bool,
+    /// For how many milliseconds if it hears nothing more; nothing if for ever.
+    pub(super) lease_left_ms: Option<u64>,
+    /// Filters that others route to it.
+    pub(super) routes: u64,
+    /// The last change in the log of them.
+    pub(super) log_sequence: u64,
+    /// Client identifiers that are its own.
+    pub(super) identifiers_owned: u64,
+    /// Client identifiers that it has claimed and waits for.
+    pub(super) identifiers_claimed: u64,
+    /// Client identifiers of which it keeps whose they are.
+    pub(super) identifiers_kept: u64,
+    /// Claims that wait for this node to grant them.
+    pub(super) claims_queued: u64,
 }
 
 /// The members of a cluster, and their consensus, as one node knows them.
@@ -101,8 +130,26 @@ pub(super) struct Link {
     pub(super) incarnation: u64,
     /// The way there and back, in microseconds.
     pub(super) round_trip_us: Option<u64>,
+    /// For how long nothing was heard of it; nothing if it never was heard.
+    #[serde(default)]
+    pub(super) silent_ms: Option<u64>,
+    /// What is left of the lease that it, a core, has given.
+    #[serde(default)]
+    pub(super) lease_left_ms: u64,
     /// Filters that are routed to it.
     pub(super) routes: u64,
+    /// The life of it whose log of routes is followed here; 0 if none is.
+    #[serde(default)]
+    pub(super) log_incarnation: u64,
+    /// The last change in that log that is known here.
+    #[serde(default)]
+    pub(super) log_sequence: u64,
+    /// Changes of this node's log that were not sent to it yet.
+    #[serde(default)]
+    pub(super) log_unsent: u64,
+    /// Bytes of messages that it has not accepted yet.
+    #[serde(default)]
+    pub(super) queued_bytes: u64,
     /// Bytes that went to it over this connection.
     pub(super) sent_bytes: u64,
     /// Bytes that came from it over this connection.
@@ -175,6 +222,9 @@ impl Numbers {
         for (name, count) in &other.cluster {
             *self.cluster.entry(name.clone()).or_default() += count;
         }
+        for (name, count) in &other.cluster_gauges {
+            *self.cluster_gauges.entry(name.clone()).or_default() += count;
+        }
     }
 
     /// In the text format of Prometheus. Names that EMQX has are its names; `shardmq_` is ours.
@@ -202,6 +252,11 @@ impl Numbers {
                 *count,
             );
         }
+        for (name, count) in &self.cluster_gauges {
+            let name = format!("shardmq_cluster_{name}");
+            plain(&mut out, &name, "gauge", *count);
+        }
+        self.standing_of_prometheus(&mut out);
         let up = self.links.iter().filter(|link| link.connected).count() as u64;
         let others = self.links.len() as u64;
         plain(&mut out, "emqx_cluster_nodes_running", "gauge", up + 1);
@@ -215,13 +270,50 @@ impl Numbers {
         out
     }
 
+    fn standing_of_prometheus(&self, out: &mut String) {
+        if let Some(standing) = &self.standing {
+            for (name, value) in [
+                ("has_lease", u64::from(standing.has_lease)),
+                ("routes", standing.routes),
+                ("log_sequence", standing.log_sequence),
+                ("identifiers_owned", standing.identifiers_owned),
+                ("identifiers_claimed", standing.identifiers_claimed),
+                ("identifiers_kept", standing.identifiers_kept),
+                ("claims_queued", standing.claims_queued),
+            ] {
+                plain(out, &format!("shardmq_cluster_{name}"), "gauge", value);
+            }
+            if let Some(left_ms) = standing.lease_left_ms {
+                plain(out, "shardmq_cluster_lease_left_ms", "gauge", left_ms);
+            }
+        }
+        if let Some(membership) = &self.membership {
+            let leads = membership.leader.as_ref() == Some(&self.node);
+            for (name, value) in [
+                ("term", membership.term),
+                ("leads", u64::from(leads)),
+                ("last_index", membership.last_index),
+                ("applied_index", membership.applied_index),
+                ("failed", u64::from(membership.failure.is_some())),
+                ("members", membership.members.len() as u64),
+            ] {
+                plain(out, &format!("shardmq_raft_{name}"), "gauge", value);
+            }
+        }
+    }
+
     fn links_of_prometheus(&self, out: &mut String) {
         if self.links.is_empty() {
             return;
         }
-        let columns: [Column; 5] = [
+        let columns: [Column; 10] = [
             ("connected", |link| link.connected.into()),
+            ("silent_ms", |link| link.silent_ms.unwrap_or(0)),
+            ("lease_left_ms", |link| link.lease_left_ms),
             ("routes", |link| link.routes),
+            ("log_sequence", |link| link.log_sequence),
+            ("log_unsent", |link| link.log_unsent),
+            ("queued_bytes", |link| link.queued_bytes),
             ("unacknowledged", |link| link.unacknowledged),
             ("sent_bytes", |link| link.sent_bytes),
             ("received_bytes", |link| link.received_bytes),
@@ -305,6 +397,15 @@ mod tests {
     #[test]
     fn every_name_is_typed_once_and_well_formed() {
         let mut all = numbers();
+        all.standing = Some(Standing {
+            lease_left_ms: Some(2500),
+            ..Standing::default()
+        });
+        all.membership = Some(Membership::default());
+        let gauges = shards::CLUSTER_GAUGES.iter();
+        all.cluster_gauges = gauges.map(|(name, _)| ((*name).to_owned(), 1)).collect();
+        let metrics = shards::CLUSTER_METRICS.iter();
+        all.cluster = metrics.map(|(name, _)| ((*name).to_owned(), 1)).collect();
         let names = shards::METRICS.iter().map(|(name, _)| (*name).to_owned());
         all.metrics = names.map(|name| (name, 1)).collect();
         for (name, _) in shards::GAUGES {
@@ -327,6 +428,20 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn a_lease_that_never_ends_has_no_time_left() {
+        let mut numbers = numbers();
+        let has = |numbers: &Numbers, line: &str| numbers.prometheus().contains(line);
+        assert!(!has(&numbers, "shardmq_cluster_has_lease"), "no links");
+        numbers.standing = Some(Standing {
+            has_lease: true,
+            lease_left_ms: None,
+            ..Standing::default()
+        });
+        assert!(has(&numbers, "\nshardmq_cluster_has_lease 1\n"));
+        assert!(!has(&numbers, "shardmq_cluster_lease_left_ms"));
     }
 
     #[test]

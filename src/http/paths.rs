@@ -201,6 +201,8 @@ impl Paths {
             json!({
                 "node": numbers.node,
                 "role": numbers.role(),
+                "standing": numbers.standing,
+                "moving": numbers.cluster_gauges,
                 "membership": numbers.membership,
                 "links": numbers.links,
             })

@@ -109,7 +109,9 @@ fn every_node_shows_the_clients_of_all_and_ends_them() {
         links.filter(|link| link["state"] == "alive").count() == 6
     });
     let status = ctl(&brokers[0], &["cluster", "status"]);
-    assert_eq!(status.matches(" ms ").count(), 6, "{status}");
+    assert_eq!(status.matches("  alive  ").count(), 6, "{status}");
+    // Three leases, and of six links for how long they were silent and the round trip.
+    assert_eq!(status.matches(" ms ").count(), 3 + 6 * 2, "{status}");
     let text = request(&brokers[0], "GET", "/prometheus/stats").body;
     assert!(text.contains("\nemqx_cluster_nodes_stopped 0\n"), "{text}");
     assert!(

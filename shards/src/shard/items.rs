@@ -6,10 +6,11 @@ use protocol::message::{Message, MessageRef};
 use protocol::session::Membership;
 use protocol::subscriptions::{Ability, GroupId, Resort};
 use protocol::wire::{QoS, SubscriptionOptions};
-use shard_store::Change;
+use shard_store::{Change, Process};
 
 use super::groups::{Journey, Origin, Told};
 use super::held::SharedName;
+use super::positions::Place;
 use super::replay::Retained;
 use super::transaction::Token;
 
@@ -24,6 +25,8 @@ pub(crate) struct Batch {
     pub(crate) kept_bytes: usize,
     /// The sender waits to hear that the publishes are accepted.
     pub(crate) wants_answer: bool,
+    /// Where in its stream the last message is, if it is one of another node.
+    pub(crate) last: Option<Place>,
 }
 
 /// One thing a shard says to another.
@@ -33,6 +36,11 @@ pub(crate) enum Item {
     Connection(ArrivedConnection),
     /// A message that the other shard has subscribers for.
     Publish(Packed),
+    /// The next publish is this one of a stream of another node.
+    Goes(Place),
+    /// Up to this message of a stream of another node everything that is for the other shard
+    /// was sent to it.
+    Received(Place),
     /// All publishes up to this one, in the order they were sent, are with the sessions
     /// that get them.
     Accepted { publishes: u64 },
@@ -276,6 +284,22 @@ impl Batch {
         self.items.push(Item::Publish(packed));
     }
 
+    /// The message that is added next has this number in a stream of another node.
+    pub(crate) fn place(&mut self, process: &Arc<Process>, stream: u16, number: u64) {
+        match &mut self.last {
+            Some(last) if last.follows(process, stream, number) => last.number = number,
+            last => {
+                let place = Place {
+                    process: Arc::clone(process),
+                    stream,
+                    number,
+                };
+                *last = Some(place.clone());
+                self.items.push(Item::Goes(place));
+            }
+        }
+    }
+
     /// The message that was added last comes from another node.
     pub(crate) fn mark_foreign(&mut self) {
         if let Some(Item::Publish(packed)) = self.items.last_mut() {
@@ -295,6 +319,7 @@ impl Batch {
         self.items.clear();
         self.bytes.clear();
         self.kept_bytes = 0;
+        self.last = None;
         self.bytes.shrink_to(KEPT);
     }
 }

@@ -48,6 +48,7 @@ mod outbox;
 mod owners;
 mod peers;
 mod plan;
+mod positions;
 mod publish;
 mod queue;
 mod quota;
@@ -102,7 +103,7 @@ use plan::Plans;
 pub(crate) use quota::RetainedQuota;
 pub(crate) use restore::part;
 use session::Session;
-pub use stats::{CLUSTER_METRICS, Counter, GAUGES, METRICS, Metric, Stats, sum};
+pub use stats::{CLUSTER_GAUGES, CLUSTER_METRICS, Counter, GAUGES, METRICS, Metric, Stats, sum};
 use subscribe::Ticket;
 use timers::Timer;
 use transaction::{Token, Touched, Transaction};
@@ -154,6 +155,8 @@ pub(crate) struct Shard {
     from_nodes: Vec<nodes::FromNode>,
     /// Groups over several nodes. `None` where there is no cluster.
     groups: Option<Box<groups::Groups>>,
+    /// How far the streams of other nodes are received. `None` without a cluster or a store.
+    positions: Option<Box<positions::Positions>>,
     /// The message that is being routed comes from another node, which has given it to groups.
     is_foreign: bool,
     /// The shard of this node that has routed it, if it does not.
@@ -281,8 +284,7 @@ pub(crate) enum Input {
 
 impl Shard {
     pub(crate) fn new(setup: ShardSetup) -> Self {
-        let seed = Seed::new(setup.hash_seed);
-        let strategies = setup.limits.share_strategies();
+        let (seed, strategies) = (Seed::new(setup.hash_seed), setup.limits.share_strategies());
         Self {
             id: setup.id,
             count: setup.count,
@@ -312,6 +314,7 @@ impl Shard {
             peers: Peer::all(setup.count, setup.peer_bytes_max),
             from_nodes: Vec::new(),
             groups: None,
+            positions: None,
             is_foreign: false,
             origin: setup.id,
             fence: fence::Fence::default(),

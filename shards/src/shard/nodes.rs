@@ -22,6 +22,7 @@ use super::items::{Batch, Item};
 use super::moves::{MARKS, SESSION};
 use super::peers::Peer;
 use super::plan::Plan;
+use super::positions::Positions;
 use super::publish::{Reach, Routed};
 use super::replicate::{RETAINED, Replicas};
 use super::{NONE, Shard};
@@ -66,6 +67,9 @@ impl Shard {
         self.replicas = Some(Box::new(Replicas::new(self.count)));
         self.owners = Some(Box::default());
         self.join_groups();
+        if self.journal.is_some() {
+            self.positions = Some(Box::new(Positions::new(self.count)));
+        }
         for _ in 0..NODES_MAX {
             self.peers.push(Peer::new(bytes_max));
             let serial = self.next_serial();
@@ -188,10 +192,12 @@ impl Shard {
         for item in &items {
             match item {
                 Item::Publish(packed) => {
+                    self.count_received();
                     if let Some(message) = packed.message(&batch.bytes) {
                         self.publish_from_node(node, &message);
                     }
                 }
+                Item::Goes(place) => self.stream_goes_on(place),
                 Item::Share { text, add } => self.share_changed(node, text, *add),
                 Item::NodeGone { up_to, died } => {
                     self.node_gone(node, *up_to, *died);
@@ -202,6 +208,7 @@ impl Shard {
                 _ => {}
             }
         }
+        self.note_received();
         batch.items = items;
         batch.clear();
         self.keep_batch(batch);
@@ -251,7 +258,10 @@ impl Shard {
             self.answer_node(key, answer);
             return;
         };
-        let routed = self.follow(&plan, message, Reach::ThisNode { version: 0 });
+        let routed = match self.have_received() {
+            None => self.follow(&plan, message, Reach::ThisNode { version: 0 }),
+            Some(shards) => self.follow_again(&plan, message, &shards),
+        };
         self.answer_node_with(key, answer, routed);
     }
 

@@ -88,6 +88,11 @@ impl Peer {
         self.under_way_bytes + self.batch.size() >= self.bytes_max / 2
     }
 
+    /// Publishes sent to it.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Publishes it has accepted.
     pub(super) fn accepted(&self) -> u64 {
         self.accepted
@@ -312,6 +317,7 @@ impl Shard {
             } => {
                 self.replay_found(to, replay, found, next);
             }
+            Item::Received(place) => self.received_up_to(place),
             Item::Session { node, payload } => self.hear_of_session(node, &payload),
             Item::Marks {
                 node,

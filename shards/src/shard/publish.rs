@@ -360,7 +360,12 @@ impl Shard {
             })
     }
 
-    fn send_publish(&mut self, peer: u16, message: &MessageRef<'_>, waits: &mut Vec<(u16, u64)>) {
+    pub(super) fn send_publish(
+        &mut self,
+        peer: u16,
+        message: &MessageRef<'_>,
+        waits: &mut Vec<(u16, u64)>,
+    ) {
         let Some(target) = self.peers.get_mut(usize::from(peer)) else {
             return;
         };

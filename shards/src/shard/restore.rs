@@ -14,7 +14,7 @@ use protocol::session::{Delivery, Outflow, StoredAs};
 use protocol::topic::{Subscription, TopicName};
 use protocol::wire::QoS;
 use shard_store::{
-    SessionNumber, SessionRecord, Stored, StoredEntry, StoredRetained, StoredSession,
+    Division, SessionNumber, SessionRecord, Stored, StoredEntry, StoredRetained, StoredSession,
     StoredSubscription,
 };
 
@@ -25,9 +25,24 @@ use super::subscribe::{Then, Ticket};
 use super::{NONE, Shard};
 use crate::nodes::OwnerRequest;
 
-/// Parts what was stored among `count` shards.
-pub(crate) fn part(stored: Stored, seed: Seed, count: u16) -> Vec<Stored> {
+/// Parts what was stored among the shards. The first one is told how, and gets what is known of
+/// streams, if it was another division for which that holds.
+pub(crate) fn part(stored: Stored, division: Division) -> Vec<Stored> {
+    let (seed, count) = (Seed::new(division.seed), division.shards);
     let mut parts: Vec<Stored> = (0..count).map(|_| Stored::default()).collect();
+    let is_new = stored.division != Some(division);
+    for received in stored.received {
+        let shard = match is_new {
+            true => 0,
+            false => received.stream % count,
+        };
+        if let Some(part) = parts.get_mut(usize::from(shard)) {
+            part.received.push(received);
+        }
+    }
+    if let Some(first) = parts.first_mut().filter(|_| is_new) {
+        first.division = Some(division);
+    }
     let shard = |name: &str| (seed.hash(name) % u64::from(count)) as usize;
     for session in stored.sessions {
         if let Some(part) = parts.get_mut(shard(&session.record.client_id)) {
@@ -79,6 +94,7 @@ impl Shard {
         let ticket = self.tickets.insert(Ticket { missing: 1, then });
         self.is_restoring = true;
         self.delayed.held = true;
+        self.restore_positions(stored.received, stored.division);
         let mut missing = 1;
         let mut sessions = stored.sessions;
         // Of two with one client identifier the later one counts.

@@ -66,6 +66,10 @@ pub struct Stats {
     pub(crate) from_nodes: Counter,
     /// QoS 0 messages for a node that takes too little.
     pub(crate) node_full: Counter,
+    /// Sessions that are on their way from other nodes.
+    pub(crate) sessions_arriving: Counter,
+    /// Sessions that are kept for other nodes, or on their way to them.
+    pub(crate) sessions_leaving: Counter,
     /// Retained messages of other nodes that were not retained here: a limit was reached, or the
     /// store was full.
     pub retained_refused: Counter,
@@ -246,6 +250,12 @@ pub const CLUSTER_METRICS: &[Metric] = &[
     ("messages_received", |s| s.from_nodes.get()),
     ("messages_dropped", |s| s.node_full.get()),
     ("retained_refused", |s| s.retained_refused.get()),
+];
+
+/// What there is now of the cluster and EMQX has no name for.
+pub const CLUSTER_GAUGES: &[Metric] = &[
+    ("sessions_arriving", |s| s.sessions_arriving.get()),
+    ("sessions_leaving", |s| s.sessions_leaving.get()),
 ];
 
 /// What there is now, as under `stats` of EMQX's `$SYS` topics: each has a `count` and a

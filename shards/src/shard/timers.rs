@@ -27,6 +27,7 @@ impl Shard {
         self.publish_delayed();
         self.forget_expired();
         self.tick_groups();
+        self.forget_former();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));

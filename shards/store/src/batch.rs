@@ -310,6 +310,28 @@ impl Batch {
                     self.delete(mark);
                 }
             }
+            _ => self.add_received(change),
+        }
+    }
+
+    fn add_received(&mut self, change: &Change) {
+        match change {
+            Change::PutReceived {
+                shard,
+                process,
+                stream,
+                number,
+            } => self.put(Key::received(*shard, *stream, &process.node), |out| {
+                codec::write_received(out, process.boot, *number);
+            }),
+            Change::DropReceived {
+                shard,
+                node,
+                stream,
+            } => self.delete(Key::received(*shard, *stream, node)),
+            Change::PutDivision(division) => self.put(Key::division(), |out| {
+                codec::write_division(out, *division);
+            }),
             _ => {}
         }
     }

@@ -143,6 +143,46 @@ pub enum Change {
         /// Which.
         number: u64,
     },
+    /// What a shard stores of the messages of a stream is stored up to this one.
+    PutReceived {
+        /// Which shard's sessions have what they get of them.
+        shard: u16,
+        /// Whose stream.
+        process: Arc<Process>,
+        /// Which of its streams.
+        stream: u16,
+        /// The number of the message in the stream.
+        number: u64,
+    },
+    /// Nothing is to be known of a stream any more.
+    DropReceived {
+        /// Which shard's sessions.
+        shard: u16,
+        /// The name of the node whose stream it is.
+        node: Box<str>,
+        /// Which of its streams.
+        stream: u16,
+    },
+    /// How sessions are divided among the shards.
+    PutDivision(Division),
+}
+
+/// A process of another node, whose messages have numbers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Process {
+    /// The name of the node.
+    pub node: Box<str>,
+    /// The life with which the process began.
+    pub boot: u64,
+}
+
+/// How sessions are divided among the shards.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Division {
+    /// The seed of the hash of client identifiers.
+    pub seed: u64,
+    /// How many shards there are.
+    pub shards: u16,
 }
 
 /// The message of an entry.

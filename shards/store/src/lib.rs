@@ -50,11 +50,14 @@ mod tests;
 mod thread;
 mod writer;
 
-pub use change::{Body, Change, Commit, Sent, SessionNumber, SessionRecord, Will};
+pub use change::{
+    Body, Change, Commit, Division, Process, Sent, SessionNumber, SessionRecord, Will,
+};
 pub use dump::{Counts, ImportError, export, import};
 pub use link::StoreLink;
 pub use open::{Durability, Expect, FORMAT, OpenError, Options, Store, exists, open, remove_empty};
 pub use stored::{
-    Stored, StoredDelayed, StoredEntry, StoredRetained, StoredSession, StoredSubscription,
+    Stored, StoredDelayed, StoredEntry, StoredReceived, StoredRetained, StoredSession,
+    StoredSubscription,
 };
 pub use thread::{OnFailure, StoreFailure, StoreHandle};

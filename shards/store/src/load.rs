@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use protocol::message::Message;
 
-use crate::change::{Sent, SessionNumber};
+use crate::change::{Process, Sent, SessionNumber};
 use crate::clock::Clock;
 use crate::codec::key::{Key, Record, parse};
 use crate::codec::{self, Damaged};
 use crate::stored::{
-    Stored, StoredDelayed, StoredEntry, StoredRetained, StoredSession, StoredSubscription,
+    Stored, StoredDelayed, StoredEntry, StoredReceived, StoredRetained, StoredSession,
+    StoredSubscription,
 };
 
 /// Takes the records in the order of their keys: shared messages, then sessions, then what
@@ -86,6 +87,17 @@ impl Loader {
                 let retained = StoredRetained { message, version };
                 self.stored.retained.push(retained);
             }
+            Record::Received(shard, stream, node) => {
+                let (boot, number) = codec::read_received(value)?;
+                let node = node.into();
+                self.stored.received.push(StoredReceived {
+                    shard,
+                    process: Process { node, boot },
+                    stream,
+                    number,
+                });
+            }
+            Record::Division => self.stored.division = Some(codec::read_division(value)?),
             Record::Delayed(number) => {
                 let (due_ms, message) = codec::read_delayed(value, clock)?;
                 self.used(number);

@@ -20,8 +20,9 @@ use crate::space;
 use crate::stored::Stored;
 
 /// The format of the records. The library has a format of its own beside it.
-pub const FORMAT: u32 = 2;
-/// That of the versions without a log. It has the same records.
+pub const FORMAT: u32 = 3;
+/// That of the versions without a log. It has the same records as format 2, which does not know
+/// how far the streams of other nodes are received.
 const FORMAT_WITHOUT_LOG: u32 = 1;
 
 /// The name of a database that is not complete.

@@ -6,7 +6,7 @@ use protocol::message::Message;
 use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, SubscriptionOptions};
 
-use crate::change::{Sent, SessionNumber, SessionRecord};
+use crate::change::{Division, Process, Sent, SessionNumber, SessionRecord};
 
 /// Everything that was stored, with times in milliseconds of the clock that begins now.
 #[derive(Debug, Default)]
@@ -17,6 +17,10 @@ pub struct Stored {
     pub retained: Vec<StoredRetained>,
     /// The messages that are to be published later.
     pub delayed: Vec<StoredDelayed>,
+    /// How far the streams of other nodes are received.
+    pub received: Vec<StoredReceived>,
+    /// How the sessions were divided among the shards for which that holds.
+    pub division: Option<Division>,
     /// All numbers from this one on are free, for sessions, messages and entries.
     pub next_number: u64,
 }
@@ -28,6 +32,19 @@ pub struct StoredRetained {
     pub message: Arc<Message>,
     /// Its version; 0 if it was stored without one.
     pub version: u64,
+}
+
+/// How far a stream of another node is received.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StoredReceived {
+    /// Which shard's sessions have all that they get of it.
+    pub shard: u16,
+    /// Whose stream.
+    pub process: Process,
+    /// Which of its streams.
+    pub stream: u16,
+    /// The last message.
+    pub number: u64,
 }
 
 /// A stored session.

@@ -207,7 +207,9 @@ impl Plane for FakePlane {
         self.inner().accepted_by_nodes[usize::from(shard)] += count;
     }
 
-    fn arrived(&mut self, node: u16, stream: u16, message: &MessageRef<'_>) -> bool {
+    fn heard(&mut self, _: u16, _: &str, _: u64) {}
+
+    fn arrived(&mut self, node: u16, (stream, _): (u16, u64), message: &MessageRef<'_>) -> bool {
         let mut inner = self.inner();
         if inner.room.is_some_and(|room| inner.arrived.len() >= room) {
             return false;

@@ -86,6 +86,19 @@ pub enum Event {
     },
 }
 
+/// How many client identifiers a node has to do with.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// They are its own.
+    pub owned: usize,
+    /// It has claimed them, and waits.
+    pub claimed: usize,
+    /// It keeps whose they are.
+    pub kept: usize,
+    /// Claims of any node that it does not grant yet.
+    pub queued: usize,
+}
+
 /// A number and a hash.
 type View = (u64, u128);
 
@@ -221,6 +234,17 @@ impl Directory {
                 let view = (generation, view);
                 self.marked(from, view, epoch, nodes);
             }
+        }
+    }
+
+    /// How many client identifiers this node has to do with.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            owned: self.owned.len(),
+            claimed: self.claims.len(),
+            kept: self.entries.len(),
+            queued: self.queue.len(),
         }
     }
 

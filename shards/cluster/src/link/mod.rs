@@ -22,7 +22,8 @@
 //! is to get the message (design, section 7: every destination has accepted it, *or is known
 //! dead*, and the node is not dead). So that nothing comes twice, a receiver that stores
 //! messages stores with them, in the same commit, how far it has accepted the stream, and
-//! gives that to [`Incoming::restore`]. One that stores nothing has no session left that could
+//! gives that to [`Incoming::restore`]; or, if several parts of it store on their own, each leaves
+//! out what it has, as the shards do. One that stores nothing has no session left that could
 //! get a message twice. One that was given up and goes on with its memory keeps its `Incoming`.
 //!
 //! **A receiver that is known dead** ([`Outgoing::give_up`], once the members have given it

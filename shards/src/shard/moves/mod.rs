@@ -118,8 +118,13 @@ impl Shard {
 
     /// Whether deliveries are to be looked at: a session moves.
     fn note_moves(&mut self) {
-        let owners = self.owners.as_ref();
-        self.has_moves = owners.is_some_and(|owners| owners.moves.are_under_way());
+        let Some(owners) = &self.owners else { return };
+        let moves = &owners.moves;
+        self.has_moves = moves.are_under_way();
+        self.stats
+            .sessions_arriving
+            .set(moves.arriving.len() as u64);
+        self.stats.sessions_leaving.set(moves.leaving.len() as u64);
     }
 
     /// How often a node has come up, if it is up.

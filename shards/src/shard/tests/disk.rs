@@ -8,8 +8,8 @@ use protocol::message::Message;
 use protocol::session::{Identifiers, Membership};
 use protocol::wire::{PacketId, QoS, SubscriptionOptions};
 use shard_store::{
-    Body, Change, Commit, Sent, SessionNumber, SessionRecord, Stored, StoredDelayed, StoredEntry,
-    StoredRetained, StoredSession, StoredSubscription,
+    Body, Change, Commit, Division, Process, Sent, SessionNumber, SessionRecord, Stored,
+    StoredDelayed, StoredEntry, StoredReceived, StoredRetained, StoredSession, StoredSubscription,
 };
 
 /// The store of a node.
@@ -37,6 +37,9 @@ struct Tables {
     held: BTreeSet<(u64, PacketId)>,
     retained: BTreeMap<String, (Arc<Message>, u64)>,
     delayed: BTreeMap<u64, (u64, Arc<Message>)>,
+    /// By shard, stream and node: process and number.
+    received: BTreeMap<(u16, u16, Box<str>), (u64, u64)>,
+    division: Option<Division>,
 }
 
 type Subscription = (SubscriptionOptions, u32, Option<Membership>);
@@ -119,6 +122,8 @@ impl Disk {
                 })
                 .collect(),
             next_number: 0,
+            received: tables.received.iter().map(received).collect(),
+            division: tables.division,
         }
     }
 
@@ -221,6 +226,23 @@ impl Tables {
             Change::DropEntry { session, number } => {
                 self.entries.remove(&(session.0, number));
             }
+            Change::PutReceived {
+                shard,
+                process,
+                stream,
+                number,
+            } => {
+                let key = (shard, stream, process.node.clone());
+                self.received.insert(key, (process.boot, number));
+            }
+            Change::DropReceived {
+                shard,
+                node,
+                stream,
+            } => {
+                self.received.remove(&(shard, stream, node));
+            }
+            Change::PutDivision(division) => self.division = Some(division),
             other => panic!("not a change of an entry: {other:?}"),
         }
     }
@@ -278,4 +300,18 @@ impl Tables {
 
 fn retained((message, version): (Arc<Message>, u64)) -> StoredRetained {
     StoredRetained { message, version }
+}
+
+fn received(
+    ((shard, stream, node), (boot, number)): (&(u16, u16, Box<str>), &(u64, u64)),
+) -> StoredReceived {
+    StoredReceived {
+        shard: *shard,
+        process: Process {
+            node: node.clone(),
+            boot: *boot,
+        },
+        stream: *stream,
+        number: *number,
+    }
 }

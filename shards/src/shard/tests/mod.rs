@@ -28,6 +28,7 @@ mod node;
 mod nodes;
 mod operator;
 mod packet;
+mod positions;
 mod queues;
 mod random;
 mod rates;

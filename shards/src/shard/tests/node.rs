@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use protocol::hash::Seed;
 use protocol::wire::Version;
+use shard_store::Division;
 use shard_sync::routes::route_index;
 
 use super::super::{Common, Journal, Remote, RetainedQuota, Shard, ShardSetup, Stats, part};
@@ -34,6 +34,8 @@ pub(super) struct Setup {
     pub(super) common: Common,
     /// Sessions with an expiry are stored: here, with what is there already.
     pub(super) disk: Option<Disk>,
+    /// Whether there may be other nodes from the start.
+    pub(super) is_clustered: bool,
 }
 
 impl Default for Setup {
@@ -52,6 +54,7 @@ impl Default for Setup {
                 ..Common::default()
             },
             disk: None,
+            is_clustered: false,
         }
     }
 }
@@ -79,6 +82,7 @@ pub(super) struct Node {
     pub(super) disk: Option<Disk>,
     /// What the shards have said about client identifiers, if others decide about them.
     pub(super) requests: Option<Vec<OwnerRequest>>,
+    is_clustered: bool,
 }
 
 impl Node {
@@ -118,8 +122,14 @@ impl Node {
                 now_ms: 0,
             })
         });
+        let join = |mut shard: Shard| {
+            if setup.is_clustered {
+                shard.join_cluster(setup.peer_bytes_max);
+            }
+            shard
+        };
         Self {
-            shards: shards.collect(),
+            shards: shards.map(join).collect(),
             now_ms: 0,
             random: Random::new(setup.seed),
             ring_batches: setup.ring_batches,
@@ -131,6 +141,7 @@ impl Node {
             routes: Routes::new((count > 1).then_some(index), count),
             disk: setup.disk,
             requests: None,
+            is_clustered: setup.is_clustered,
         }
     }
 
@@ -143,20 +154,24 @@ impl Node {
         })
     }
 
-    /// The node after a crash and a start with another number of shards and another seed: what
-    /// was not on the disk is lost, and all connections.
+    /// The node after a crash and a start with another number of shards and another seed, unless
+    /// that is stored for this number: what was not on the disk is lost, and all connections.
     pub(super) fn crash(self, shards: u16) -> Self {
-        let seed = self.random.clone().next() ^ 0xc0ffee;
+        let chance = self.random.clone().next() ^ 0xc0ffee;
         let disk = self.disk.map(|disk| disk.after_crash(usize::from(shards)));
         let stored = disk.as_ref().map(Disk::stored).unwrap_or_default();
+        let division = stored.division.filter(|known| known.shards == shards);
+        let seed = division.map_or(chance, |division| division.seed);
         let mut node = Self::with(Setup {
             shards,
             seed,
             disk,
+            is_clustered: self.is_clustered,
             ..Setup::default()
         });
         node.now_ms = self.now_ms;
-        let parts = part(stored, Seed::new(seed), shards);
+        node.random = Random::new(chance);
+        let parts = part(stored, Division { seed, shards });
         for (shard, part) in node.shards.iter_mut().zip(parts) {
             shard.set_now(node.now_ms);
             shard.restore(part);

@@ -18,6 +18,7 @@ const MARK: u8 = 5;
 const ENTRY: u8 = 6;
 const RETAINED: u8 = 7;
 const DELAYED: u8 = 8;
+const RECEIVED: u8 = 9;
 
 /// The tags of what goes with a session.
 const WITH_SESSION: [u8; 4] = [SUBSCRIPTION, HELD, MARK, ENTRY];
@@ -25,6 +26,7 @@ const WITH_SESSION: [u8; 4] = [SUBSCRIPTION, HELD, MARK, ENTRY];
 const CLOCK: &[u8] = b"clock";
 const FORMAT: &[u8] = b"format";
 const LOG: &[u8] = b"log";
+const DIVISION: &[u8] = b"division";
 
 /// Bytes of the keys that are not allocated: those of entries, the most frequent ones.
 const INLINE: usize = 17;
@@ -49,6 +51,10 @@ impl Key {
 
     pub(crate) fn log() -> Self {
         Self::of(META, &[LOG])
+    }
+
+    pub(crate) fn division() -> Self {
+        Self::of(META, &[DIVISION])
     }
 
     /// A key as it was written.
@@ -103,6 +109,11 @@ impl Key {
 
     pub(crate) fn delayed(number: u64) -> Self {
         Self::of(DELAYED, &[&number.to_be_bytes()])
+    }
+
+    pub(crate) fn received(shard: u16, stream: u16, node: &str) -> Self {
+        let (shard, stream) = (shard.to_be_bytes(), stream.to_be_bytes());
+        Self::of(RECEIVED, &[&shard, &stream, node.as_bytes()])
     }
 
     /// The keys of everything that goes with a session, from the first of each pair up to
@@ -184,6 +195,9 @@ pub(crate) enum Record<'a> {
     Entry(SessionNumber, u64),
     Retained(&'a str),
     Delayed(u64),
+    /// Shard, stream and node.
+    Received(u16, u16, &'a str),
+    Division,
 }
 
 impl Record<'_> {
@@ -209,6 +223,7 @@ pub(crate) fn parse(key: &[u8]) -> Result<Record<'_>, Damaged> {
             CLOCK => Record::Clock,
             FORMAT => Record::Format,
             LOG => Record::Log,
+            DIVISION => Record::Division,
             _ => return Err(Damaged("a record is of an unknown kind")),
         },
         MESSAGE => Record::Message(reader.u64()?),
@@ -222,6 +237,10 @@ pub(crate) fn parse(key: &[u8]) -> Result<Record<'_>, Damaged> {
         ENTRY => Record::Entry(SessionNumber(reader.u64()?), reader.u64()?),
         RETAINED => Record::Retained(super::read::text(reader.rest())?),
         DELAYED => Record::Delayed(reader.u64()?),
+        RECEIVED => {
+            let (shard, stream) = (reader.u16()?, reader.u16()?);
+            Record::Received(shard, stream, super::read::text(reader.rest())?)
+        }
         _ => return Err(Damaged("a record is of an unknown kind")),
     };
     reader.end()?;

@@ -10,7 +10,7 @@ use protocol::wire::{QoS, RetainHandling, SubscriptionOptions};
 use super::message::{read_message, write_message};
 use super::read::{Reader, packet_id, qos};
 use super::{Damaged, write};
-use crate::change::{Body, Sent, SessionRecord, Will};
+use crate::change::{Body, Division, Sent, SessionRecord, Will};
 use crate::clock::{Clock, Reading};
 use crate::log::Position;
 
@@ -369,4 +369,35 @@ pub(crate) fn read_position(value: &[u8]) -> Result<Position, Damaged> {
     };
     reader.end()?;
     Ok(position)
+}
+
+/// Appends up to which message of a process a stream is received.
+pub(crate) fn write_received(out: &mut Vec<u8>, boot: u64, number: u64) {
+    out.extend_from_slice(&boot.to_be_bytes());
+    write::number(out, number);
+}
+
+/// Reads up to which message of a process a stream is received.
+pub(crate) fn read_received(value: &[u8]) -> Result<(u64, u64), Damaged> {
+    let mut reader = Reader(value);
+    let received = (reader.u64()?, reader.number()?);
+    reader.end()?;
+    Ok(received)
+}
+
+/// Appends how sessions are divided among the shards.
+pub(crate) fn write_division(out: &mut Vec<u8>, division: Division) {
+    out.extend_from_slice(&division.seed.to_be_bytes());
+    out.extend_from_slice(&division.shards.to_be_bytes());
+}
+
+/// Reads how sessions are divided among the shards.
+pub(crate) fn read_division(value: &[u8]) -> Result<Division, Damaged> {
+    let mut reader = Reader(value);
+    let division = Division {
+        seed: reader.u64()?,
+        shards: reader.u16()?,
+    };
+    reader.end()?;
+    Ok(division)
 }

@@ -14,7 +14,7 @@ use protocol::wire::{PacketId, QoS, RetainHandling, SubscriptionOptions};
 use super::key::{Key, Record, parse};
 use super::record::EntryBody;
 use super::*;
-use crate::change::{Body, Sent, SessionNumber, SessionRecord, Will};
+use crate::change::{Body, Division, Sent, SessionNumber, SessionRecord, Will};
 use crate::clock::{Clock, Reading};
 
 fn clock() -> Clock {
@@ -171,6 +171,17 @@ proptest! {
     }
 
     #[test]
+    fn how_far_a_stream_is_received_and_how_sessions_are_divided_come_back(
+        boot: u64, number: u64, seed: u64, shards: u16,
+    ) {
+        let bytes = written(|out| write_received(out, boot, number));
+        prop_assert_eq!(read_received(&bytes), Ok((boot, number)));
+        let division = Division { seed, shards };
+        let bytes = written(|out| write_division(out, division));
+        prop_assert_eq!(read_division(&bytes), Ok(division));
+    }
+
+    #[test]
     fn a_key_comes_back_and_sorts_by_its_numbers(
         a in (any::<u64>(), any::<u64>()), b in (any::<u64>(), any::<u64>()),
         filter in "\\PC{0,40}", id in 1_u16..,
@@ -189,6 +200,8 @@ proptest! {
             (Key::delayed(a.1), Record::Delayed(a.1)),
             (Key::clock(), Record::Clock),
             (Key::format(), Record::Format),
+            (Key::division(), Record::Division),
+            (Key::received(id, 1, &filter), Record::Received(id, 1, &filter)),
         ] {
             prop_assert_eq!(parse(key.as_slice()), Ok(record));
         }
