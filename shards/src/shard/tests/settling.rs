@@ -44,10 +44,10 @@ impl Mover {
 
     /// Connects to another node, if it is not on its way to one.
     fn moves_to(&mut self, cluster: &mut Cluster, node: usize) {
-        if let Some((before, client, false)) = self.connections.last() {
-            if !cluster.nodes[*before].is_closed(*client) {
-                return;
-            }
+        if let Some((before, client, false)) = self.connections.last()
+            && !cluster.nodes[*before].is_closed(*client)
+        {
+            return;
         }
         let client = cluster.begin(node, &kept(self.name));
         self.connections.push((node, client, false));
