@@ -1,13 +1,18 @@
-//! How fast a replica follows the routes of another node, and what they take.
+//! How fast a node follows the routes of another one, and what they take: everything that a node
+//! keeps of them, which is the replica and the route index. Memory is what the allocator was asked
+//! for and not given back, and what the index has mapped.
 //!
 //! ```sh
 //! cargo run --release -p bench --example routes
 //! ```
 
-use std::time::Instant;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use shard_cluster::routes::{Feed, Limits, Routes};
+use shard_cluster::routes::{Feed, Limits, Order, Routes};
 use shard_cluster::wire::{Change, FRAME_MAX, Resume, decode, split};
+use shard_sync::{Destination, RouteWriter, Sweep, route_index};
 
 /// Routes of the owner.
 const ROUTES: u64 = 1_000_000;
@@ -15,53 +20,141 @@ const ROUTES: u64 = 1_000_000;
 /// Changes that follow.
 const CHANGES: u64 = 500_000;
 
-fn filter(n: u64) -> String {
-    format!("site/{}/device/{n}/+", n % 1000)
-}
+/// Records of a piece of a sweep, as the broker has it.
+const RECORDS: u32 = 2048;
 
-/// Takes all frames, which are ours; returns how many routes changed.
-#[expect(
-    clippy::expect_used,
-    reason = "a benchmark ends where its surroundings fail"
-)]
-fn apply(replicas: &mut Routes, mut frames: &[u8]) -> u64 {
-    let mut changes = 0;
-    while let Ok(Some((kind, body, size))) = split(frames, FRAME_MAX) {
-        let frame = decode(kind, body).expect("frames of ours");
-        let step = replicas.handle(&frame, &mut |_: Change<'_>| changes += 1);
-        step.expect("frames of ours");
-        frames = &frames[size..];
+/// Bytes that are allocated now.
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts what is allocated.
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
     }
-    changes
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
 }
 
-/// Resident memory of this process.
-fn resident_bytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = status
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<f64>().ok());
-    pages.unwrap_or_default() * 4096.0
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Kinds of filters, by what is in place of `*`.
+const KINDS: [(&str, &str); 4] = [
+    ("exact", "device/*/command"),
+    ("hash", "device/*/#"),
+    ("plus", "device/*/+"),
+    ("plus and a word", "device/*/+/command"),
+];
+
+/// A copy, and a change in it or its end.
+type Kept = (u8, Option<(bool, Box<str>)>);
+
+/// A node that follows others.
+struct Follower {
+    routes: Routes,
+    index: RouteWriter,
+    /// What is to be removed.
+    forgotten: Option<Sweep>,
+    /// The time that went into the index.
+    in_index: Duration,
+    told: u64,
 }
 
-fn main() {
-    let limits = Limits {
-        tail_bytes: 64 << 20,
-        ..Limits::default()
-    };
+impl Follower {
+    fn new(limits: Limits) -> Self {
+        Self {
+            routes: Routes::new("follower", 1, 2, limits),
+            index: route_index(3).0,
+            forgotten: None,
+            in_index: Duration::ZERO,
+            told: 0,
+        }
+    }
+
+    fn obey(&mut self, orders: Vec<Kept>) {
+        let started = Instant::now();
+        for (copy, change) in orders {
+            let destination = Destination::Node(u32::from(copy) * 64);
+            self.told += 1;
+            match change {
+                Some((true, filter)) => _ = self.index.add(&filter, destination),
+                Some((false, filter)) => _ = self.index.remove(&filter, destination),
+                None => self.forgotten = Some(Sweep::new([destination])),
+            }
+        }
+        self.in_index += started.elapsed();
+    }
+
+    /// Takes frames, which are ours. Returns the time that went into the replica.
+    #[expect(
+        clippy::expect_used,
+        reason = "a benchmark ends where its surroundings fail"
+    )]
+    fn apply(&mut self, mut frames: &[u8]) -> Duration {
+        let mut in_replica = Duration::ZERO;
+        while let Ok(Some((kind, body, size))) = split(frames, FRAME_MAX) {
+            let mut orders = Vec::new();
+            let started = Instant::now();
+            let frame = decode(kind, body).expect("frames of ours");
+            let step = self
+                .routes
+                .handle(&frame, &mut |order| orders.extend(kept(order)));
+            step.expect("frames of ours");
+            in_replica += started.elapsed();
+            self.obey(orders);
+            frames = &frames[size..];
+        }
+        in_replica
+    }
+}
+
+/// An order, to be carried out after the replica's time is taken.
+fn kept(order: Order<'_>) -> Option<Kept> {
+    match order {
+        Order::Change { copy, change } => {
+            let is_added = matches!(change, Change::Add(_));
+            Some((copy, Some((is_added, change.filter().into()))))
+        }
+        Order::Forget { copy } => Some((copy, None)),
+        Order::Share(_) => None,
+    }
+}
+
+/// Resident memory of this process that belongs to no file.
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("RssAnon:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kilobytes.unwrap_or_default() * 1024
+}
+
+fn filter(pattern: &str, n: u64) -> String {
+    pattern.replace('*', &format!("{n:08}"))
+}
+
+fn per(what: Duration, count: u64) -> String {
+    format!("{:.3} µs", what.as_secs_f64() * 1e6 / count as f64)
+}
+
+fn run(name: &str, pattern: &str) {
+    let limits = Limits::default();
     let mut owner = Routes::new("owner", 1, 1, limits);
-    let started = Instant::now();
+    let before = ALLOCATED.load(Ordering::Relaxed);
     (0..ROUTES).for_each(|n| {
-        owner.own_mut().add(&filter(n));
+        owner.own_mut().add(&filter(pattern, n));
     });
-    println!(
-        "{ROUTES} routes added by the owner: {:?}",
-        started.elapsed()
-    );
-
-    let mut replicas = Routes::new("replica", 1, 2, limits);
-    let mut feed = Feed::new("replica");
+    let owners = ALLOCATED.load(Ordering::Relaxed) - before;
+    let mut feed = Feed::new();
     feed.resume(
         &Resume {
             owner: "owner",
@@ -70,41 +163,83 @@ fn main() {
         },
         &owner,
     );
-    let started = Instant::now();
     let mut frames = Vec::new();
-    feed.fill(&owner, &mut frames, usize::MAX);
-    println!(
-        "snapshot of {} MB made: {:?}",
-        frames.len() >> 20,
-        started.elapsed()
-    );
     let started = Instant::now();
-    let changes = apply(&mut replicas, &frames);
-    println!(
-        "snapshot of {changes} routes applied: {:?}",
-        started.elapsed()
-    );
-    // The first replica has used up what was free.
-    let before = resident_bytes();
-    let others = [3, 4].map(|seed| {
-        let mut other = Routes::new("other", 1, seed, limits);
-        apply(&mut other, &frames);
-        other
-    });
-    let bytes = (resident_bytes() - before) / (others.len() as u64 * ROUTES) as f64;
-    println!("{bytes:.0} bytes a route");
-    drop(others);
+    feed.fill(&owner, &mut frames, usize::MAX);
+    let made = started.elapsed();
 
-    (0..CHANGES).for_each(|n| {
-        owner.own_mut().remove(&filter(n));
-    });
+    let mut follower = Follower::new(limits);
+    let (allocated, resident) = (ALLOCATED.load(Ordering::Relaxed), resident_bytes());
+    let in_replica = follower.apply(&frames);
+    let heap = ALLOCATED.load(Ordering::Relaxed) - allocated;
+    let resident = resident_bytes().saturating_sub(resident);
+    println!("{name}: {pattern}, {ROUTES} routes");
+    println!(
+        "  snapshot: made in {}, applied in {} by the replica and {} by the index, each",
+        per(made, ROUTES),
+        per(in_replica, ROUTES),
+        per(follower.in_index, ROUTES)
+    );
+    println!(
+        "  memory of a route: {} bytes of heap, {} resident with what the index maps; \
+         {} at the owner beside its index",
+        heap / ROUTES as usize,
+        resident / ROUTES as usize,
+        owners / ROUTES as usize
+    );
+
     frames.clear();
+    let (mut in_replica, mut sent) = (Duration::ZERO, Duration::ZERO);
+    follower.in_index = Duration::ZERO;
+    for n in 0..CHANGES {
+        owner.own_mut().remove(&filter(pattern, n));
+        if n % 1000 == 999 {
+            frames.clear();
+            let started = Instant::now();
+            feed.fill(&owner, &mut frames, usize::MAX);
+            sent += started.elapsed();
+            in_replica += follower.apply(&frames);
+        }
+    }
+    println!(
+        "  change: written in {}, applied in {} by the replica and {} by the index",
+        per(sent, CHANGES),
+        per(in_replica, CHANGES),
+        per(follower.in_index, CHANGES)
+    );
+    end(&mut follower);
+}
+
+/// The owner dies.
+fn end(follower: &mut Follower) {
+    let mut orders = Vec::new();
+    let left = follower.index.len() as u64;
     let started = Instant::now();
-    feed.fill(&owner, &mut frames, usize::MAX);
-    println!("{CHANGES} changes written: {:?}", started.elapsed());
+    follower
+        .routes
+        .gone("owner", 1, &mut |order| orders.extend(kept(order)));
+    let told = started.elapsed();
+    follower.obey(orders);
+    let (mut longest, mut pieces) = (Duration::ZERO, 0);
     let started = Instant::now();
-    let changes = apply(&mut replicas, &frames);
-    println!("{changes} changes applied: {:?}", started.elapsed());
-    let is_equal = replicas.replica("owner").map(|replica| replica.position());
-    assert_eq!(is_equal, Some(owner.own().position()));
+    while let Some(sweep) = &mut follower.forgotten {
+        let piece = Instant::now();
+        if follower.index.sweep(sweep, RECORDS) {
+            follower.forgotten = None;
+        }
+        longest = longest.max(piece.elapsed());
+        pieces += 1;
+    }
+    println!(
+        "  end of the owner: {told:?} for the replica, {} each for the index in {pieces} pieces, \
+         the longest {longest:?}",
+        per(started.elapsed(), left)
+    );
+    assert!(follower.index.is_empty());
+}
+
+fn main() {
+    for (name, pattern) in KINDS {
+        run(name, pattern);
+    }
 }

@@ -26,9 +26,9 @@ use shard_sync::{Consumer, Doorbell, Producer, ring};
 
 use crate::bits::bits;
 use crate::engine::neighbours::{NodesEnd, ToNode};
-use crate::routes::NodeRoutes;
+use crate::routes::{NodeOrder, NodeRoutes, RouteBatch, RouteCopy};
 use crate::shard::foreign_publisher;
-use crate::shard::{Batch, Common, Item, NODES_MAX, RouteChange, SHARE_PREFIX};
+use crate::shard::{Batch, Common, Item, NODES_MAX, RouteChange};
 
 pub(crate) use self::groups::Lost;
 
@@ -42,6 +42,10 @@ const RING_BATCHES: usize = 64;
 
 /// Bytes of messages in one batch, and batches kept back, for one shard.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// Batches of changes of routes, of some 20 KiB, that wait for the route writer. Whoever has more
+/// is asked to wait.
+const ROUTE_BATCHES: usize = 1024;
 
 /// Between two log lines about retained messages that were refused.
 const REFUSED_LOG_MS: u64 = 60_000;
@@ -58,7 +62,7 @@ pub struct Nodes {
     shards: Vec<ShardEnd>,
     routes: NodeRoutes,
     /// Changes of routes that found no room.
-    backlog: VecDeque<(u16, RouteChange)>,
+    backlog: VecDeque<NodeOrder>,
     refused: Refused,
     /// The processes of the nodes, which number their messages.
     processes: Vec<Option<Arc<Process>>>,
@@ -342,9 +346,9 @@ impl Nodes {
             }
         }
         let mut news = false;
-        while let Some(change) = self.backlog.pop_front() {
-            if let Err(change) = self.routes.changes.push(change) {
-                self.backlog.push_front(change);
+        while let Some(order) = self.backlog.pop_front() {
+            if let Err(order) = self.routes.orders.push(order) {
+                self.backlog.push_front(order);
                 break;
             }
             news = true;
@@ -372,25 +376,45 @@ impl Nodes {
         }
     }
 
-    /// A route of another node was added or removed.
-    pub fn route(&mut self, node: u16, filter: &str, add: bool) {
-        if filter.starts_with(SHARE_PREFIX) {
-            self.tell_shards(node, || Item::Share {
-                text: filter.into(),
-                add,
-            });
-            return;
+    /// A route of another node was added or removed. `copy` is below 16, and another one than
+    /// before when all routes of the node come anew.
+    pub fn route(&mut self, node: u16, copy: u8, filter: &str, add: bool) {
+        let copy = RouteCopy::new(node, copy);
+        match self.backlog.back_mut() {
+            Some(NodeOrder::Changes(batch)) if batch.copy() == copy && !batch.is_full() => {
+                batch.push(filter, add);
+            }
+            _ => {
+                let mut batch = RouteBatch::new(copy);
+                batch.push(filter, add);
+                self.backlog.push_back(NodeOrder::Changes(batch));
+            }
         }
-        let change = match add {
-            true => RouteChange::Add(filter.into()),
-            false => RouteChange::Remove(filter.into()),
-        };
-        self.backlog.push_back((node, change));
+    }
+
+    /// All routes of a copy go. That takes its time, beside other changes.
+    pub fn forget_routes(&mut self, node: u16, copy: u8) {
+        let copy = RouteCopy::new(node, copy);
+        self.backlog.push_back(NodeOrder::Forget(copy));
+    }
+
+    /// Whether so many changes of routes wait for the writer that no more should be read.
+    #[must_use]
+    pub fn has_too_many_routes(&self) -> bool {
+        self.backlog.len() >= ROUTE_BATCHES
+    }
+
+    /// Another node says how many members a group has there, or that it is not so any more.
+    pub fn share(&mut self, node: u16, text: &str, add: bool) {
+        self.tell_shards(node, || Item::Share {
+            text: text.into(),
+            add,
+        });
     }
 
     /// Asks when all that was said by [`Nodes::route`] so far is in force on all shards.
     pub fn fence(&mut self) {
-        self.backlog.push_back((NODES_MAX, RouteChange::Fence));
+        self.backlog.push_back(NodeOrder::Fence);
     }
 
     /// Changes of this node's routes: the first and the last subscription to a filter on a

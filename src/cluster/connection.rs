@@ -252,6 +252,10 @@ async fn control_in(shared: Rc<Shared>, id: LinkId, mut frames: Frames) -> Resul
         while let Some((frame, size)) = frames.next()? {
             shared.hub.borrow_mut().control(id, &frame)?;
             frames.handled(size);
+            while shared.hub.borrow().has_too_many_routes() {
+                shared.hub.borrow_mut().flush();
+                sleep(NO_ROOM).await;
+            }
         }
         shared.hub.borrow_mut().flush();
         frames.read().await?;

@@ -13,17 +13,18 @@ use quinn::Connection;
 use shard_cluster::link::{LinkError, Outgoing, Transmit};
 use shard_cluster::members::{self, Event, Members, Policy};
 use shard_cluster::routes::{self, Routes};
-use shard_cluster::wire::{Accepted, Change, Forward, Frame, Hello, Reason, Role};
+use shard_cluster::wire::{Accepted, Forward, Frame, Hello, Reason, Role};
 use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 
 use super::condemned::Condemned;
 use super::ended::Ended;
+use super::gather::Gathering;
 use super::incarnation::Incarnations;
 use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
 use super::plane::Plane;
 use super::reach::Reach;
-use super::status::{Here, NodeStatus, OwnStatus, status_of};
+use super::status::{NodeStatus, OwnStatus, status_of};
 
 /// Other nodes that one process can have to do with.
 const NODES_MAX: u16 = 64;
@@ -38,7 +39,8 @@ const HEARTBEATS_A_DIGEST: u32 = 10;
 pub(super) struct Hub {
     pub(super) plane: Box<dyn Plane>,
     pub(super) members: Members,
-    routes: Routes,
+    pub(super) routes: Routes,
+    pub(super) gathering: Gathering,
     pub(super) owners: Owners,
     reach: Reach,
     incarnations: Incarnations,
@@ -94,6 +96,7 @@ impl Hub {
             reach: Reach::default(),
             members,
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
+            gathering: Gathering::default(),
             incarnations: begin.incarnations,
             condemned: begin.condemned,
             autoheal: begin.autoheal,
@@ -117,7 +120,8 @@ impl Hub {
 
     /// Tells the shards until when they may acknowledge, and the log when that changes.
     fn tell_lease(&mut self) {
-        let (now_ms, until_ms) = (self.plane.now_ms(), self.members.lease_until_ms());
+        let now_ms = self.plane.now_ms();
+        let until_ms = self.acknowledges_until_ms(now_ms);
         self.plane.set_lease_until(until_ms);
         let is_fenced = now_ms >= until_ms;
         match (mem::replace(&mut self.was_fenced, is_fenced), is_fenced) {
@@ -223,7 +227,10 @@ impl Hub {
     pub(super) fn begin(&mut self, slot: u16) {
         let peer = &mut self.peers[usize::from(slot)];
         if let Some(link) = &mut peer.link {
-            self.routes.ask(&peer.name, false, &mut link.urgent);
+            let plane = &mut self.plane;
+            self.routes.ask(&peer.name, &mut link.urgent, &mut |order| {
+                plane.route(slot, order);
+            });
         }
         peer.outgoing.iter_mut().for_each(Outgoing::connected);
         self.events();
@@ -434,10 +441,9 @@ impl Hub {
             return Err(Ended::refused(Reason::Malformed, text));
         }
         let plane = &mut self.plane;
-        let step = self.routes.handle(frame, &mut |change| match change {
-            Change::Add(filter) => plane.route(slot, filter, true),
-            Change::Remove(filter) => plane.route(slot, filter, false),
-        })?;
+        let step = self
+            .routes
+            .handle(frame, &mut |order| plane.route(slot, order))?;
         if let (Some(resume), Some(link)) = (step.resume(owner), &mut peer.link) {
             resume.put(&mut link.urgent);
             link.control.notify_one();
@@ -486,6 +492,11 @@ impl Hub {
     /// Everything that was read, to the shards.
     pub(super) fn flush(&mut self) {
         self.plane.flush();
+    }
+
+    /// Whether so many changes of routes wait that no more should be read.
+    pub(super) fn has_too_many_routes(&self) -> bool {
+        self.plane.has_too_many_routes()
     }
 
     /// Whether it did not fit: to be tried again soon.
@@ -666,9 +677,8 @@ impl Hub {
             why.close(&link.connection);
         }
         let plane = &mut self.plane;
-        self.routes.gone(node, incarnation, &mut |change| {
-            plane.route(slot, change.filter(), false);
-        });
+        self.routes
+            .gone(node, incarnation, &mut |order| plane.route(slot, order));
         self.owners.down(node);
     }
 
@@ -702,9 +712,9 @@ impl Hub {
     fn removed(&mut self, node: &str) {
         let slot = self.slots.get(node).copied();
         let plane = &mut self.plane;
-        self.routes.forget(node, &mut |change| {
+        self.routes.forget(node, &mut |order| {
             if let Some(slot) = slot {
-                plane.route(slot, change.filter(), false);
+                plane.route(slot, order);
             }
         });
         self.condemned.forget(node);
@@ -713,15 +723,12 @@ impl Hub {
 
     /// What is known of each node that there has been.
     pub(super) fn status(&self) -> Vec<NodeStatus> {
-        let here = Here {
-            name: self.name(),
-            now_ms: self.plane.now_ms(),
-        };
+        let now_ms = self.plane.now_ms();
         let peers = self.members.peers();
         let statuses = peers.map(|(name, known)| {
             let peer = self.slots.get(name);
             let peer = peer.map(|slot| &self.peers[usize::from(*slot)]);
-            status_of(here, (name, &known), self.routes.replica(name), peer)
+            status_of(now_ms, (name, &known), self.routes.replica(name), peer)
         });
         statuses.collect()
     }

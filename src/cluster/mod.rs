@@ -39,6 +39,7 @@ mod dial;
 pub(crate) mod discovery;
 mod ended;
 mod frames;
+mod gather;
 mod guests;
 mod handle;
 mod hub;

@@ -147,7 +147,7 @@ impl Link {
             greeting: Greeting::of(hello),
             is_guest,
             admitted: Rc::new(Notify::new()),
-            feed: Feed::new(hello.node),
+            feed: Feed::new(),
             urgent: Vec::new(),
             digests_due: false,
             control: Rc::new(Notify::new()),

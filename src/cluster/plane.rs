@@ -3,6 +3,8 @@
 use std::os::fd::BorrowedFd;
 
 use protocol::message::MessageRef;
+use shard_cluster::routes::Order;
+use shard_cluster::wire::Change;
 use shards::{OwnerEvent, OwnerRequest};
 
 /// The shards' side of the links to other nodes. Each other node has a number, its *slot*.
@@ -66,8 +68,11 @@ pub(crate) trait Plane: Send {
     /// How many messages of each stream of each node were accepted here since the last call.
     fn accepted(&mut self, each: &mut dyn FnMut(u16, u16, u64));
 
-    /// A route to another node was added or removed.
-    fn route(&mut self, node: u16, filter: &str, add: bool);
+    /// What is to be done about the routes to another node.
+    fn route(&mut self, node: u16, order: Order<'_>);
+
+    /// Whether so many changes of routes wait that no more should be read.
+    fn has_too_many_routes(&self) -> bool;
 
     /// What has changed of the routes to this node: first and last subscriptions of shards.
     /// Returns how many fences have come back by then.
@@ -157,8 +162,20 @@ impl Plane for shards::Nodes {
         self.accepted(each);
     }
 
-    fn route(&mut self, node: u16, filter: &str, add: bool) {
-        self.route(node, filter, add);
+    fn route(&mut self, node: u16, order: Order<'_>) {
+        match order {
+            Order::Change { copy, change } => match change {
+                Change::Add(filter) => self.route(node, copy, filter, true),
+                Change::Remove(filter) => self.route(node, copy, filter, false),
+            },
+            Order::Forget { copy } => self.forget_routes(node, copy),
+            Order::Share(Change::Add(text)) => self.share(node, text, true),
+            Order::Share(Change::Remove(text)) => self.share(node, text, false),
+        }
+    }
+
+    fn has_too_many_routes(&self) -> bool {
+        self.has_too_many_routes()
     }
 
     fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) -> usize {

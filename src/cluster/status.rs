@@ -115,15 +115,8 @@ pub(crate) struct NodeStatus {
     pub(crate) unacknowledged: u64,
 }
 
-/// Who asks, and when by its clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Here<'h> {
-    pub(super) name: &'h str,
-    pub(super) now_ms: u64,
-}
-
 pub(super) fn status_of(
-    here: Here<'_>,
+    now_ms: u64,
     (name, known): (&str, &PeerStatus),
     routes: Option<&Replica>,
     peer: Option<&Peer>,
@@ -132,8 +125,8 @@ pub(super) fn status_of(
     let connection = link.map(|link| &link.connection);
     let stats = connection.map(quinn::Connection::stats);
     let outgoing = || peer.into_iter().flat_map(|peer| &peer.outgoing);
-    let silent_ms = here.now_ms.saturating_sub(known.heard_ms);
-    let lease_ms = known.lease_until_ms.saturating_sub(here.now_ms);
+    let silent_ms = now_ms.saturating_sub(known.heard_ms);
+    let lease_ms = known.lease_until_ms.saturating_sub(now_ms);
     NodeStatus {
         name: name.to_owned(),
         state: known.state,
@@ -144,9 +137,7 @@ pub(super) fn status_of(
         lease_left: Duration::from_millis(lease_ms),
         routes: routes.map_or(0, Replica::count),
         log: routes.map(Replica::position).unwrap_or_default(),
-        own_log_sent: link
-            .and_then(|link| link.feed.sent(here.name))
-            .unwrap_or_default(),
+        own_log_sent: link.and_then(|link| link.feed.sent()).unwrap_or_default(),
         queued_bytes: outgoing().map(|it| it.bytes() as u64).sum(),
         sent_bytes: stats.map_or(0, |stats| stats.udp_tx.bytes),
         received_bytes: stats.map_or(0, |stats| stats.udp_rx.bytes),

@@ -256,7 +256,8 @@ impl Shard {
     pub(super) fn next_delayed_ms(&self) -> Option<u64> {
         let next = self.delayed.next_due_ms()?;
         let full = next <= self.now_ms && self.is_ring_full();
-        let waits = full || self.delayed.held;
+        // Without a lease this node may not know who is to get it.
+        let waits = full || self.delayed.held || self.is_fenced();
         (!waits).then_some(next)
     }
 

@@ -19,6 +19,9 @@ use super::timers::Timer;
 use super::transaction::Then;
 use super::{NONE, Shard};
 
+/// Between two looks at whether there is a lease for a will that is due.
+const LEASE_PAUSE_MS: u64 = 100;
+
 /// What becomes of a session whose will goes out.
 #[derive(Clone, Copy, Debug)]
 enum Ends {
@@ -188,14 +191,19 @@ impl Shard {
             return;
         };
         let will_due = session.will.as_ref().map(|will| will.due_ms);
-        if will_due.is_some_and(|due| due <= self.now_ms) {
+        // Without a lease this node may not know who is to get a will.
+        let waits = self.fence.is_up && will_due.is_some();
+        if !waits && will_due.is_some_and(|due| due <= self.now_ms) {
             self.publish_will(session_key, Ends::Not);
             self.watch_absence(session_key);
             return;
         }
-        let due = will_due.unwrap_or(u64::MAX).min(session.ends_ms);
+        let mut due = will_due.unwrap_or(u64::MAX).min(session.ends_ms);
         if due == u64::MAX {
             return;
+        }
+        if waits {
+            due = due.max(self.now_ms + LEASE_PAUSE_MS);
         }
         let timer = Timer::Session {
             key: session_key,

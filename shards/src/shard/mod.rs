@@ -90,6 +90,7 @@ pub(crate) use common::Common;
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;
+#[cfg(test)]
 pub(crate) use groups::SHARE_PREFIX;
 use items::SessionRef;
 pub(crate) use items::{Batch, Item};

@@ -127,8 +127,10 @@ impl Shard {
             self.send_retained_to_nodes(message, waits);
             return;
         }
+        let up = self.nodes_up();
         for &peer in &plan.peers {
-            if peer >= self.count {
+            // The routes of a node that is down are removed one after the other.
+            if peer >= self.count && up >> (peer - self.count) & 1 == 1 {
                 self.send_to_node(peer, message, message.qos, waits);
             }
         }

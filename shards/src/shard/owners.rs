@@ -152,7 +152,7 @@ impl Shard {
         let begins_anew = owners.begins_anew(client);
         match former {
             // Its session is on its way.
-            None if owners.moves.is_arriving(client) => {}
+            None if owners.moves.is_awaited(client) => {}
             None => {
                 // Nobody has come for what was kept.
                 self.keep_after_all(client);

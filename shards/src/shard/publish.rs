@@ -19,6 +19,7 @@ use super::replay::Retained;
 use super::session::Session;
 use super::transaction::{Later, Then, Touched, Waiting};
 use super::{NONE, Shard};
+use crate::routes::RouteCopy;
 
 /// What became of a message.
 #[derive(Debug, Default)]
@@ -355,8 +356,13 @@ impl Shard {
                 routes.matches(topic.as_str(), destinations);
                 let shards = destinations.shards().map(u16::from);
                 peers.extend(shards.filter(|shard| *shard != own));
-                let nodes = destinations.nodes().iter();
-                peers.extend(nodes.map(|node| count + *node as u16));
+                for number in destinations.nodes() {
+                    let peer = count + RouteCopy::node(*number);
+                    // A node whose routes come anew has two copies of them.
+                    if !peers.contains(&peer) {
+                        peers.push(peer);
+                    }
+                }
             })
     }
 

@@ -95,7 +95,9 @@ impl Shard {
             return;
         }
         session.timer = None;
-        if session.ends_ms <= self.now_ms {
+        // Its will waits for the lease.
+        let waits = self.fence.is_up && session.will.is_some();
+        if session.ends_ms <= self.now_ms && !waits {
             self.end_session(key);
         } else {
             self.watch_absence(key);

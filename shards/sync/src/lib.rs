@@ -21,4 +21,4 @@ mod shim;
 
 pub use doorbell::Doorbell;
 pub use ring::{Consumer, Producer, ring};
-pub use routes::{Destination, DestinationSet, RouteReader, RouteWriter, route_index};
+pub use routes::{Destination, DestinationSet, RouteReader, RouteWriter, Sweep, route_index};

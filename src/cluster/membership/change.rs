@@ -224,7 +224,7 @@ async fn take_in(
         return Err("it is about to join another cluster itself".to_owned());
     }
     let cluster = own.identity().cluster;
-    if standing.members > 1 && standing.cluster != cluster {
+    if standing.cores > 1 && standing.cluster != cluster {
         return Err("a node leaves the cluster that it is in before it joins another".to_owned());
     }
     if *standing.name == *membership.own.name {

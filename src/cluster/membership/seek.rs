@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
-use shard_cluster::registry::{Decision, Removal, Standing, decide};
+use shard_cluster::registry::{Decision, Removal, Standing, decide, follows};
 use shard_cluster::wire::Role;
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A member that is connected with another one and does not hear it for so long asks whether it
 /// still is one: who was removed is a guest to the others.
 const SILENT: Duration = Duration::from_millis(1500);
+
+/// For so long after its start a core that is the only one of its cluster waits for the first of
+/// the nodes that the configuration names, or for a cluster of several cores: if each of five went
+/// to the first that it met, there could be two clusters of two.
+const GATHERING: Duration = Duration::from_secs(2);
 
 /// A node that was accepted and then heard nothing of that cluster for so long is alone again.
 const FORSAKEN: Duration = Duration::from_secs(60);
@@ -90,8 +95,9 @@ fn known(shared: &Rc<Shared>, who: &Who) -> Known {
 /// Looks at who is there, for ever.
 pub(super) async fn run(shared: Rc<Shared>) {
     let mut forsaken = None;
+    let begun = Instant::now();
     loop {
-        look(&shared, &mut forsaken).await;
+        look(&shared, &mut forsaken, begun.elapsed() < GATHERING).await;
         tokio::select! {
             () = sleep(PAUSE) => {}
             () = shared.membership.wake.notified() => {
@@ -102,7 +108,7 @@ pub(super) async fn run(shared: Rc<Shared>) {
     }
 }
 
-async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
+async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering: bool) {
     let membership = &shared.membership;
     let Some(own) = membership.consensus() else {
         return;
@@ -146,8 +152,13 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
             }
             continue;
         }
+        if follows(&who.standing, &registry, &known.standing) {
+            best = Some((known.standing, node));
+            break;
+        }
         consider(shared, &who.standing, known.standing, node, &mut best);
     }
+    let best = best.filter(|(other, _)| !is_gathering || is_to_meet(shared, other));
     if let (Some(removal), true) = (is_going, forsaken > FORSAKEN) {
         removed(shared, removal).await;
     } else if forsaken > FORSAKEN {
@@ -158,6 +169,13 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>) {
     } else if is_member {
         change::keep_own(shared, &registry).await;
     }
+}
+
+/// Whether a node joins another one although there may be better ones to come.
+fn is_to_meet(shared: &Rc<Shared>, other: &Standing) -> bool {
+    let seeds = &shared.membership.own.seeds;
+    let first = seeds.iter().map(|seed| &*seed.name).min();
+    other.cores > 1 || first.is_none_or(|first| *first == *other.name)
 }
 
 async fn ask(shared: &Rc<Shared>, node: &str, who: &Who) -> Option<Known> {

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use protocol::message::MessageRef;
 use protocol::wire::QoS;
+use shard_cluster::routes::Order;
+use shard_cluster::wire::Change;
 use shards::{OwnerEvent, OwnerRequest};
 
 use crate::cluster::plane::Plane;
@@ -40,7 +42,8 @@ struct Inner {
     told: usize,
     room: Option<usize>,
     accepted_by_nodes: Vec<u64>,
-    routes: BTreeSet<(String, u16)>,
+    /// By filter, node and copy.
+    routes: BTreeSet<(String, u16, u8)>,
     ups: Vec<(u16, bool)>,
     requests: Vec<OwnerRequest>,
     events: Vec<OwnerEvent>,
@@ -132,7 +135,7 @@ impl FakePlane {
         // Slots are given in the order in which nodes come; the tests look at filters.
         let inner = self.inner();
         let routes = inner.routes.iter();
-        routes.map(|(filter, _)| (filter.clone(), 1)).collect()
+        routes.map(|(filter, ..)| (filter.clone(), 1)).collect()
     }
 
     pub(super) fn ups(&self) -> Vec<(u16, bool)> {
@@ -244,15 +247,27 @@ impl Plane for FakePlane {
         }
     }
 
-    fn route(&mut self, node: u16, filter: &str, add: bool) {
-        let key = (filter.to_owned(), node);
+    fn route(&mut self, node: u16, order: Order<'_>) {
         let mut inner = self.inner();
-        let changed = if add {
-            inner.routes.insert(key)
-        } else {
-            inner.routes.remove(&key)
-        };
-        assert!(changed, "{filter} of {node} was added or removed twice");
+        let routes = &mut inner.routes;
+        match order {
+            Order::Change { copy, change } => {
+                let key = (change.filter().to_owned(), node, copy);
+                let changed = match change {
+                    Change::Add(_) => routes.insert(key),
+                    Change::Remove(_) => routes.remove(&key),
+                };
+                assert!(changed, "{change:?} of {node} came twice");
+            }
+            Order::Forget { copy } => {
+                routes.retain(|(_, of, number)| (*of, *number) != (node, copy))
+            }
+            Order::Share(change) => panic!("no groups here: {change:?}"),
+        }
+    }
+
+    fn has_too_many_routes(&self) -> bool {
+        false
     }
 
     fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) -> usize {

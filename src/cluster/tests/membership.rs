@@ -223,6 +223,30 @@ fn clusters_that_meet_are_not_mixed() {
 }
 
 #[test]
+fn the_only_core_of_a_cluster_goes_to_others_and_its_replicants_follow() {
+    let mut starts = all_settings(4);
+    let seed = |start: &Start| vec![Seed::parse(&place(start)).unwrap()];
+    let (c_only, r_only) = (seed(&starts[2]), seed(&starts[3]));
+    starts[2].settings.seeds = r_only;
+    starts[3].settings.seeds = c_only;
+    starts[3].settings.role = Role::Replicant;
+    starts[..2]
+        .iter_mut()
+        .for_each(|start| start.settings.seeds.truncate(1));
+    let nodes: Vec<Node> = starts.iter().cloned().map(Node::start).collect();
+    let [a, b, c, r] = [&nodes[0], &nodes[1], &nodes[2], &nodes[3]];
+    wait_for_members(&[a, b], &[0, 1], &[0, 1]);
+    wait_for_members(&[c, r], &[2, 3], &[2]);
+    let seed = Seed::parse(&place(&starts[0])).unwrap();
+    let handle = c.running.handle();
+    let met = handle.run(move |shared| async move { shared.know(seed) });
+    assert_eq!(block(met), Some(()));
+    wait_for_members(&[a, b, c, r], &[0, 1, 2, 3], &[0, 1, 2]);
+    r.plane.subscribe("x", true);
+    wait_for("the route", || a.plane.routes().len() == 1);
+}
+
+#[test]
 fn replicants_learn_and_never_vote_and_go_on_without_cores() {
     let mut starts = all_settings(4);
     for start in &mut starts[2..] {

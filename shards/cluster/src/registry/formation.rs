@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Registry;
 use crate::wire::Role;
 
 /// What a node is in.
@@ -27,25 +28,49 @@ pub enum Decision {
     Stay,
     /// It joins the other one's cluster.
     Join,
-    /// Both are in clusters with others: these are never made one.
+    /// Both are in clusters of several cores: these are never made one.
     Foreign,
 }
 
-/// What `own` does about `other`. Of two that are alone, the larger name joins; so out of any
-/// number that start together comes one cluster.
+/// What `own` does about `other`. Clusters of several cores are never made one. A core that is
+/// the only one of its cluster joins another cluster with more cores; of two such the one with
+/// fewer members, then the larger name. Its replicants [follow](follows) it. So out of any number
+/// that start together comes one cluster, whomever replicants have met first.
 #[must_use]
 pub fn decide(own: &Standing, other: &Standing) -> Decision {
-    if own.cluster == other.cluster {
-        // Zero on both sides: two replicants, and none can take the other one in.
+    // Both in none: two replicants, and none can take the other one in.
+    if own.cluster == other.cluster || other.cores == 0 {
         return Decision::Stay;
     }
-    match (own.members > 1, other.members > 1) {
+    match (own.cores > 1, other.cores > 1) {
         (true, true) => Decision::Foreign,
         (true, false) => Decision::Stay,
-        _ if other.cores == 0 => Decision::Stay,
+        _ if own.role == Role::Replicant && own.members > 1 => Decision::Stay,
+        _ if own.role == Role::Replicant => Decision::Join,
         (false, true) => Decision::Join,
-        (false, false) if own.role == Role::Replicant => Decision::Join,
-        (false, false) if *other.name < *own.name => Decision::Join,
-        (false, false) => Decision::Stay,
+        // Its core and this one decide.
+        (false, false) if other.role == Role::Replicant => Decision::Stay,
+        (false, false) => {
+            let is_larger = (other.members, &own.name) > (own.members, &other.name);
+            match is_larger {
+                true => Decision::Join,
+                false => Decision::Stay,
+            }
+        }
     }
+}
+
+/// Whether a replicant, whose cluster has these members, goes where `other` is: it was the only
+/// core, and is in another cluster now.
+#[must_use]
+pub fn follows(own: &Standing, members: &Registry, other: &Standing) -> bool {
+    let was_its_core = members
+        .get(&other.name)
+        .is_some_and(|member| member.role == Role::Core);
+    own.role == Role::Replicant
+        && members.cores() == 1
+        && was_its_core
+        && other.role == Role::Core
+        && other.cluster != own.cluster
+        && other.cores > 0
 }

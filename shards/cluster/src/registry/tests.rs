@@ -255,3 +255,140 @@ fn a_replicant_joins_cores_and_nobody_joins_it() {
     assert_eq!(decide(&r, &s), Decision::Stay);
     assert_eq!(decide(&s, &r), Decision::Stay);
 }
+
+/// A core with replicants.
+fn with_replicants(name: &str, replicants: u32) -> Standing {
+    Standing {
+        members: 1 + replicants,
+        ..alone(name, Role::Core)
+    }
+}
+
+#[test]
+fn the_only_core_of_a_cluster_joins_a_larger_one() {
+    let (a, c) = (alone("a", Role::Core), with_replicants("c", 1));
+    assert_eq!(decide(&a, &c), Decision::Join);
+    assert_eq!(decide(&c, &a), Decision::Stay);
+    let b = with_replicants("b", 1);
+    assert_eq!(decide(&c, &b), Decision::Join);
+    assert_eq!(decide(&b, &c), Decision::Stay);
+    let cores = Standing {
+        members: 2,
+        cores: 2,
+        ..alone("d", Role::Core)
+    };
+    let large = with_replicants("a", 7);
+    assert_eq!(decide(&large, &cores), Decision::Join);
+    assert_eq!(decide(&cores, &large), Decision::Stay);
+    // A replicant of another cluster says nothing about its core.
+    let replicant = Standing {
+        role: Role::Replicant,
+        name: "r".into(),
+        ..with_replicants("c", 3)
+    };
+    assert_eq!(decide(&a, &replicant), Decision::Stay);
+    assert_eq!(decide(&replicant, &cores), Decision::Stay);
+}
+
+#[test]
+fn a_replicant_follows_the_only_core_that_it_had() {
+    let members = registry(&[add("c", 1, Role::Core), add("r", 2, Role::Replicant)]);
+    let own = Standing {
+        role: Role::Replicant,
+        name: "r".into(),
+        ..with_replicants("c", 1)
+    };
+    let gone = Standing {
+        cluster: 7,
+        members: 3,
+        cores: 2,
+        ..alone("c", Role::Core)
+    };
+    assert!(follows(&own, &members, &gone));
+    let still_here = with_replicants("c", 1);
+    let another = Standing {
+        name: "d".into(),
+        ..gone.clone()
+    };
+    let not_there_yet = Standing {
+        cores: 0,
+        ..gone.clone()
+    };
+    for other in [still_here, another, not_there_yet] {
+        assert!(!follows(&own, &members, &other), "{other:?}");
+    }
+    let commands = [
+        add("c", 1, Role::Core),
+        add("d", 3, Role::Core),
+        add("r", 2, Role::Replicant),
+    ];
+    assert!(!follows(&own, &registry(&commands), &gone));
+}
+
+/// Three cores and three replicants. The cluster of each has the number of the core that founded
+/// it; 0 is none.
+struct Meeting([u64; 6]);
+
+impl Meeting {
+    const NAMES: [&str; 6] = ["a", "b", "c", "r", "s", "t"];
+
+    fn role(node: usize) -> Role {
+        match node < 3 {
+            true => Role::Core,
+            false => Role::Replicant,
+        }
+    }
+
+    /// What a node knows: of a cluster whose core has gone what it was before.
+    fn members(&self, node: usize) -> Registry {
+        let cluster = self.0[node];
+        let is_in = |other: usize| self.0[other] == cluster || other as u64 + 1 == cluster;
+        let members = (0..6).filter(|other| cluster > 0 && is_in(*other));
+        let add = |at: usize| add(Self::NAMES[at], at as u64 + 1, Self::role(at));
+        registry(&members.map(add).collect::<Vec<_>>())
+    }
+
+    fn standing(&self, node: usize) -> Standing {
+        let members = self.members(node);
+        Standing {
+            name: Self::NAMES[node].into(),
+            role: Self::role(node),
+            cluster: self.0[node],
+            members: members.len().max(1) as u32,
+            cores: members.cores() as u32,
+        }
+    }
+
+    fn ask(&mut self, node: usize, other: usize) {
+        let (own, others) = (self.standing(node), self.standing(other));
+        assert_ne!(decide(&own, &others), Decision::Foreign);
+        if follows(&own, &self.members(node), &others) || decide(&own, &others) == Decision::Join {
+            self.0[node] = self.0[other];
+        }
+    }
+}
+
+#[test]
+fn of_nodes_that_start_together_comes_one_cluster() {
+    for seed in 1..200_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut any = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % 6) as usize
+        };
+        let mut meeting = Meeting([1, 2, 3, 0, 0, 0]);
+        for _ in 0..200 {
+            let (node, other) = (any(), any());
+            if node != other {
+                meeting.ask(node, other);
+            }
+        }
+        let Meeting(all) = meeting;
+        assert!(
+            all.iter().all(|cluster| *cluster == all[0]),
+            "seed {seed}: {all:?}"
+        );
+    }
+}

@@ -104,14 +104,6 @@ impl Log {
         changed
     }
 
-    /// The routes are these now, whatever they were: the log begins anew. Returns the old ones.
-    pub(super) fn replace(&mut self, position: Position, filters: FilterSet) -> FilterSet {
-        self.position = position;
-        self.tail.clear();
-        self.tail_bytes = 0;
-        core::mem::replace(&mut self.filters, filters)
-    }
-
     /// The owner lives again: the same filters, and a log that begins anew.
     pub(super) fn renew(&mut self, incarnation: u64) {
         self.position = Position {
@@ -196,14 +188,6 @@ impl Log {
             sequence: self.position.sequence,
             count: self.filters.len(),
             digest: self.filters.digest(),
-        }
-    }
-
-    /// Damages the routes without a change in the log, to test that it is found.
-    #[cfg(test)]
-    pub(super) fn damage(&mut self, filter: &str) {
-        if !self.filters.remove(filter) {
-            self.filters.insert(filter);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Which node wants which messages.
 //!
 //! Each node is the only writer of the routes that point to it: a log of filters added and
-//! removed, numbered from 1 in each life of the node (its *incarnation*). Everybody else has
-//! a replica of it, and tells the route index what changes there. Nobody votes, nothing is
-//! locked, and no node can damage another's routes.
+//! removed, numbered from 1 in each life of the node (its *incarnation*). Everybody else
+//! follows it, and tells the route index what changes there. Nobody votes, nothing is locked,
+//! and no node can damage another's routes.
 //!
 //! ```text
 //!   shards ──add, remove──> OwnRoutes ──Feed──> Changes ──> Replica ──> route index
@@ -13,25 +13,27 @@
 //!
 //! - [`OwnRoutes`] counts on how many shards a filter is, and writes the log.
 //! - [`Replica`] follows the log of another node. It knows how far it is, so that after a
-//!   disconnect, or from another source, it gets what it has not seen and nothing again. A
-//!   snapshot takes its place at once when it is complete and its digest is right; what the
-//!   index hears is the difference.
+//!   disconnect it gets what it has not seen and nothing again.
 //! - [`Routes`] is all of them on one node.
-//! - [`Feed`] is what one peer still has to be sent: the node's own log, or those of all nodes
-//!   if the peer hangs on this one. The peer decides, by what it asks for.
+//! - [`Feed`] is what one peer still has to be sent of the node's own log.
 //!
-//! **What is promised.** A replica is at any time what its owner's routes were after some
-//! change, if the owner's digest agrees. Whatever is lost, repeated or damaged in memory, it
-//! becomes equal to the owner's routes once a source answers it: what is missing is asked for,
+//! **The index has the only copy of the filters.** A replica keeps a count and a digest, some
+//! hundred bytes, and no texts: with a million routes for each of many nodes a second copy of
+//! each would be most of the memory. What a replica cannot list, the index finds when it has
+//! to: routes have the number of a *copy*, a new one with each snapshot and each life, and
+//! [`Order::Forget`] says that all routes of a copy are to go, for which the index may take
+//! its time. So the end of a node costs nothing here. While a snapshot comes in, its copy is
+//! in force beside the one before: a message may go to a node in vain, none stays away.
+//!
+//! **What is promised.** The copy in force is at any time what its owner's routes were after
+//! some change, if the owner's digest agrees. Whatever is lost or repeated on the way, it
+//! becomes equal to the owner's routes once the owner answers: what is missing is asked for,
 //! and what is wrong shows in the [`Digest`](crate::wire::Digest), upon which all is asked for.
 //!
 //! **Digest.** The sum, modulo 2^128, of SipHash-2-4 (128 bits) of each filter, with the
 //! incarnation as the key: the same in whatever order the filters came.
 //!
-//! **Measured** (`bench/examples/routes.rs`: a million filters of about 25 bytes, without the
-//! route index; 2 CPUs that were also building other things, so the spread): a snapshot is made
-//! in 0.09 to 0.16 s, during which the log waits, and takes 24 MB; it is applied in 0.36 to
-//! 0.70 s; a change is applied in 0.6 to 1.8 µs; a route takes 68 bytes on a replica.
+//! Measured by `bench/examples/routes.rs`; see `docs/scale.md`.
 
 mod feed;
 mod log;
@@ -48,8 +50,35 @@ pub use replica::{Replica, Step};
 
 use std::collections::BTreeMap;
 
-use self::log::Log;
-use crate::wire::{Change, Frame, Resume, WireError};
+use self::replica::Tell;
+use crate::wire::{Change, Frame, WireError};
+
+/// How a text begins that is not for the index: it says how many members a group has on the
+/// owner. Those who have groups hear of it as it comes and goes, each once.
+const SHARE_PREFIX: &str = "$share/";
+
+/// Numbers of the copies of one owner's routes. Each comes again after all others but one, which
+/// may be in force: an index that is slow to forget a copy has to do so then.
+pub const COPIES: u8 = 16;
+
+/// What is to be done about the routes of another node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order<'a> {
+    /// The index adds a route or removes it.
+    Change {
+        /// The number of the copy, below [`COPIES`].
+        copy: u8,
+        /// The route.
+        change: Change<'a>,
+    },
+    /// All routes of a copy go.
+    Forget {
+        /// Its number.
+        copy: u8,
+    },
+    /// Something was said of a group.
+    Share(Change<'a>),
+}
 
 /// What bounds the routes of a node.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +110,6 @@ pub struct Routes {
     own: OwnRoutes,
     replicas: BTreeMap<Box<str>, Replica>,
     limits: Limits,
-    seed: u64,
 }
 
 impl Routes {
@@ -92,7 +120,6 @@ impl Routes {
             own: OwnRoutes::new(name, incarnation, seed, limits),
             replicas: BTreeMap::new(),
             limits,
-            seed,
         }
     }
 
@@ -120,17 +147,13 @@ impl Routes {
             .map(|(name, replica)| (&**name, replica))
     }
 
-    /// Takes a frame about the routes of another node. What changes is given to `changed`;
+    /// Takes a frame about the routes of another node. What becomes of them is given to `tell`;
     /// if there is something to ask the sender for, it is returned. Other frames, and what
     /// others say about this node's own routes, are ignored.
     ///
     /// # Errors
     /// The frame cannot be read, or is over a limit: the connection is to be dropped.
-    pub fn handle(
-        &mut self,
-        frame: &Frame<'_>,
-        changed: &mut dyn FnMut(Change<'_>),
-    ) -> Result<Step, WireError> {
+    pub fn handle(&mut self, frame: &Frame<'_>, tell: Tell<'_>) -> Result<Step, WireError> {
         let owner = match frame {
             Frame::Changes(changes) => changes.owner,
             Frame::SnapshotBegin(begin) => begin.owner,
@@ -142,7 +165,7 @@ impl Routes {
         if owner == self.own.log().owner() {
             return Ok(Step::Done);
         }
-        self.replica_mut(owner)?.handle(frame, changed)
+        self.replica_mut(owner)?.handle(frame, tell)
     }
 
     fn replica_mut(&mut self, owner: &str) -> Result<&mut Replica, WireError> {
@@ -150,7 +173,7 @@ impl Routes {
             if self.replicas.len() >= self.limits.owners {
                 return Err(WireError::Invalid);
             }
-            let replica = Replica::new(owner, self.seed, self.limits);
+            let replica = Replica::new(self.limits);
             self.replicas.insert(owner.into(), replica);
         }
         self.replicas.get_mut(owner).ok_or(WireError::Invalid)
@@ -158,53 +181,26 @@ impl Routes {
 
     /// A life of a node is over: its routes are gone, and whatever is said about that life
     /// is ignored from now on.
-    pub fn gone(&mut self, owner: &str, incarnation: u64, changed: &mut dyn FnMut(Change<'_>)) {
+    pub fn gone(&mut self, owner: &str, incarnation: u64, tell: Tell<'_>) {
         if owner != self.own.log().owner()
             && let Ok(replica) = self.replica_mut(owner)
         {
-            replica.gone(incarnation, changed);
+            replica.gone(incarnation, tell);
         }
     }
 
     /// Forgets a node that is gone for good.
-    pub fn forget(&mut self, owner: &str, changed: &mut dyn FnMut(Change<'_>)) {
+    pub fn forget(&mut self, owner: &str, tell: Tell<'_>) {
         if let Some(mut replica) = self.replicas.remove(owner) {
-            replica.gone(u64::MAX, changed);
+            replica.gone(u64::MAX, tell);
         }
     }
 
-    /// Writes what to ask a node for that was just connected to: its own routes, or, with
-    /// `all`, everybody's. `all` is what a replicant asks its core for.
-    pub fn ask(&mut self, peer: &str, all: bool, out: &mut Vec<u8>) {
-        if !all {
-            let asked = self.replica_mut(peer).map(Replica::resume);
-            if let Ok(position) = asked {
-                position.resume(peer).put(out);
-            }
-            return;
+    /// Writes what to ask a node for that was just connected to: its routes.
+    pub fn ask(&mut self, peer: &str, out: &mut Vec<u8>, tell: Tell<'_>) {
+        let asked = self.replica_mut(peer).map(|replica| replica.resume(tell));
+        if let Ok(position) = asked {
+            position.resume(peer).put(out);
         }
-        for (owner, replica) in &mut self.replicas {
-            replica.resume().resume(owner).put(out);
-        }
-        Resume {
-            owner: "",
-            incarnation: 0,
-            sequence: 0,
-        }
-        .put(out);
-    }
-
-    /// The log of an owner, if it is to be passed on.
-    fn log(&self, owner: &str) -> Option<&Log> {
-        if owner == self.own.log().owner() {
-            return Some(self.own.log());
-        }
-        self.replicas.get(owner).and_then(Replica::log_alive)
-    }
-
-    /// All logs that are to be passed on.
-    fn logs(&self) -> impl Iterator<Item = &Log> {
-        let others = self.replicas.values().filter_map(Replica::log_alive);
-        core::iter::once(self.own.log()).chain(others)
     }
 }

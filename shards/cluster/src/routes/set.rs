@@ -81,12 +81,6 @@ impl FilterSet {
         self.digest = weights.fold(0, u128::wrapping_add);
     }
 
-    /// Bytes it takes, as far as it knows: its table and the texts.
-    #[cfg(test)]
-    pub(super) fn bytes(&self) -> usize {
-        self.table.allocation_size() + self.table.iter().map(|filter| filter.len()).sum::<usize>()
-    }
-
     fn weight(&self, filter: &str) -> u128 {
         siphash128([self.incarnation, 0], filter.as_bytes())
     }

@@ -13,7 +13,7 @@ const COUNT_BEHIND_NAME: usize = 16;
 /// What the receiver is to send of a node's routes: what follows, or all of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Resume<'a> {
-    /// Whose routes; empty for everybody's that the receiver has and the sender did not name.
+    /// Whose routes.
     pub owner: &'a str,
     /// The life of the owner that is known, or zero: send all.
     pub incarnation: u64,

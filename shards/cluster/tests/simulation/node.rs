@@ -6,7 +6,7 @@ use protocol::wire::QoS;
 use shard_cluster::directory::{self, Directory};
 use shard_cluster::link::{self, Incoming, LinkError, Outgoing, Pushed, StreamPosition, Transmit};
 use shard_cluster::members::{Config, Event, Members};
-use shard_cluster::routes::{Feed, Limits, Routes};
+use shard_cluster::routes::{Feed, Limits, Order, Routes};
 use shard_cluster::wire::{
     Change, FRAME_MAX, Forward, Frame, Hello, Reason, Role, VERSION_MAX, VERSION_MIN, WireError,
     decode, split,
@@ -63,7 +63,7 @@ struct Peer {
     side: Option<Side>,
     out: Vec<Outgoing>,
     incoming: Incoming,
-    index: BTreeSet<String>,
+    index: BTreeSet<(u8, String)>,
     /// Messages that came and are not accepted yet: process, stream, number, message.
     came: Vec<(u64, u16, u64, u64)>,
 }
@@ -80,8 +80,6 @@ pub(crate) struct Node {
     pub(crate) filters: BTreeSet<String>,
     /// Whether it stores what it accepts.
     pub(crate) stores: bool,
-    /// The core that sends a replicant its routes.
-    source: Option<usize>,
     pub(crate) directory: Directory,
     /// Peers that have said hello and whom the directory has not been told of.
     greeted: Vec<usize>,
@@ -142,7 +140,6 @@ impl Node {
             sessions: disk.sessions.clone(),
             filters,
             stores,
-            source: None,
             directory,
             greeted: Vec::new(),
             revoked: Vec::new(),
@@ -156,10 +153,6 @@ impl Node {
     pub(crate) fn has_greeted(&self, from: usize) -> bool {
         let side = self.peers.get(&from).and_then(|peer| peer.side.as_ref());
         side.is_some_and(|side| side.incarnation > 0)
-    }
-
-    fn is_core(&self) -> bool {
-        self.members.config().role == Role::Core
     }
 
     /// There is a connection. Says hello.
@@ -178,7 +171,7 @@ impl Node {
             address: "",
         }
         .put(&mut out);
-        let feed = Feed::new(&self.names[to]);
+        let feed = Feed::new();
         let peer = self.peers.get_mut(&to).unwrap();
         let incarnation = 0;
         peer.side = Some(Side { incarnation, feed });
@@ -191,9 +184,6 @@ impl Node {
         self.directory.disconnected(&self.names[from]);
         self.greeted.retain(|greeted| *greeted != from);
         peer.out.iter_mut().for_each(Outgoing::disconnected);
-        if self.source == Some(from) {
-            self.source = None;
-        }
     }
 
     pub(crate) fn subscribe(&mut self, filter: &str, disk: &mut Disk) {
@@ -222,7 +212,7 @@ impl Node {
         let to = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.index.contains(topic));
+            .filter(|(_, peer)| peer.index.iter().any(|(_, filter)| filter == topic));
         let to: Vec<usize> = to.map(|(index, _)| *index).collect();
         let is_full = |index: &usize| self.peers[index].out[usize::from(shard)].is_full();
         if qos != QoS::AtMostOnce && to.iter().any(is_full) {
@@ -320,8 +310,8 @@ impl Node {
         peer.out.iter_mut().for_each(|out| {
             out.give_up();
         });
-        self.routes.gone(node, incarnation, &mut |change| {
-            changed(&mut peer.index, change);
+        self.routes.gone(node, incarnation, &mut |order| {
+            obey(&mut peer.index, order);
         });
     }
 
@@ -373,11 +363,11 @@ impl Node {
                 heard.map_err(|_| Reason::Stale)?;
                 peer.out.iter_mut().for_each(Outgoing::connected);
                 self.greeted.push(from);
-                if self.is_core() {
-                    let mut asked = Vec::new();
-                    self.routes.ask(hello.node, false, &mut asked);
-                    out.push((from, ROUTES, asked));
-                }
+                let mut asked = Vec::new();
+                self.routes.ask(hello.node, &mut asked, &mut |order| {
+                    obey(&mut peer.index, order);
+                });
+                out.push((from, ROUTES, asked));
                 Ok(())
             }
             Frame::Heartbeat(heartbeat) => {
@@ -407,8 +397,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&index) else {
             return Ok(());
         };
-        let step = self.routes.handle(frame, &mut |change| {
-            changed(&mut peer.index, change);
+        let step = self.routes.handle(frame, &mut |order| {
+            obey(&mut peer.index, order);
         });
         if let Some(resume) = step.map_err(malformed)?.resume(owner) {
             let mut asked = Vec::new();
@@ -512,7 +502,6 @@ impl Node {
     /// Everything that there is to send.
     pub(crate) fn pump(&mut self, now_ms: u64, digests: bool) -> Vec<Out> {
         let mut all = Vec::new();
-        self.choose_source(&mut all);
         for (to, peer) in &mut self.peers {
             let Some(side) = peer.side.as_mut().filter(|side| side.incarnation > 0) else {
                 continue;
@@ -535,23 +524,12 @@ impl Node {
         all
     }
 
-    /// A replicant hangs on the first core that it is connected to.
-    fn choose_source(&mut self, out: &mut Vec<Out>) {
-        if self.is_core() || self.source.is_some() {
-            return;
-        }
-        let cores = self.members.config().cores.len();
-        self.source = (0..cores).find(|core| self.has_greeted(*core));
-        if let Some(source) = self.source {
-            let mut asked = Vec::new();
-            self.routes.ask(&self.names[source], true, &mut asked);
-            out.push((source, ROUTES, asked));
-        }
-    }
-
     /// What the index says of a node.
-    pub(crate) fn index_of(&self, node: usize) -> &BTreeSet<String> {
-        &self.peers[&node].index
+    pub(crate) fn index_of(&self, node: usize) -> BTreeSet<String> {
+        let index = &self.peers[&node].index;
+        let copies: BTreeSet<u8> = index.iter().map(|(copy, _)| *copy).collect();
+        assert!(copies.len() <= 1, "{copies:?}");
+        index.iter().map(|(_, filter)| filter.clone()).collect()
     }
 
     pub(crate) fn unsettled(&self) -> u64 {
@@ -564,10 +542,17 @@ impl Node {
     }
 }
 
-fn changed(index: &mut BTreeSet<String>, change: Change<'_>) {
-    match change {
-        Change::Add(filter) => assert!(index.insert(filter.to_owned()), "added twice"),
-        Change::Remove(filter) => assert!(index.remove(filter), "removed twice"),
+fn obey(index: &mut BTreeSet<(u8, String)>, order: Order<'_>) {
+    match order {
+        Order::Change { copy, change } => {
+            let key = (copy, change.filter().to_owned());
+            match change {
+                Change::Add(_) => assert!(index.insert(key), "added twice"),
+                Change::Remove(_) => assert!(index.remove(&key), "removed twice"),
+            }
+        }
+        Order::Forget { copy } => index.retain(|(number, _)| *number != copy),
+        Order::Share(change) => panic!("no groups here: {change:?}"),
     }
 }
 

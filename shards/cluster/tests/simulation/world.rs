@@ -398,7 +398,7 @@ impl World {
                 .filter(|(other, _)| *other != index)
             {
                 let routes: &BTreeSet<String> = &owner.filters;
-                assert_eq!(node.index_of(other), routes, "{other} at {index}");
+                assert_eq!(node.index_of(other), *routes, "{other} at {index}");
             }
             self.ledger
                 .check(index, node.boot, node.stores, &node.sessions);

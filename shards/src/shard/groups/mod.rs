@@ -38,6 +38,7 @@ use super::transaction::Touched;
 
 pub(super) use self::envelope::{GROUP, Journey, Origin};
 pub(super) use self::kept::{TOLD, Told};
+#[cfg(test)]
 pub(crate) use self::share::SHARE_PREFIX;
 
 /// The groups of this shard that are, or could be, on several nodes.

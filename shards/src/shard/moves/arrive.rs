@@ -20,6 +20,8 @@ pub(super) struct Arrival {
     pub(super) epoch: u64,
     /// What has come of it.
     packed: Vec<u8>,
+    /// The client begins anew, and waits only to hear that its former session has ended.
+    begins_anew: bool,
     /// It is in the tables.
     pub(super) is_here: bool,
     /// It is stored, and the former owner knows.
@@ -34,6 +36,13 @@ pub(super) struct Arrival {
     until_ms: u64,
     /// Another node is to get the identifier, when all of the session has come.
     pub(super) revoked: Option<u64>,
+}
+
+impl Arrival {
+    /// Whether it is in the tables.
+    pub(super) fn is_here(&self) -> bool {
+        self.is_here
+    }
 }
 
 impl super::Moves {
@@ -77,6 +86,7 @@ impl Shard {
             life,
             epoch,
             packed: Vec::new(),
+            begins_anew,
             is_here: false,
             is_taken: false,
             in_force: false,
@@ -257,8 +267,23 @@ impl Shard {
             }
         }
         for (client, is_gone) in over {
-            self.end_arrival(&client, is_gone);
+            if is_gone || !self.waits_on(&client) {
+                self.end_arrival(&client, is_gone);
+            }
         }
+    }
+
+    /// A session that has not come is waited for as long as the node lives that has it: who
+    /// wants to be let in is told to try again meanwhile, and keeps it.
+    fn waits_on(&mut self, client: &str) -> bool {
+        let until_ms = self.now_ms + PATIENCE_MS;
+        let moves = self.moves();
+        let arrival = moves.and_then(|moves| moves.arriving.get_mut(client));
+        let waiting = arrival.filter(|arrival| !arrival.is_here && !arrival.begins_anew);
+        waiting.is_some_and(|arrival| {
+            arrival.until_ms = until_ms;
+            true
+        })
     }
 
     /// Nothing is special about a session any more that was to come, and has, or does not.

@@ -99,10 +99,15 @@ impl Moves {
         !self.arriving.is_empty() || leaving.any(Leaving::is_under_way)
     }
 
-    /// Whether a session is on its way to this node.
-    pub(super) fn is_arriving(&self, client: &str) -> bool {
+    /// Whether the session of a client has still to come.
+    pub(super) fn is_awaited(&self, client: &str) -> bool {
         let arrival = self.arriving.get(client);
-        arrival.is_some_and(|arrival| !arrival.is_here)
+        arrival.is_some_and(|arrival| !arrival.is_here())
+    }
+
+    /// Whether a session is on its way to this node, or has come and its former node is to hear so.
+    pub(super) fn is_arriving(&self, client: &str) -> bool {
+        self.arriving.contains_key(client)
     }
 
     /// Whether this node keeps a session for another one.

@@ -194,6 +194,27 @@ fn a_connect_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_session_that_does_not_come_in_time_is_not_lost() {
+    let mut cluster = Cluster::new(2, false);
+    let publisher = away(&mut cluster, "t", 1, 1);
+    cluster.held = Some((0, 1));
+    for _ in 0..3 {
+        let client = cluster.begin(1, &kept("mover"));
+        cluster.advance(9_000);
+        assert!(cluster.nodes[1].is_closed(client));
+    }
+    let client = cluster.begin(1, &kept("mover"));
+    cluster.held = None;
+    cluster.settle();
+    assert!(cluster.connack(1, client));
+    cluster.advance(1000);
+    cluster.nodes[1].publish(publisher, &Publish::new("t", "still subscribed").qos(1, 9));
+    cluster.settle();
+    let came = cluster.nodes[1].take_messages(client);
+    assert_eq!(texts(&came), ["still subscribed"]);
+}
+
+#[test]
 fn when_the_former_node_dies_the_client_begins_anew() {
     let mut cluster = Cluster::new(2, false);
     away(&mut cluster, "t", 1, 1);

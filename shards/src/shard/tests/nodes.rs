@@ -9,7 +9,7 @@ use shard_sync::routes::Destination;
 use super::super::{Batch, Item, foreign_publisher};
 use super::disk::Disk;
 use super::node::{Client, Node, Setup};
-use super::packet::{Connect, Publish};
+use super::packet::{Connect, Publish, Will};
 use super::received::Received;
 
 /// The number of the other node.
@@ -42,8 +42,9 @@ fn up(node: &Node) {
     common.nodes_up.store(1 << NODE, Ordering::Relaxed);
 }
 
-/// The other node subscribes.
+/// The other node is there and subscribes.
 fn route(node: &mut Node, filter: &str) {
+    up(node);
     let index = node.routes.index.as_mut().unwrap();
     index.add(filter, Destination::Node(NODE.into())).unwrap();
 }
@@ -87,6 +88,19 @@ fn acknowledged(node: &mut Node, client: Client) -> Vec<u16> {
         other => panic!("{other:?} instead of PUBACK"),
     });
     ids.collect()
+}
+
+#[test]
+fn a_node_that_is_down_gets_nothing_though_its_routes_are_still_there() {
+    let mut node = node(None);
+    route(&mut node, "there/+");
+    let common = &node.shards[0].common;
+    common.nodes_up.store(0, Ordering::Relaxed);
+    let publisher = node.client_on(0, "publisher");
+    node.publish(publisher, &Publish::new("there/a", "x").qos(1, 1));
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [1]);
+    assert_eq!(forwarded(&mut node, 0), [""; 0]);
 }
 
 #[test]
@@ -251,6 +265,33 @@ fn without_a_lease_nothing_of_qos_1_and_2_is_taken_from_clients_and_with_one_it_
         node.settle();
         assert_eq!(node.take_texts(subscriber), ["after", "behind it"]);
         assert_eq!(node.take(publisher).len(), 1);
+    }
+}
+
+#[test]
+fn what_comes_by_itself_waits_for_a_lease() {
+    // The session goes on, or ends with its will.
+    for expiry_s in [100, 2] {
+        let mut node = node(None);
+        let subscriber = node.client_on(1, "subscriber");
+        node.subscribe(subscriber, "#", 1);
+        let publisher = node.client_on(0, "publisher");
+        let delayed = Publish::new("$delayed/1/late", "delayed").qos(1, 1);
+        node.publish(publisher, &delayed);
+        let will = Will::new("will", "will").delay(2);
+        let name = node.name_at(0, "mortal");
+        let mortal = Connect::new(&name).resume().expiry(expiry_s).will(will);
+        let (mortal, _) = node.connect_at(0, &mortal);
+        node.cut(mortal);
+        node.settle();
+        lease(&node, node.now_ms);
+        node.advance(5_000);
+        assert!(node.take_texts(subscriber).is_empty(), "{expiry_s}");
+        lease(&node, u64::MAX);
+        node.advance(1_000);
+        assert_eq!(node.take_texts(subscriber), ["delayed", "will"]);
+        node.advance(200_000);
+        assert!(node.take_texts(subscriber).is_empty(), "{expiry_s}");
     }
 }
 

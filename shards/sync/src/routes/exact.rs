@@ -49,6 +49,23 @@ impl ExactRoutes {
         self.table.prefetch(hash, pin);
     }
 
+    /// The text of a topic, by its first line. For the writer only.
+    pub(super) fn text(&self, number: u32) -> Vec<u8> {
+        let mut line = self.lines.get(number);
+        let length = line.length.load(Ordering::Relaxed) as usize;
+        let mut text = Vec::with_capacity(length.next_multiple_of(LINE_BYTES));
+        loop {
+            for word in &line.text {
+                text.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+            }
+            if text.len() >= length {
+                text.truncate(length);
+                return text;
+            }
+            line = self.lines.get(line.next.load(Ordering::Relaxed));
+        }
+    }
+
     fn is_topic(&self, number: u32, topic: &str) -> bool {
         let mut line = self.lines.get(number);
         if line.length.load(Ordering::Relaxed) as usize != topic.len() {
@@ -140,7 +157,6 @@ impl ExactWriter {
     }
 
     /// Records that were ever made.
-    #[cfg(all(test, not(loom)))]
     pub(super) fn made(&self) -> u32 {
         self.numbers.made()
     }

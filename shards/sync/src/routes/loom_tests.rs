@@ -37,6 +37,11 @@ fn match_beside(
     found
 }
 
+fn sweep_other(writer: &mut RouteWriter) {
+    let mut sweep = Sweep::new([OTHER]);
+    while !writer.sweep(&mut sweep, 9) {}
+}
+
 #[test]
 fn loom_an_exact_filter_is_found_while_its_table_grows() {
     check(|| {
@@ -141,6 +146,26 @@ fn loom_a_node_that_is_used_again_has_forgotten_its_destinations() {
             "a",
         );
         assert!(!found.contains(OTHER));
+    });
+}
+
+#[test]
+fn loom_filters_are_found_while_other_destinations_are_swept() {
+    check(|| {
+        let found = match_beside(&[("a", OTHER), ("a", OURS), ("b", OTHER)], sweep_other, "a");
+        assert!(found.contains(OURS));
+    });
+}
+
+#[test]
+fn loom_a_wildcard_filter_is_found_while_what_is_below_it_is_swept() {
+    check(|| {
+        let found = match_beside(
+            &[("a/+", OURS), ("a/+/c", OTHER), ("a/b/#", OTHER)],
+            sweep_other,
+            "a/b",
+        );
+        assert!(found.contains(OURS));
     });
 }
 

@@ -36,6 +36,7 @@ mod hash;
 mod piece;
 mod reader;
 mod stored;
+mod sweep;
 mod table;
 mod trie;
 mod writer;
@@ -51,6 +52,7 @@ use crate::shim::{Arc, AtomicU64, CachePadded, Ordering};
 
 pub use destination::{Destination, DestinationSet, ones};
 pub use reader::RouteReader;
+pub use sweep::Sweep;
 pub use writer::{RouteWriter, RoutesFull};
 
 use self::{exact::ExactRoutes, grace::Grace, hash::Seed, stored::SetLines, trie::Trie};

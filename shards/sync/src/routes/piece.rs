@@ -43,6 +43,20 @@ impl Piece {
         }
     }
 
+    /// The piece that has these words, if its text does not end with a zero byte.
+    pub(super) fn of(seed: &Seed, words: &[u64; PIECE_WORDS], is_last: bool) -> Self {
+        let used = words.iter().rposition(|word| *word != 0);
+        let length = used.map_or(0, |last| {
+            last * 8 + 8 - words[last].leading_zeros() as usize / 8
+        });
+        Self {
+            words: *words,
+            hash: seed.text(&words[..length.div_ceil(8)], length),
+            next_word: 0,
+            is_last,
+        }
+    }
+
     /// The text.
     pub(super) fn words(&self) -> &[u64; PIECE_WORDS] {
         &self.words
@@ -68,9 +82,14 @@ pub(super) struct Pieces {
 impl Pieces {
     /// Cuts `topic`, and returns the hash of the whole.
     pub(super) fn cut(&mut self, seed: &Seed, topic: &str) -> u64 {
+        self.cut_bytes(seed, topic.as_bytes())
+    }
+
+    /// The same for the bytes of a topic.
+    pub(super) fn cut_bytes(&mut self, seed: &Seed, topic: &[u8]) -> u64 {
         self.pieces.clear();
-        self.is_reserved = topic.starts_with('$');
-        for word in topic.as_bytes().split(|byte| *byte == b'/') {
+        self.is_reserved = topic.starts_with(b"$");
+        for word in topic.split(|byte| *byte == b'/') {
             self.cut_word(seed, word);
         }
         self.hash(seed)

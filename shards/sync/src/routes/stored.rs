@@ -101,6 +101,32 @@ impl SetWriter {
         true
     }
 
+    /// Takes destinations, by their numbers, out of a stored set. Returns whether any was there.
+    pub(super) fn remove_all(
+        &mut self,
+        stored: &AtomicU64,
+        gone: &[u64],
+        lines: &SetLines,
+        grace: &Grace,
+    ) -> bool {
+        let before = stored.load(Ordering::Relaxed);
+        self.destinations.clear();
+        let mut are_any_gone = false;
+        decode(before, lines, |number| {
+            if gone.contains(&number) {
+                are_any_gone = true;
+            } else {
+                self.destinations.push(number);
+            }
+        });
+        if are_any_gone {
+            // Release: whoever finds a list finds it written.
+            stored.store(self.encode(lines), Ordering::Release);
+            self.give_back(before, lines, grace);
+        }
+        are_any_gone
+    }
+
     fn encode(&mut self, lines: &SetLines) -> u64 {
         let highest = self.destinations.last().copied().unwrap_or(0);
         if highest < BITMAP_END {

@@ -210,6 +210,71 @@ fn readers_go_on_without_the_writer() {
 }
 
 #[test]
+fn a_sweep_takes_destinations_out_whatever_changes_in_between() {
+    let (mut writer, mut reader) = route_index(7);
+    let [gone, stays] = [700, 3].map(Destination::Node);
+    let long = "w".repeat(100);
+    let filters = |n: u32| {
+        [
+            format!("a/{n}"),
+            format!("{long}/{n}"),
+            format!("b/{n}/+"),
+            format!("+/{long}/{n}/#"),
+        ]
+    };
+    for filter in (0..100).flat_map(filters) {
+        assert_eq!(writer.add(&filter, gone), Ok(true));
+    }
+    for filter in (50..100).flat_map(filters) {
+        assert_eq!(writer.add(&filter, stays), Ok(true));
+    }
+    let mut sweep = Sweep::new([gone]);
+    let (mut pieces, mut found) = (0, DestinationSet::new());
+    while !writer.sweep(&mut sweep, 10) {
+        // Some come and some go, by the same records.
+        let n = 100 + pieces;
+        for filter in filters(n) {
+            assert_eq!(writer.add(&filter, stays), Ok(true));
+        }
+        if pieces % 2 == 0 {
+            assert!(writer.remove(&filters(n)[2], stays));
+        }
+        pieces += 1;
+    }
+    assert!(pieces > 60, "{pieces}");
+    for n in 0..100 {
+        reader.matches(&format!("b/{n}/x"), &mut found);
+        assert_eq!(found.contains(stays), n >= 50);
+        assert!(!found.contains(gone));
+    }
+    let left = (50..100 + pieces).flat_map(filters);
+    let removed = left.filter(|filter| writer.remove(filter, stays)).count();
+    let withdrawn = pieces.div_ceil(2);
+    assert_eq!(removed as u32, 4 * (50 + pieces) - withdrawn);
+    assert!(writer.is_empty());
+}
+
+#[test]
+fn a_sweep_leaves_alone_what_it_cannot_find_again() {
+    let (mut writer, mut reader) = route_index(7);
+    let mut found = DestinationSet::new();
+    // No client can have such a filter.
+    for filter in ["a\0/+", "a/+", "\0", "b\0"] {
+        writer.add(filter, SHARD).unwrap();
+    }
+    let mut sweep = Sweep::new([SHARD]);
+    while !writer.sweep(&mut sweep, 1) {}
+    assert!(writer.is_empty());
+    for topic in ["a\0/b", "a/b", "\0", "b\0"] {
+        reader.matches(topic, &mut found);
+        assert!(found.is_empty());
+        writer.add(topic, SHARD).unwrap();
+        reader.matches(topic, &mut found);
+        assert!(found.contains(SHARD));
+    }
+}
+
+#[test]
 fn records_are_used_again() {
     let (mut writer, mut reader) = route_index(7);
     let mut found = DestinationSet::new();

@@ -58,6 +58,15 @@ struct Node {
     edge: AtomicU32,
 }
 
+/// Where a filter ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ends {
+    /// With the word that leads to a node.
+    Here,
+    /// With a `#` behind it.
+    Below,
+}
+
 /// What [`Node::children`] holds: the node that `+` leads to, or [`NONE`], and a set of the
 /// pieces that lead to other nodes. The set may contain more than that: each piece stands for
 /// one of 32 bits. It spares the look into the table for most pieces that lead nowhere.
@@ -154,6 +163,17 @@ impl View<'_> {
     }
 }
 
+impl Trie {
+    /// The destinations of the filter that ends at a node, for the writer to change.
+    pub(super) fn destinations(&self, node: u32, ends: Ends) -> &AtomicU64 {
+        let node = self.nodes.get(node);
+        match ends {
+            Ends::Here => &node.ends,
+            Ends::Below => &node.below,
+        }
+    }
+}
+
 // SAFETY: it consists of atomic integers only.
 unsafe impl Record for Node {}
 
@@ -170,6 +190,16 @@ impl Node {
         let text_end = text[PIECE_WORDS - 1] as u32;
         self.text_end.store(text_end, Ordering::Relaxed);
         self.edge.store(edge, Ordering::Relaxed);
+    }
+
+    /// What was written as its edge and text.
+    fn edge(&self) -> (u32, [u64; PIECE_WORDS]) {
+        let mut words = [0; PIECE_WORDS];
+        for (word, stored) in words.iter_mut().zip(&self.text) {
+            *word = stored.load(Ordering::Relaxed);
+        }
+        words[PIECE_WORDS - 1] = self.text_end.load(Ordering::Relaxed).into();
+        (self.edge.load(Ordering::Relaxed), words)
     }
 
     /// Whether `edge` is the one to this node.

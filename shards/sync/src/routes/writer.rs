@@ -23,21 +23,21 @@ const CHANGES_BETWEEN_RECLAIMS: u32 = 1;
 
 /// Adds and removes filters. There is one; it belongs to the thread of the route writer.
 pub struct RouteWriter {
-    shared: Arc<Shared>,
-    owned: Owned,
+    pub(super) shared: Arc<Shared>,
+    pub(super) owned: Owned,
     /// Filters with at least one destination.
-    filters: usize,
+    pub(super) filters: usize,
     /// The filter that is being changed. Memory to use again.
-    topic: Pieces,
+    pub(super) topic: Pieces,
     changes_since_reclaim: u32,
 }
 
 /// What belongs to the writer and has to live as long as the readers.
 #[derive(Default)]
 pub(super) struct Owned {
-    exact: ExactWriter,
-    trie: TrieWriter,
-    sets: SetWriter,
+    pub(super) exact: ExactWriter,
+    pub(super) trie: TrieWriter,
+    pub(super) sets: SetWriter,
 }
 
 /// The index has no room for another filter: it holds about two thousand million.
@@ -152,7 +152,7 @@ impl RouteWriter {
 
     /// Tells caches that something has changed, after it has, and now and then frees what
     /// readers are done with.
-    fn finish_change(&mut self) {
+    pub(super) fn finish_change(&mut self) {
         let generation = &self.shared.generation.0;
         let next = generation.load(Ordering::Relaxed) + 1;
         generation.store(next, Ordering::Release);
@@ -201,7 +201,7 @@ impl fmt::Display for RoutesFull {
 
 impl error::Error for RoutesFull {}
 
-fn context(shared: &Shared) -> Context<'_> {
+pub(super) fn context(shared: &Shared) -> Context<'_> {
     Context {
         trie: &shared.trie,
         seed: &shared.seed,

@@ -74,6 +74,8 @@ enum Operation {
     Add(String, Destination),
     RemoveAny(prop::sample::Index, prop::sample::Index),
     Remove(String, Destination),
+    /// Everything that leads to these, so many records at a time.
+    Sweep(Vec<Destination>, u32),
     Match(String),
 }
 
@@ -83,6 +85,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (filter(), destination()).prop_map(|(f, d)| Operation::Add(f, d)),
         2 => (index(), index()).prop_map(|(f, d)| Operation::RemoveAny(f, d)),
         1 => (filter(), destination()).prop_map(|(f, d)| Operation::Remove(f, d)),
+        1 => (prop::collection::vec(destination(), 1..3), 1_u32..20)
+            .prop_map(|(gone, records)| Operation::Sweep(gone, records)),
         3 => topic().prop_map(Operation::Match),
     ]
 }
@@ -107,6 +111,12 @@ proptest! {
                 Operation::Remove(filter, destination) => {
                     let was_there = remove(&mut model, &filter, destination);
                     prop_assert_eq!(writer.remove(&filter, destination), was_there);
+                }
+                Operation::Sweep(gone, records) => {
+                    let mut sweep = Sweep::new(gone.iter().copied());
+                    while !writer.sweep(&mut sweep, records) {}
+                    model.values_mut().for_each(|all| all.retain(|one| !gone.contains(one)));
+                    model.retain(|_, all| !all.is_empty());
                 }
                 Operation::RemoveAny(..) if model.is_empty() => {}
                 Operation::RemoveAny(filter, destination) => {

@@ -1,6 +1,7 @@
 //! The writer's side of the trie.
 
-use super::{Arena, Children, Edge, NONE, Node, Numbers, PIECE_WORDS, Piece, ROOT, Trie};
+use super::{Arena, Children, ENDS_WORD, Edge, Ends, NONE, Node, Numbers, PIECE_WORDS, Piece};
+use super::{ROOT, Trie};
 use crate::{
     routes::{grace::Grace, hash::Seed, piece::Pieces, stored::NOWHERE, table::TableWriter},
     shim::{AtomicU64, Ordering},
@@ -53,7 +54,7 @@ impl TrieWriter {
         context: Context<'a>,
         filter: &str,
     ) -> &'a AtomicU64 {
-        let (words, ends_in_hash) = split(filter);
+        let (words, ends) = split(filter);
         let mut node = ROOT;
         for word in words {
             node = if word == "+" {
@@ -62,7 +63,7 @@ impl TrieWriter {
                 self.literal_child(context, node, word)
             };
         }
-        destinations(context.trie, node, ends_in_hash)
+        context.trie.destinations(node, ends)
     }
 
     /// The destinations of a filter, for the writer to change; `None` if nothing leads there.
@@ -72,7 +73,7 @@ impl TrieWriter {
         context: Context<'a>,
         filter: &str,
     ) -> Option<&'a AtomicU64> {
-        let (words, ends_in_hash) = split(filter);
+        let (words, ends) = split(filter);
         self.path.clear();
         let mut node = ROOT;
         for word in words {
@@ -82,7 +83,7 @@ impl TrieWriter {
                 self.step_literal(context, node, word)?
             };
         }
-        Some(destinations(context.trie, node, ends_in_hash))
+        Some(context.trie.destinations(node, ends))
     }
 
     /// Removes what leads nowhere any more on the way that [`Self::find`] took.
@@ -92,15 +93,54 @@ impl TrieWriter {
             if !node.leads_nowhere() {
                 break;
             }
-            match step.literal {
-                Some(hash) => self.unlink_literal(context, step, hash),
-                None => {
-                    let parent = context.trie.nodes.get(step.parent);
-                    parent.set_children(parent.children().with_plus(NONE));
-                }
-            }
-            self.numbers.give_back(step.child, context.grace);
+            self.unlink(context, step);
         }
+    }
+
+    /// Removes a node that leads nowhere any more, and those above it that then do not either.
+    pub(in crate::routes) fn prune_from(&mut self, context: Context<'_>, node: u32) {
+        let mut child = node;
+        while child != ROOT && context.trie.nodes.get(child).leads_nowhere() {
+            let Some(step) = self.step_to(context, child) else {
+                return;
+            };
+            self.unlink(context, step);
+            child = step.parent;
+        }
+    }
+
+    /// The step that leads to a node, by what the node holds. `None` if it does not say.
+    fn step_to(&self, context: Context<'_>, child: u32) -> Option<Step> {
+        let (key, words) = context.trie.nodes.get(child).edge();
+        let parent = key & !ENDS_WORD;
+        if context.trie.nodes.get(parent).children().plus() == child {
+            let literal = None;
+            return Some(Step {
+                parent,
+                child,
+                literal,
+            });
+        }
+        let piece = Piece::of(context.seed, &words, key & ENDS_WORD != 0);
+        let edge = Edge::new(context.seed, parent, &piece);
+        // A text that ends with a zero byte has another hash: then the node stays.
+        let found = self.find_edge(context.trie, &edge);
+        found.filter(|found| *found == child).map(|child| Step {
+            parent,
+            child,
+            literal: Some(edge.hash),
+        })
+    }
+
+    fn unlink(&mut self, context: Context<'_>, step: Step) {
+        match step.literal {
+            Some(hash) => self.unlink_literal(context, step, hash),
+            None => {
+                let parent = context.trie.nodes.get(step.parent);
+                parent.set_children(parent.children().with_plus(NONE));
+            }
+        }
+        self.numbers.give_back(step.child, context.grace);
     }
 
     /// Nodes that can still be taken.
@@ -109,7 +149,6 @@ impl TrieWriter {
     }
 
     /// Records that were ever made.
-    #[cfg(all(test, not(loom)))]
     pub(in crate::routes) fn made(&self) -> u32 {
         self.numbers.made()
     }
@@ -238,24 +277,12 @@ impl Node {
     }
 }
 
-/// The words of a filter before a `#` at its end, and whether it has one.
-fn split(filter: &str) -> (impl Iterator<Item = &str>, bool) {
-    let (words, ends_in_hash) = match filter.strip_suffix('#') {
-        Some("") => (None, true),
-        Some(before) if before.ends_with('/') => (Some(&before[..before.len() - 1]), true),
-        _ => (Some(filter), false),
+/// The words of a filter before a `#` at its end, and where it ends then.
+fn split(filter: &str) -> (impl Iterator<Item = &str>, Ends) {
+    let (words, ends) = match filter.strip_suffix('#') {
+        Some("") => (None, Ends::Below),
+        Some(before) if before.ends_with('/') => (Some(&before[..before.len() - 1]), Ends::Below),
+        _ => (Some(filter), Ends::Here),
     };
-    (
-        words.into_iter().flat_map(|words| words.split('/')),
-        ends_in_hash,
-    )
-}
-
-fn destinations(trie: &Trie, node: u32, ends_in_hash: bool) -> &AtomicU64 {
-    let node = trie.nodes.get(node);
-    if ends_in_hash {
-        &node.below
-    } else {
-        &node.ends
-    }
+    (words.into_iter().flat_map(|words| words.split('/')), ends)
 }
