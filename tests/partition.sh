@@ -16,6 +16,7 @@ if [ "${OWN_NETWORK:-}" != own ]; then
 fi
 cd "$(dirname "$0")/.."
 . tests/common/facts.sh
+. tests/common/network.sh
 
 need ip mosquitto_pub mosquitto_sub
 
@@ -23,37 +24,7 @@ subnet=10.77.0 port=1883 links=4370 enter='ip netns exec n'
 cookie='node.cookie=a cookie for tests of partitions'
 begin
 
-# ---- The network.
-mkdir -p /run/netns
-mount -t tmpfs none /run/netns || exit 2
-ip link set lo up
-ip link add name switch type bridge
-ip addr add $subnet.254/24 dev switch
-ip link set switch up
-for node_number in 1 2 3; do
-    ip netns add n$node_number
-    ip link add v$node_number type veth peer name eth0 netns n$node_number
-    ip link set v$node_number master switch up
-    ip -n n$node_number link set lo up
-    ip -n n$node_number addr add $subnet.$node_number/24 dev eth0
-    ip -n n$node_number link set eth0 up
-done
-
-# cut FROM TO: nothing that FROM sends reaches TO.
-cut() {
-    ip -n "n$1" neigh replace "$subnet.$2" lladdr 02:00:00:00:00:99 dev eth0 nud permanent
-}
-
-# heal FROM TO
-heal() {
-    ip -n "n$1" neigh del "$subnet.$2" dev eth0
-}
-
-# between COMMAND A B…: in both directions, of each pair.
-between() {
-    "$1" "$2" "$3"
-    "$1" "$3" "$2"
-}
+network 1 2 3
 
 # stream NODE FILE: publishes one number after the other with QoS 1 to flow/NODE, and writes down
 # what was acknowledged, until $folder/stop is there. The process is $client.
@@ -149,8 +120,7 @@ done
 ! grep -h . "$folder"/on-?.errors
 fact $? 'healed: no subscriber was disconnected'
 
-# ---- One direction of one link. New clients wait: nodes 1 and 3 do not know of each other whose
-# each client identifier is. Those that are connected go on.
+# ---- One direction of one link: the two talk over node 2.
 while [ ! -e "$folder/stop" ]; do
     echo "$(now_ms)"
     sleep 0.1
@@ -158,15 +128,22 @@ done | mosquitto_pub -h $subnet.2 -p $port -i steady -t steady -q 1 -l &
 started="$started $!"
 within 20 has 5 '^steady ' "$folder/on-2"
 fact $? 'a client stays connected to node 2'
+downs=$(cat "$folder"/?.log | grep -c 'is down')
 cut 3 1
+for node_number in 1 2 3; do
+    grows sent-$node_number 20 30
+    fact $? "3 -> 1 is cut: node $node_number lets clients in and acknowledges"
+done
+within 20 has 1 'n3@.* goes over node n2@' "$folder/1.log"
+fact $? '3 -> 1 is cut: the link between nodes 1 and 3 goes over node 2'
 sleep 6
 for to in 1 2 3; do
     before=$(grep -c '^steady ' "$folder/on-$to")
     within 10 has $((before + 10)) '^steady ' "$folder/on-$to"
     fact $? "3 -> 1 is cut: what it publishes reaches node $to"
 done
-! grep -q 'n1@.* is down' "$folder/2.log"
-fact $? '3 -> 1 is cut: node 2 has not given node 1 up'
+[ "$(cat "$folder"/?.log | grep -c 'is down')" = "$downs" ]
+fact $? '3 -> 1 is cut: nobody was given up'
 heal 3 1
 for node_number in 1 2 3; do
     grows sent-$node_number 5 30

@@ -16,7 +16,7 @@ use super::ended::Ended;
 use super::frames::Frames;
 use super::peer::LinkId;
 use super::proof::{CHANNEL_BYTES, LABEL, PROOF_BYTES, Side};
-use super::{Shared, hub::Hub, rpc};
+use super::{Shared, hub::Hub, relay, rpc};
 
 /// How long proof and hello may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -146,6 +146,8 @@ async fn answer(
                 let text = format!("{expected} was dialed, and {} answers", hello.node);
                 return Err(Ended::refused(Reason::Member, text));
             }
+            let address = connection.remote_address();
+            shared.relay.check(address, hello.node)?;
             let checked = shared.guard.check(connection, hello.node);
             checked.map_err(|text| Ended::refused(Reason::Member, text))?;
             let id = shared.hub.borrow_mut().greet(&hello, connection)?;
@@ -231,10 +233,17 @@ fn start(
     (send, frames): (SendStream, Frames),
     tasks: &mut JoinSet<Result<(), Ended>>,
 ) -> bool {
-    let (control, streams) = match shared.hub.borrow().linked(id) {
-        Some((_, link)) => (Rc::clone(&link.control), link.streams.clone()),
+    let (control, streams, passed) = match shared.hub.borrow().linked(id) {
+        Some((_, link)) => {
+            let passed = (!link.is_relayed).then(|| Rc::clone(&link.passed.notify));
+            (Rc::clone(&link.control), link.streams.clone(), passed)
+        }
         None => return false,
     };
+    if let Some(passed) = passed {
+        let passed = relay::passed_out(Rc::clone(shared), id, connection.clone(), passed);
+        tasks.spawn_local(passed);
+    }
     tasks.spawn_local(control_in(Rc::clone(shared), id, frames));
     tasks.spawn_local(control_out(Rc::clone(shared), id, send, control));
     tasks.spawn_local(streams_in(Rc::clone(shared), id, connection.clone()));
@@ -303,6 +312,11 @@ async fn streams_in(shared: Rc<Shared>, id: LinkId, connection: Connection) -> R
 async fn messages_in(shared: Rc<Shared>, id: LinkId, mut frames: Frames) -> Result<(), Ended> {
     loop {
         while let Some((frame, size)) = frames.next()? {
+            if let Frame::Relayed(packet) = &frame {
+                relay::come(&shared, id, packet)?;
+                frames.handled(size);
+                continue;
+            }
             let taken = shared.hub.borrow_mut().messages(id, &frame)?;
             if taken {
                 frames.handled(size);
@@ -354,7 +368,7 @@ async fn stream_out(
     }
 }
 
-async fn write(send: &mut SendStream, bytes: &[u8]) -> Result<(), Ended> {
+pub(super) async fn write(send: &mut SendStream, bytes: &[u8]) -> Result<(), Ended> {
     written(send.write_all(bytes).await)
 }
 

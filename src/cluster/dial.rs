@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use log::warn;
-use quinn::{Connection, Endpoint, Incoming};
+use quinn::{ClientConfig, Connection, Endpoint, Incoming};
 use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use tokio::time::{Instant, sleep};
 
@@ -20,6 +20,16 @@ use super::seed::{self, Seed};
 
 /// The time between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// At most, while there is a connection over other nodes, which serves and costs them something.
+const RELAYED_BACKOFF: Duration = Duration::from_millis(500);
+
+/// A direct connection that lasted for less and had to be replaced by one over other nodes is
+/// not made again at once, since its network loses too much.
+const STABLE: Duration = Duration::from_secs(10);
+
+/// How long the one over other nodes then has to serve.
+const REST: Duration = Duration::from_secs(15);
 
 /// How long the node with the larger name waits to be dialed, by a member and by somebody who
 /// may not know it.
@@ -120,16 +130,21 @@ async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>, is_wanted
                 NOT_DIALED.1
             })
             .await;
-            if shared.hub.borrow().is_connected(&name) {
+            let hub = shared.hub.borrow();
+            if hub.is_connected(&name) && !hub.is_relayed(&name) {
                 continue;
             }
         }
         let seed = at.borrow().clone();
+        let begun = Instant::now();
         let error = match attempt(&shared, &seed).await {
             // The hub has said what there is to say.
             Ok(()) => {
                 backoff = BACKOFF.0;
                 said.clear();
+                if begun.elapsed() < STABLE {
+                    rest(&shared, &name).await;
+                }
                 None
             }
             Err(error) => Some(error),
@@ -140,7 +155,19 @@ async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>, is_wanted
             said = error;
         }
         sleep(backoff).await;
-        backoff = (backoff * 2).min(BACKOFF.1);
+        let max = match shared.hub.borrow().is_relayed(&name) {
+            true => RELAYED_BACKOFF,
+            false => BACKOFF.1,
+        };
+        backoff = (backoff * 2).min(max);
+    }
+}
+
+/// Lets the connection over other nodes serve for a while, if there is one.
+async fn rest(shared: &Shared, name: &str) {
+    let end = Instant::now() + REST;
+    while Instant::now() < end && shared.hub.borrow().is_relayed(name) {
+        sleep(BACKOFF.1).await;
     }
 }
 
@@ -148,7 +175,7 @@ async fn dial(shared: Rc<Shared>, name: String, at: Rc<RefCell<Seed>>, is_wanted
 async fn attempt(shared: &Rc<Shared>, seed: &Seed) -> Result<(), String> {
     let mut error = String::new();
     for address in resolve(shared, &seed.host, seed.port).await? {
-        match connect(shared, address).await {
+        match connect(shared, direct(shared), address).await {
             Err(why) => error = format!("{address}: {why}"),
             Ok(connection) => match meet(shared, connection, Some(&seed.name)).await {
                 Err(why) => error = format!("{address}: {why}"),
@@ -174,13 +201,18 @@ pub(super) async fn resolve(
     addresses.map_err(|error| format!("its name does not resolve: {error}"))
 }
 
+/// What direct connections are made with.
+pub(super) fn direct(shared: &Shared) -> (&Endpoint, ClientConfig) {
+    (&shared.dials.endpoint, shared.guard.client())
+}
+
 /// Makes a connection.
-pub(super) async fn connect(shared: &Rc<Shared>, address: SocketAddr) -> Result<Connection, Ended> {
-    let client = shared.guard.client();
-    let connecting = shared
-        .dials
-        .endpoint
-        .connect_with(client, address, "shardmq-cluster");
+pub(super) async fn connect(
+    shared: &Rc<Shared>,
+    (endpoint, client): (&Endpoint, ClientConfig),
+    address: SocketAddr,
+) -> Result<Connection, Ended> {
+    let connecting = endpoint.connect_with(client, address, "shardmq-cluster");
     let connecting = connecting.map_err(|error| Ended::Lost(error.to_string()))?;
     connecting
         .await
@@ -188,9 +220,9 @@ pub(super) async fn connect(shared: &Rc<Shared>, address: SocketAddr) -> Result<
 }
 
 /// Serves connections that others make, for ever.
-pub(super) async fn accept(shared: Rc<Shared>) {
+pub(super) async fn accept(shared: Rc<Shared>, endpoint: Endpoint) {
     let strangers = Rc::new(Strangers::default());
-    while let Some(incoming) = shared.dials.endpoint.accept().await {
+    while let Some(incoming) = endpoint.accept().await {
         if strangers.count.get() >= STRANGERS_MAX {
             incoming.refuse();
             continue;

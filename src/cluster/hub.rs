@@ -195,11 +195,10 @@ impl Hub {
         let link = Link::new(serial, hello, connection.clone(), shards, is_guest);
         let peer = &mut self.peers[usize::from(slot)];
         let former = peer.link.replace(link);
-        if let Some(former) = &former {
-            Ended::replaced().close(&former.connection);
-        } else if peer.is_up {
+        if former.is_none() && peer.is_up {
             info!("node {} is connected again", peer.name);
         }
+        self.replaced(hello.node, former.as_ref());
         if !is_guest {
             self.fresh.insert(hello.node.into());
             self.begin(slot);
@@ -227,6 +226,7 @@ impl Hub {
     pub(super) fn begin(&mut self, slot: u16) {
         let peer = &mut self.peers[usize::from(slot)];
         if let Some(link) = &mut peer.link {
+            self.members.linked(&peer.name, !link.is_relayed);
             let plane = &mut self.plane;
             self.routes.ask(&peer.name, &mut link.urgent, &mut |order| {
                 plane.route(slot, order);
@@ -728,7 +728,9 @@ impl Hub {
         let statuses = peers.map(|(name, known)| {
             let peer = self.slots.get(name);
             let peer = peer.map(|slot| &self.peers[usize::from(*slot)]);
-            status_of(now_ms, (name, &known), self.routes.replica(name), peer)
+            let via = self.via(name);
+            let routes = self.routes.replica(name);
+            status_of(now_ms, (name, &known), routes, peer, via)
         });
         statuses.collect()
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::connection::{CONTROL_FRAME_MAX, PATIENCE, prove};
-use super::dial::{connect, resolve};
+use super::dial::{connect, direct, resolve};
 use super::discovery::{self, Found, Met, Own, Place, Places, Strategy};
 use super::ended::Ended;
 use super::frames::Frames;
@@ -59,7 +59,7 @@ async fn ask(shared: Rc<Shared>, places: Rc<RefCell<Places>>, place: Place) {
 async fn meet(shared: &Rc<Shared>, place: &Place) -> Result<Met, String> {
     let mut error = String::new();
     for address in resolve(shared, &place.host, place.port).await? {
-        match connect(shared, address).await {
+        match connect(shared, direct(shared), address).await {
             Err(why) => error = why.to_string(),
             Ok(connection) => {
                 let heard = timeout(PATIENCE, hear(shared, &connection)).await;

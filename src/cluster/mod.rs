@@ -24,6 +24,7 @@
 //! | [`dial`] | making and taking connections |
 //! | [`connection`], [`frames`] | the tasks of one |
 //! | [`ended`] | why one ends |
+//! | [`relay`] | connections over other nodes, where the direct one does not work |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
 //! | [`owners`] | whose client identifiers are |
@@ -54,6 +55,7 @@ mod pem;
 pub(crate) mod plane;
 mod proof;
 mod reach;
+mod relay;
 mod rpc;
 pub(crate) mod seed;
 mod status;
@@ -71,7 +73,9 @@ use std::thread;
 use std::time::Duration;
 
 use log::{error, info};
-use quinn::{Endpoint, EndpointConfig, ServerConfig, TokioRuntime};
+#[cfg(not(test))]
+use quinn::TokioRuntime as Network;
+use quinn::{Endpoint, EndpointConfig, ServerConfig};
 use ring::hmac;
 use shard_cluster::members::Policy;
 use shard_cluster::wire::Role;
@@ -95,9 +99,12 @@ use membership::Membership;
 use news::News;
 use plane::Plane;
 use proof::Cookie;
+use relay::Relay;
 use rpc::Handlers;
 use seed::Seed;
 pub(crate) use status::{ClusterStatus, NodeStatus, OwnStatus};
+#[cfg(test)]
+use tests::network::Network;
 use tls::{Guard, Security};
 
 /// Between two looks at the clock.
@@ -170,6 +177,7 @@ struct Shared {
     membership: Membership,
     cookie: Cookie,
     dials: Dials,
+    relay: Relay,
     guard: Guard,
     handlers: Handlers,
 }
@@ -278,7 +286,8 @@ pub(crate) fn start(
     let disk = Disk::open(settings.data_dir.as_deref()).map_err(|error| failure(&error))?;
     let guarded = Guard::new(settings.security.clone(), &settings.own.host);
     let (guard, server) = guarded.map_err(|error| failure(&error))?;
-    let endpoint = endpoint(&runtime, socket, (reset, server)).map_err(|error| failure(&error))?;
+    let endpoints = endpoints(&runtime, socket, (reset, &guard, server));
+    let (endpoint, relay) = endpoints.map_err(|error| failure(&*error))?;
     let board = Arc::<Board>::default();
     let (stop, stopped) = oneshot::channel();
     let (handle, orders) = handle::channel();
@@ -287,7 +296,7 @@ pub(crate) fn start(
         let work = move || {
             run(
                 &runtime,
-                (endpoint, guard),
+                (endpoint, relay, guard),
                 local,
                 (settings, disk),
                 plane,
@@ -339,23 +348,26 @@ fn explain(address: SocketAddr, error: &io::Error) -> Failure {
     }
 }
 
-/// Both ends of QUIC on a socket.
-fn endpoint(
+/// Both ends of QUIC on a socket, and over other nodes.
+fn endpoints(
     runtime: &Runtime,
     socket: UdpSocket,
-    (reset, server): (hmac::Key, ServerConfig),
-) -> Result<Endpoint, Box<dyn core::error::Error>> {
+    (reset, guard, server): (hmac::Key, &Guard, ServerConfig),
+) -> Result<(Endpoint, Relay), Box<dyn core::error::Error>> {
     let mut config = EndpointConfig::new(Arc::new(reset));
     config.cid_generator(|| Box::new(RandomIds::new()));
+    let relayed = guard.relayed_server(&server);
+    let relay = Relay::new(runtime, config.clone(), relayed)?;
     let _context = runtime.enter();
-    let runtime = Arc::new(TokioRuntime);
-    Ok(Endpoint::new(config, Some(server), socket, runtime)?)
+    let runtime = Arc::new(Network);
+    let endpoint = Endpoint::new(config, Some(server), socket, runtime)?;
+    Ok((endpoint, relay))
 }
 
 /// The thread.
 fn run(
     runtime: &Runtime,
-    (endpoint, guard): (Endpoint, Guard),
+    (endpoint, relay, guard): (Endpoint, Relay, Guard),
     local: SocketAddr,
     (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
@@ -363,25 +375,32 @@ fn run(
 ) {
     let (name, host) = (settings.name.clone(), settings.own.host.clone());
     let discovery = settings.discovery.clone();
-    let (shared, own, seeds) = prepare((endpoint.clone(), guard), local, (settings, disk), plane);
+    let links = (endpoint.clone(), relay, guard);
+    let (shared, own, seeds) = prepare(links, local, (settings, disk), plane);
     info!("links to other nodes: {name} at {local}, UDP");
     let local_set = LocalSet::new();
     local_set.block_on(runtime, async {
-        let accept = dial::accept(Rc::clone(&shared));
+        let accept = dial::accept(Rc::clone(&shared), endpoint.clone());
+        let relayed = dial::accept(Rc::clone(&shared), shared.relay.endpoint.clone());
         let discover = introduce::discover(Rc::clone(&shared), discovery, own);
         let orders = orders.serve(Rc::clone(&shared));
         let tasks = [
             spawn_local(accept),
+            spawn_local(relayed),
+            spawn_local(relay::keep(Rc::clone(&shared))),
             spawn_local(discover),
             spawn_local(orders),
             spawn_local(tls::renew(Rc::clone(&shared), host)),
         ];
         seeds.into_iter().for_each(|seed| shared.know(seed));
         let membership = spawn_local(membership::run(Rc::clone(&shared)));
+        let send = spawn_local(relay::send(Rc::clone(&shared)));
         work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
         membership.abort();
         shared.dials.stop();
+        relay::stop(&shared).await;
+        send.abort();
         shared.hub.borrow_mut().stop();
         endpoint.close(0_u8.into(), &[]);
         _ = timeout(GOODBYE, endpoint.wait_idle()).await;
@@ -390,7 +409,7 @@ fn run(
 
 /// Puts together what the tasks have in common.
 fn prepare(
-    (endpoint, guard): (Endpoint, Guard),
+    (endpoint, relay, guard): (Endpoint, Relay, Guard),
     local: SocketAddr,
     (settings, disk): (Settings, Disk),
     plane: Box<dyn Plane>,
@@ -427,6 +446,7 @@ fn prepare(
         membership: Membership::new(membership, disk),
         cookie: Cookie::new(&settings.cookie),
         dials: Dials::new(endpoint, local),
+        relay,
         guard,
         handlers: Handlers::default(),
     });

@@ -9,6 +9,7 @@ use shard_cluster::wire::{Hello, Role};
 use tokio::sync::Notify;
 
 use super::arrivals::Arrivals;
+use super::relay::{self, Passed};
 
 /// Bounds of what is kept for a shard's stream to a node until that has accepted it.
 const LIMITS: Limits = Limits {
@@ -37,6 +38,8 @@ pub(super) struct Peer {
     pub(super) is_up: bool,
     /// A stream was full: the shards still have messages for it.
     pub(super) is_held: bool,
+    /// What was passed on to it for others.
+    pub(super) passed: Passed,
 }
 
 /// A hello that is kept.
@@ -83,6 +86,10 @@ pub(super) struct Link {
     pub(super) greeting: Greeting,
     /// It is no member of the cluster, as far as is known here: it may ask, and that is all.
     pub(super) is_guest: bool,
+    /// It goes over other nodes.
+    pub(super) is_relayed: bool,
+    /// Packets that are to go over it for others, if it is a direct one.
+    pub(super) passed: relay::Queue,
     /// It is a member now.
     pub(super) admitted: Rc<Notify>,
     pub(super) feed: Feed,
@@ -107,6 +114,7 @@ impl Peer {
             link: None,
             is_up: false,
             is_held: false,
+            passed: Passed::default(),
         }
     }
 
@@ -143,6 +151,8 @@ impl Link {
         Self {
             serial,
             incarnation: hello.incarnation,
+            is_relayed: relay::is_made_up(connection.remote_address()),
+            passed: relay::Queue::default(),
             connection,
             greeting: Greeting::of(hello),
             is_guest,

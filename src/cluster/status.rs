@@ -11,6 +11,7 @@ use shard_cluster::wire::Role;
 
 use super::consensus::View;
 use super::peer::Peer;
+use super::relay::Passed;
 
 /// The cluster that this node is in, as it knows it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -91,6 +92,13 @@ pub(crate) struct NodeStatus {
     pub(crate) state: State,
     /// Whether there is a connection with it now.
     pub(crate) is_connected: bool,
+    /// The node that passes on what goes to it, if the connection is not a direct one and there
+    /// is a way.
+    pub(crate) via: Option<String>,
+    /// Whether the connection goes over other nodes.
+    pub(crate) is_relayed: bool,
+    /// What was passed on to it for other nodes.
+    pub(crate) passed: Passed,
     /// Its life; zero if it was never heard.
     pub(crate) incarnation: u64,
     /// The way there and back.
@@ -120,6 +128,7 @@ pub(super) fn status_of(
     (name, known): (&str, &PeerStatus),
     routes: Option<&Replica>,
     peer: Option<&Peer>,
+    via: Option<&str>,
 ) -> NodeStatus {
     let link = peer.and_then(|peer| peer.link.as_ref());
     let connection = link.map(|link| &link.connection);
@@ -131,6 +140,9 @@ pub(super) fn status_of(
         name: name.to_owned(),
         state: known.state,
         is_connected: connection.is_some(),
+        via: via.map(str::to_owned),
+        is_relayed: link.is_some_and(|link| link.is_relayed),
+        passed: peer.map(|peer| peer.passed).unwrap_or_default(),
         incarnation: known.incarnation,
         round_trip: connection.map(quinn::Connection::rtt),
         silence: (known.incarnation > 0).then_some(Duration::from_millis(silent_ms)),

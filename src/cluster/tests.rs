@@ -2,6 +2,8 @@
 
 mod fake;
 mod membership;
+pub(super) mod network;
+mod relay;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -180,6 +180,7 @@ fn links(topology: &[Value]) -> String {
                 plain(&node["node"]),
                 plain(&link["node"]),
                 plain(&link["state"]),
+                way(&link),
                 or_dash(link["silent_ms"].as_u64().map(milliseconds)),
                 or_dash(ms.map(|ms| format!("{ms:.2} ms"))),
                 plain(&link["routes"]),
@@ -198,6 +199,7 @@ fn links(topology: &[Value]) -> String {
         "FROM",
         "TO",
         "STATE",
+        "WAY",
         "SILENT",
         "ROUND TRIP",
         "ROUTES",
@@ -208,6 +210,16 @@ fn links(topology: &[Value]) -> String {
         "RECEIVED",
     ];
     format!("\n{}", table(&heading, &rows))
+}
+
+/// Over which node a link goes, if not over none.
+fn way(link: &Value) -> String {
+    match (&link["relayed"], &link["via"]) {
+        (Value::Bool(true), Value::String(via)) => format!("over {via}"),
+        (Value::Bool(true), _) => "lost".to_owned(),
+        _ if link["connected"] == true => "direct".to_owned(),
+        _ => "-".to_owned(),
+    }
 }
 
 /// How many changes of the owner's routes are not known yet where the link is seen from. The
@@ -259,7 +271,9 @@ mod tests {
         let link = json!({"node": "b@h", "state": "alive", "round_trip_us": 1234, "routes": 7,
                           "silent_ms": 80, "log_incarnation": 6, "log_sequence": 90,
                           "unacknowledged": 0, "queued_bytes": 5, "sent_bytes": 10,
-                          "received_bytes": 20});
+                          "received_bytes": 20, "connected": true});
+        let mut relayed = link.clone();
+        (relayed["relayed"], relayed["via"]) = (json!(true), json!("c@h"));
         let standing = |incarnation: u64, lease: Option<u64>| {
             json!({"incarnation": incarnation, "has_lease": lease != Some(0),
                    "lease_left_ms": lease, "routes": 7, "log_sequence": 93,
@@ -267,7 +281,7 @@ mod tests {
         };
         let moving = json!({"sessions_arriving": 14, "sessions_leaving": 15});
         let other = json!({"node": "b@h", "standing": standing(6, Some(0)), "links": []});
-        let topology = json!([{"node": "a@h", "links": [link], "moving": moving,
+        let topology = json!([{"node": "a@h", "links": [link, relayed], "moving": moving,
              "standing": standing(5, Some(2900)),
              "membership": {"term": 5, "leader": "b@h", "applied_index": 9,
                             "last_index": 9}}, other]);
@@ -278,7 +292,8 @@ mod tests {
             "a@h (this one)  core  running  1        1m 30s  3          5",
             "a@h   5            2900 ms  7       93   11          12     13      14        15",
             "b@h   6            none     7       93   11          12     13      -         -",
-            "a@h   b@h  alive  80 ms   1.23 ms     7       3    0        5       10    20",
+            "  direct    80 ms   1.23 ms     7       3    0        5       10    20",
+            "a@h   b@h  alive  over c@h  80 ms   1.23 ms",
             "node b@h has not answered: it does not answer in time",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

@@ -404,6 +404,8 @@ impl Local {
             state: format!("{:?}", node.state).to_lowercase(),
             node: node.name,
             connected: node.is_connected,
+            relayed: node.is_relayed,
+            via: node.via,
             incarnation: node.incarnation,
             round_trip_us: node.round_trip.map(|it| it.as_micros() as u64),
             silent_ms: node.silence.map(|silence| silence.as_millis() as u64),
@@ -416,6 +418,8 @@ impl Local {
             sent_bytes: node.sent_bytes,
             received_bytes: node.received_bytes,
             unacknowledged: node.unacknowledged,
+            relayed_packets: node.passed.packets,
+            relayed_packets_dropped: node.passed.dropped,
         });
         links.collect()
     }

@@ -126,6 +126,12 @@ pub(super) struct Link {
     pub(super) state: String,
     /// Whether there is a connection with it.
     pub(super) connected: bool,
+    /// Whether that goes over other nodes, since the direct one does not work.
+    #[serde(default)]
+    pub(super) relayed: bool,
+    /// The next node on the way, if it is relayed and there is a way.
+    #[serde(default)]
+    pub(super) via: Option<String>,
     /// Its life; 0 if it was never heard.
     pub(super) incarnation: u64,
     /// The way there and back, in microseconds.
@@ -156,6 +162,12 @@ pub(super) struct Link {
     pub(super) received_bytes: u64,
     /// Messages that it has not accepted yet.
     pub(super) unacknowledged: u64,
+    /// Packets that this node has passed on to it for others.
+    #[serde(default)]
+    pub(super) relayed_packets: u64,
+    /// Packets that it was to pass on and had no room for.
+    #[serde(default)]
+    pub(super) relayed_packets_dropped: u64,
 }
 
 impl Numbers {
@@ -306,8 +318,12 @@ impl Numbers {
         if self.links.is_empty() {
             return;
         }
-        let columns: [Column; 10] = [
+        let columns: [Column; 12] = [
             ("connected", |link| link.connected.into()),
+            ("relayed_packets", |link| link.relayed_packets),
+            ("relayed_packets_dropped", |link| {
+                link.relayed_packets_dropped
+            }),
             ("silent_ms", |link| link.silent_ms.unwrap_or(0)),
             ("lease_left_ms", |link| link.lease_left_ms),
             ("routes", |link| link.routes),
@@ -325,6 +341,13 @@ impl Numbers {
                 let node = label(&link.node);
                 _ = writeln!(out, "{name}{{node=\"{node}\"}} {}", value(link));
             }
+        }
+        let name = "shardmq_link_relayed";
+        _ = writeln!(out, "# TYPE {name} gauge");
+        for link in &self.links {
+            let (node, via) = (label(&link.node), link.via.as_deref().map(label));
+            let (via, relayed) = (via.unwrap_or_default(), u8::from(link.relayed));
+            _ = writeln!(out, "{name}{{node=\"{node}\",via=\"{via}\"}} {relayed}");
         }
         let name = "shardmq_link_round_trip_seconds";
         _ = writeln!(out, "# TYPE {name} gauge");
@@ -363,6 +386,8 @@ mod tests {
             links: vec![Link {
                 node: "b\"\\@h".to_owned(),
                 connected: true,
+                relayed: true,
+                via: Some("c@h".to_owned()),
                 round_trip_us: Some(1500),
                 routes: 3,
                 ..Link::default()
@@ -387,6 +412,7 @@ mod tests {
             "emqx_packets_publish_sent 7",
             "emqx_cluster_nodes_running 2",
             "emqx_cluster_nodes_stopped 0",
+            "shardmq_link_relayed{node=\"b\\\"\\\\@h\",via=\"c@h\"} 1",
             "shardmq_link_routes{node=\"b\\\"\\\\@h\"} 3",
             "shardmq_link_round_trip_seconds{node=\"b\\\"\\\\@h\"} 0.0015",
         ] {

@@ -45,6 +45,7 @@ struct Inner {
     /// By filter, node and copy.
     routes: BTreeSet<(String, u16, u8)>,
     ups: Vec<(u16, bool)>,
+    names: Vec<(String, u16)>,
     requests: Vec<OwnerRequest>,
     events: Vec<OwnerEvent>,
     lease_until_ms: u64,
@@ -138,6 +139,15 @@ impl FakePlane {
         routes.map(|(filter, ..)| (filter.clone(), 1)).collect()
     }
 
+    /// The slot of the node whose name begins so.
+    pub(super) fn slot(&self, letter: char) -> Option<u16> {
+        let inner = self.inner();
+        let mut names = inner.names.iter();
+        names
+            .find(|(name, _)| name.starts_with(letter))
+            .map(|it| it.1)
+    }
+
     pub(super) fn ups(&self) -> Vec<(u16, bool)> {
         self.inner().ups.clone()
     }
@@ -179,7 +189,9 @@ impl Plane for FakePlane {
 
     fn named_self(&mut self, _name: &str) {}
 
-    fn named(&mut self, _node: u16, _name: &str) {}
+    fn named(&mut self, node: u16, name: &str) {
+        self.inner().names.push((name.to_owned(), node));
+    }
 
     fn down(&mut self, node: u16) {
         self.inner().ups.push((node, false));

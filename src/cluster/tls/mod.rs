@@ -26,7 +26,7 @@ use tokio::time::sleep;
 
 use self::certificates::Contents;
 use super::ended::Ended;
-use super::{Shared, rpc};
+use super::{Shared, relay, rpc};
 use crate::failure::Failure;
 pub(crate) use certificates::Files;
 
@@ -45,6 +45,10 @@ const STREAM_WINDOW: u32 = 4 << 20;
 
 /// Bytes of a connection that may be under way.
 const WINDOW: u32 = 32 << 20;
+
+/// Bytes of a connection over other nodes that may be under way: so many may lie in their queues,
+/// and heartbeats behind them.
+const RELAYED_WINDOW: u64 = 1 << 20;
 
 /// Streams that the other node may open for messages: one for each shard.
 const STREAMS: u32 = 1024;
@@ -75,6 +79,8 @@ pub(super) struct Protection {
 pub(super) struct Guard {
     security: Security,
     client: RefCell<ClientConfig>,
+    /// For connections that go over other nodes.
+    relayed: Arc<TransportConfig>,
     contents: RefCell<Option<Contents>>,
 }
 
@@ -127,6 +133,7 @@ impl Guard {
         let guard = Self {
             security,
             client: RefCell::new(protection.client),
+            relayed: Arc::new(relayed().map_err(|error| error.to_string())?),
             contents: RefCell::new(contents),
         };
         Ok((guard, protection.server))
@@ -135,6 +142,20 @@ impl Guard {
     /// What the next connection is made with.
     pub(super) fn client(&self) -> ClientConfig {
         self.client.borrow().clone()
+    }
+
+    /// What the next connection that goes over other nodes is made with.
+    pub(super) fn relayed_client(&self) -> ClientConfig {
+        let mut client = self.client();
+        client.transport_config(Arc::clone(&self.relayed));
+        client
+    }
+
+    /// The same for connections that others make.
+    pub(super) fn relayed_server(&self, server: &ServerConfig) -> ServerConfig {
+        let mut server = server.clone();
+        server.transport_config(Arc::clone(&self.relayed));
+        server
     }
 
     /// Whether the certificate at the other end of a connection is that of a node.
@@ -192,6 +213,8 @@ pub(super) async fn renew(shared: Rc<Shared>, host: String) {
             Ok(Ok(None)) => refused = None,
             Ok(Ok(Some((protection, contents)))) => {
                 refused = None;
+                let relayed = shared.guard.relayed_server(&protection.server);
+                shared.relay.endpoint.set_server_config(Some(relayed));
                 let endpoint = &shared.dials.endpoint;
                 endpoint.set_server_config(Some(protection.server));
                 *shared.guard.client.borrow_mut() = protection.client;
@@ -223,5 +246,17 @@ fn transport() -> Result<TransportConfig, Box<dyn core::error::Error>> {
         .max_concurrent_bidi_streams(VarInt::from_u32(1 + rpc::UNDER_WAY_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
         .datagram_receive_buffer_size(None);
+    Ok(transport)
+}
+
+/// For connections over other nodes. Their packets travel in streams: how long they may be is
+/// known, and nothing is gained by trying.
+fn relayed() -> Result<TransportConfig, Box<dyn core::error::Error>> {
+    let mut transport = transport()?;
+    transport
+        .initial_mtu(relay::PACKET_BYTES)
+        .min_mtu(relay::PACKET_BYTES)
+        .mtu_discovery_config(None)
+        .send_window(RELAYED_WINDOW);
     Ok(transport)
 }

@@ -37,7 +37,11 @@
 //!
 //! **[`ServeLocal`](Policy::ServeLocal)** gives that up: every node acknowledges always, and
 //! gives up by itself whom it does not hear. In a partition both sides go on, and what one
-//! side acknowledges does not reach the other's sessions.
+//! side acknowledges does not reach the other's sessions. Whom a neighbour hears is not given up:
+//! there is a way over that one ([`Members::next_hop`]).
+//!
+//! A node whose process stood still suspects nobody for the time of a heartbeat: it first reads
+//! what has come meanwhile.
 //!
 //! **Time to detect**: the lease, drift, and three heartbeats: below 5 s with the defaults.
 //!
@@ -56,6 +60,7 @@
 //! Which members there are says the [registry](crate::registry), not this module.
 
 mod peer;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod votes;
@@ -63,6 +68,7 @@ mod votes;
 use std::collections::{BTreeMap, VecDeque};
 
 pub use peer::{PeerStatus, State};
+pub use reach::{LINKS_MAX, Route};
 
 use self::peer::Peer;
 use crate::wire::{Health, Heartbeat, Hello, Reason, Role};
@@ -146,9 +152,15 @@ pub struct Members {
     peers: BTreeMap<Box<str>, Peer>,
     events: VecDeque<Event>,
     heartbeat_due_ms: u64,
+    /// Whom this node reaches has changed: others are to know at once.
+    has_moved: bool,
     renewing: bool,
     /// When time began here.
     started_ms: Option<u64>,
+    /// When time last went on here, and until when nobody is suspected: this process stood still,
+    /// and has not read yet what has come meanwhile.
+    ticked_ms: Option<u64>,
+    listens_until_ms: u64,
     /// How many leases there were, and whether the last one still ran when last looked at.
     leases: u64,
     is_lease_running: bool,
@@ -218,8 +230,11 @@ impl Members {
             peers,
             events: VecDeque::new(),
             heartbeat_due_ms: 0,
+            has_moved: false,
             renewing: false,
             started_ms: None,
+            ticked_ms: None,
+            listens_until_ms: 0,
             leases: 0,
             is_lease_running: false,
             cores_changed_ms: None,
@@ -283,7 +298,7 @@ impl Members {
         self.watch_lease(now_ms);
         if let Some(peer) = self.peers.get_mut(from) {
             let grants = heartbeat.cores_version <= self.config.cores_version;
-            peer.heartbeat(now_ms, heartbeat, self.config.lease_ms, grants);
+            self.has_moved |= peer.heartbeat(now_ms, heartbeat, self.config.lease_ms, grants);
         }
         self.watch_lease(now_ms);
         self.hear_views(now_ms, from, heartbeat);
@@ -368,16 +383,27 @@ impl Members {
     pub fn tick(&mut self, now_ms: u64) -> bool {
         self.started_ms.get_or_insert(now_ms);
         self.watch_lease(now_ms);
-        let silence_ms = self.config.silence_ms();
-        self.peers
-            .values_mut()
-            .for_each(|peer| peer.suspect(now_ms, silence_ms));
+        self.suspect(now_ms);
         self.decide(now_ms);
-        let due = now_ms >= self.heartbeat_due_ms;
+        self.watch_neighbours(now_ms);
+        let due = core::mem::take(&mut self.has_moved) || now_ms >= self.heartbeat_due_ms;
         if due {
             self.heartbeat_due_ms = now_ms + self.config.heartbeat_ms;
         }
         due
+    }
+
+    fn suspect(&mut self, now_ms: u64) {
+        let ticked_ms = self.ticked_ms.replace(now_ms).unwrap_or(now_ms);
+        if now_ms.saturating_sub(ticked_ms) > self.config.heartbeat_ms {
+            self.listens_until_ms = now_ms.saturating_add(self.config.heartbeat_ms);
+        }
+        if now_ms < self.listens_until_ms {
+            return;
+        }
+        let silence_ms = self.config.silence_ms();
+        let peers = self.peers.values_mut();
+        peers.for_each(|peer| peer.suspect(now_ms, silence_ms));
     }
 
     /// Writes a heartbeat for a peer. Nothing if it is not to be answered any more.
@@ -387,7 +413,9 @@ impl Members {
         };
         let (echo_ms, held_ms) = peer.echo(now_ms);
         let version = self.config.cores_version;
-        Heartbeat::put(out, (now_ms, echo_ms, held_ms), version, self.views());
+        let reaches = self.reaches_for(now_ms, to);
+        let times = (now_ms, echo_ms, held_ms);
+        Heartbeat::put(out, times, version, &reaches, self.views());
     }
 
     /// What has happened since, oldest first.

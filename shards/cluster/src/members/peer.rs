@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Event;
+use super::reach::{Reached, reached};
 use crate::wire::{Health, Heartbeat, Hello, Role, Views};
 
 /// What a peer is thought to be.
@@ -43,6 +44,14 @@ pub(super) struct Peer {
     pub(super) incarnation: u64,
     role: Option<Role>,
     heard_ms: u64,
+    /// The time of this node's clock that it has last echoed, or when it said hello.
+    echoed_ms: u64,
+    /// Whether its link is a direct one.
+    is_direct: bool,
+    /// Whether it was a neighbour when that was last looked at.
+    pub(super) was_neighbour: bool,
+    /// Whom it can pass packets on to.
+    reached: Reached,
     /// Its clock in its last heartbeat.
     time_ms: u64,
     /// When that came.
@@ -82,7 +91,7 @@ impl Peer {
     /// It says hello with a life that is answered and not older than the known one.
     pub(super) fn hello(&mut self, now_ms: u64, hello: &Hello<'_>) -> Option<Event> {
         self.role = Some(hello.role);
-        self.heard_ms = now_ms;
+        (self.heard_ms, self.echoed_ms) = (now_ms, now_ms);
         if hello.incarnation == self.incarnation {
             self.state = State::Alive;
             return None;
@@ -99,27 +108,52 @@ impl Peer {
         })
     }
 
-    /// It lives. `grants`: what it echoes is a lease.
+    /// It lives. `grants`: what it echoes is a lease. True if it reaches others than before.
     pub(super) fn heartbeat(
         &mut self,
         now_ms: u64,
         heartbeat: &Heartbeat<'_>,
         lease_ms: u64,
         grants: bool,
-    ) {
+    ) -> bool {
         self.state = State::Alive;
         self.heard_ms = now_ms;
         self.time_ms = heartbeat.time_ms;
         self.time_came_ms = now_ms;
+        let reached = reached(heartbeat.reaches);
+        let has_moved = self.is_direct && reached != self.reached;
+        self.reached = reached;
         // A time that has not been yet is not ours.
         if heartbeat.echo_ms > 0 && heartbeat.echo_ms <= now_ms {
             let waited_ms = now_ms - heartbeat.echo_ms;
+            self.echoed_ms = self.echoed_ms.max(heartbeat.echo_ms);
             self.round_trip_ms = waited_ms.saturating_sub(u64::from(heartbeat.held_ms));
             if grants {
                 let until_ms = heartbeat.echo_ms.saturating_add(lease_ms);
                 self.lease_until_ms = self.lease_until_ms.max(until_ms);
             }
         }
+        has_moved
+    }
+
+    /// It is linked directly from now on, or over others. What it reaches is not known yet.
+    pub(super) fn linked(&mut self, is_direct: bool) {
+        self.is_direct = is_direct;
+        self.reached.clear();
+    }
+
+    pub(super) const fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+
+    /// When it was heard, and when it last heard this node, as far as it has said.
+    pub(super) const fn near_ms(&self) -> (u64, u64) {
+        (self.heard_ms, self.echoed_ms)
+    }
+
+    /// Over how many links it reaches a node.
+    pub(super) fn reaches(&self, node: &str) -> Option<u8> {
+        self.reached.get(node).copied()
     }
 
     /// What to echo, and for how long it was held.

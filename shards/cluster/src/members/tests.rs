@@ -1,3 +1,5 @@
+mod reach;
+
 use super::*;
 use crate::wire::{FRAME_MAX, Frame, VERSION_MAX, VERSION_MIN, decode, split};
 
@@ -144,6 +146,26 @@ fn nodes_that_hear_each_other_may_acknowledge() {
     let status = world.nodes[0].peer("b").unwrap();
     assert_eq!((status.state, status.incarnation), (State::Alive, 1));
     assert!(status.round_trip_ms <= 50, "{status:?}");
+}
+
+#[test]
+fn cores_that_stood_still_listen_before_they_suspect_anybody() {
+    let mut world = World::cores();
+    // The other two are stopped; what the first one sends them waits.
+    for _ in 0..100 {
+        world.now_ms += 50;
+        world.nodes[0].tick(world.now_ms);
+    }
+    // They go on, one after the other, and look at the clock before they read.
+    for node in [1, 2] {
+        world.nodes[node].tick(world.now_ms);
+        world.send_heartbeats(node);
+        world.now_ms += 100;
+        world.nodes[node].tick(world.now_ms);
+    }
+    world.run(5000);
+    assert_eq!(world.downs(), []);
+    assert_eq!(world.may_acknowledge(), [true; 3]);
 }
 
 #[test]

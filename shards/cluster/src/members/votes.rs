@@ -11,7 +11,9 @@ impl Members {
         let suspects = nodes.filter_map(|(name, peer)| Some((name.clone(), peer.suspected()?)));
         for (node, incarnation) in suspects.collect::<Vec<_>>() {
             if self.config.policy == Policy::ServeLocal {
-                self.give_up(&node, incarnation);
+                if !self.is_heard_by_another(now_ms, &node) {
+                    self.give_up(&node, incarnation);
+                }
                 continue;
             }
             let suspects = |peer: &Peer| peer.suspects(&node, incarnation);

@@ -29,7 +29,8 @@ fn written_again(frame: &Frame<'_>) {
         Frame::Refused(refused) => refused.put(&mut out),
         Frame::Heartbeat(beat) => {
             let times = (beat.time_ms, beat.echo_ms, beat.held_ms);
-            Heartbeat::put(&mut out, times, beat.cores_version, beat.views);
+            let reaches: Vec<_> = beat.reaches.collect();
+            Heartbeat::put(&mut out, times, beat.cores_version, &reaches, beat.views);
         }
         Frame::Resume(resume) => resume.put(&mut out),
         Frame::Changes(changes) => return changes_again(changes),
@@ -41,6 +42,7 @@ fn written_again(frame: &Frame<'_>) {
         Frame::Messages(messages) => return messages_again(messages),
         Frame::Accepted(accepted) => accepted.put(&mut out),
         Frame::Directory(said) => said.put(&mut out),
+        Frame::Relayed(relayed) => relayed.put(&mut out),
     }
     assert_eq!(read(&out), *frame);
 }

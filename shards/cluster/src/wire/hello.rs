@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::reader::Reader;
+use super::relay::{Reach, Reaches};
 use super::writer::Writer;
 use super::{VERSION_MAX, VERSION_MIN, WireError, kind};
 
@@ -85,6 +86,8 @@ pub struct Heartbeat<'a> {
     pub held_ms: u32,
     /// Which cores the sender counts: grows with every change of them.
     pub cores_version: u64,
+    /// Nodes that the sender can pass packets on to.
+    pub reaches: Reaches<'a>,
     /// Nodes that the sender does not think alive.
     pub views: Views<'a>,
 }
@@ -225,6 +228,7 @@ impl<'a> Heartbeat<'a> {
         out: &mut Vec<u8>,
         (time_ms, echo_ms, held_ms): (u64, u64, u32),
         cores_version: u64,
+        reaches: &[Reach<'_>],
         views: impl Iterator<Item = View<'v>>,
     ) {
         let mut frame = Writer::begin(out, kind::HEARTBEAT);
@@ -233,6 +237,7 @@ impl<'a> Heartbeat<'a> {
             .u64(echo_ms)
             .u32(held_ms)
             .u64(cores_version);
+        Reaches::put(&mut frame, reaches);
         for view in views {
             frame
                 .u8(view.health as u8)
@@ -249,6 +254,7 @@ impl<'a> Heartbeat<'a> {
             echo_ms: from.u64()?,
             held_ms: from.u32()?,
             cores_version: from.u64()?,
+            reaches: Reaches::read(from)?,
             views: Views(Reader::new(from.rest())),
         };
         let mut views = heartbeat.views.0;

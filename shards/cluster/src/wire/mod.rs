@@ -30,6 +30,7 @@ pub mod fuzz;
 mod hello;
 mod link;
 mod reader;
+mod relay;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ mod writer;
 pub use directory::{Directory, Lives};
 pub use hello::{Health, Heartbeat, Hello, Reason, Refused, Role, View, Views, agree};
 pub use link::{Accepted, Begin, Forward, Forwards, MESSAGES_HEAD, Messages, put_forward};
+pub use relay::{Reach, Reaches, Relayed};
 pub use route::{Change, Changes, ChangesIn, Digest, Filters, Resume, SnapshotBegin};
 pub use route::{SnapshotEnd, SnapshotPart, put_changes, put_snapshot_part};
 
@@ -117,6 +119,8 @@ pub enum Frame<'a> {
     Accepted(Accepted),
     /// Who has the session of a client identifier.
     Directory(Directory<'a>),
+    /// A packet between two nodes that have no direct connection.
+    Relayed(Relayed<'a>),
 }
 
 /// The kinds as they are written. They are never given to something else.
@@ -134,6 +138,7 @@ mod kind {
     pub(super) const MESSAGES: u8 = 33;
     pub(super) const ACCEPTED: u8 = 34;
     pub(super) const DIRECTORY: u8 = 48;
+    pub(super) const RELAYED: u8 = 64;
 }
 
 /// The next frame in a stream of bytes: its kind, its body and its whole size. Nothing if
@@ -183,6 +188,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Frame<'_>, WireError> {
         kind::MESSAGES => Frame::Messages(Messages::read(from)?),
         kind::ACCEPTED => Frame::Accepted(Accepted::read(from)?),
         kind::DIRECTORY => Frame::Directory(Directory::read(from)?),
+        kind::RELAYED => Frame::Relayed(Relayed::read(from)?),
         unknown => return Err(WireError::UnknownKind(unknown)),
     };
     reader.finish()?;

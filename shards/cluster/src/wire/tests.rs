@@ -27,6 +27,13 @@ const FORWARD: Forward<'_> = Forward {
     keep: None,
 };
 
+const RELAYED: Relayed<'_> = Relayed {
+    links: 3,
+    from: "n1",
+    to: "n2",
+    packet: b"a packet",
+};
+
 fn only(bytes: &[u8]) -> Result<Frame<'_>, WireError> {
     let (kind, body, size) = split(bytes, FRAME_MAX).unwrap().unwrap();
     assert_eq!(size, bytes.len());
@@ -94,7 +101,9 @@ fn samples() -> Vec<Vec<u8>> {
         incarnation: 3,
         health: Health::Condemned,
     }];
-    Heartbeat::put(&mut frames[2], (1000, 900, 50), 7, views.into_iter());
+    let reaches = [("n2", 1), ("n3", 2)].map(|(node, links)| Reach { node, links });
+    let views = views.into_iter();
+    Heartbeat::put(&mut frames[2], (1000, 900, 50), 7, &reaches, views);
     let (incarnation, sequence, count, digest) = (7, 8, 9, 10);
     Resume {
         owner,
@@ -128,6 +137,9 @@ fn samples() -> Vec<Vec<u8>> {
     }
     frames.push(changes());
     frames.push(messages(0, &[FORWARD, FORWARD]));
+    let mut relayed = Vec::new();
+    RELAYED.put(&mut relayed);
+    frames.push(relayed);
     frames
 }
 
@@ -158,6 +170,36 @@ fn what_a_later_version_adds_to_a_hello_is_skipped() {
     let mut body = out[HEAD..].to_vec();
     body.extend(b"more");
     assert_eq!(decode(1, &body), Ok(Frame::Hello(HELLO)));
+}
+
+#[test]
+fn a_heartbeat_says_whom_its_sender_reaches_and_whom_it_does_not_think_alive() {
+    let heartbeat = samples().swap_remove(2);
+    let Ok(Frame::Heartbeat(heartbeat)) = only(&heartbeat) else {
+        panic!("no heartbeat");
+    };
+    let reaches: Vec<_> = heartbeat.reaches.map(|it| (it.node, it.links)).collect();
+    assert_eq!(reaches, [("n2", 1), ("n3", 2)]);
+    let views: Vec<_> = heartbeat.views.map(|it| it.node).collect();
+    assert_eq!(views, ["n2"]);
+}
+
+#[test]
+fn a_packet_that_may_go_nowhere_is_refused() {
+    let mut out = Vec::new();
+    Relayed {
+        links: 0,
+        ..RELAYED
+    }
+    .put(&mut out);
+    assert_eq!(only(&out), Err(WireError::Invalid));
+    let packet = &vec![1; 70_000];
+    out.clear();
+    Relayed { packet, ..RELAYED }.put(&mut out);
+    let Ok(Frame::Relayed(read)) = only(&out) else {
+        panic!("no packet");
+    };
+    assert_eq!(read.packet.len(), usize::from(u16::MAX));
 }
 
 #[test]
@@ -267,7 +309,7 @@ proptest! {
     #[test]
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         fuzz_frames(&bytes);
-        for kind in 0..50 {
+        for kind in 0..70 {
             let mut frame = ((bytes.len() + 1) as u32).to_le_bytes().to_vec();
             frame.push(kind);
             frame.extend(&bytes);
@@ -277,7 +319,7 @@ proptest! {
 
     #[test]
     fn a_changed_byte_does_no_harm(
-        which in 0_usize..21,
+        which in 0_usize..22,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
     ) {

@@ -8,8 +8,8 @@ use shard_cluster::link::{self, Incoming, LinkError, Outgoing, Pushed, StreamPos
 use shard_cluster::members::{Config, Event, Members};
 use shard_cluster::routes::{Feed, Limits, Order, Routes};
 use shard_cluster::wire::{
-    Change, FRAME_MAX, Forward, Frame, Hello, Reason, Role, VERSION_MAX, VERSION_MIN, WireError,
-    decode, split,
+    Change, FRAME_MAX, Forward, Frame, Hello, Reason, VERSION_MAX, VERSION_MIN, WireError, decode,
+    split,
 };
 
 use crate::ledger::{Ledger, Sessions};
