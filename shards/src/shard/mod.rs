@@ -160,8 +160,6 @@ pub(crate) struct Shard {
     positions: Option<Box<positions::Positions>>,
     /// The message that is being routed comes from another node, which has given it to groups.
     is_foreign: bool,
-    /// The shard of this node that has routed it, if it does not.
-    origin: u16,
     fence: fence::Fence,
     /// The node, plus 1, that the message that is being routed has found full, or 0.
     slow_node: u16,
@@ -317,7 +315,6 @@ impl Shard {
             groups: None,
             positions: None,
             is_foreign: false,
-            origin: setup.id,
             fence: fence::Fence::default(),
             slow_node: 0,
             spare_batches: Vec::new(),

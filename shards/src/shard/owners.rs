@@ -37,6 +37,8 @@ pub(super) struct Owners {
     /// Clients that wait.
     waiting: HashMap<Box<str>, Waiting>,
     pub(super) moves: Moves,
+    /// The other shard of this node by which the message comes that is being delivered.
+    pub(super) origin: Option<u16>,
 }
 
 /// A CONNECT that waits.
@@ -70,6 +72,14 @@ impl Owners {
 }
 
 impl Shard {
+    /// What is delivered from here on was published on this shard, or has come from another one.
+    #[inline]
+    pub(super) fn comes_from(&mut self, origin: Option<u16>) {
+        if let Some(owners) = &mut self.owners {
+            owners.origin = origin;
+        }
+    }
+
     /// Keeps a CONNECT until its client identifier is this node's. One that waits already under
     /// the same identifier is overtaken [MQTT-3.1.4-3].
     pub(super) fn claim_client(

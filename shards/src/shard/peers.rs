@@ -387,14 +387,14 @@ impl Shard {
         }
         self.retaining = packed.retaining;
         self.is_foreign = packed.is_foreign;
-        self.origin = from;
+        self.comes_from(Some(from));
         if let Some(message) = packed.message(bytes)
             && !self.route_arrived(&message)
         {
             self.stats.dropped.add(1);
             self.refuse_arrived(from, true);
         }
-        self.origin = self.id;
+        self.comes_from(None);
         self.settle_arrived(from, publish);
     }
 

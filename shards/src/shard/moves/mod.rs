@@ -236,7 +236,7 @@ impl Shard {
         } else {
             Source {
                 node: NODES_MAX,
-                shard: self.origin,
+                shard: owners.origin.unwrap_or(self.id),
             }
         };
         if is_arriving {
