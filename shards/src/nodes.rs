@@ -32,10 +32,9 @@ use crate::shard::{Batch, Common, Item, NODES_MAX, RouteChange};
 
 pub(crate) use self::groups::Lost;
 
-pub(crate) use owners::OwnersEnd;
 use owners::OwnersLink;
-pub(crate) use owners::Place;
 pub use owners::{OwnerEvent, OwnerRequest, RoutesAt};
+pub(crate) use owners::{OwnersEnd, Place, exclusive_filter, exclusive_name};
 
 /// Batches in a ring between a shard and the thread with the links.
 const RING_BATCHES: usize = 64;
@@ -217,12 +216,21 @@ impl Nodes {
     pub fn owner_event(&mut self, event: OwnerEvent) {
         let shards = self.shards.len().max(1) as u64;
         let home = match event.place() {
-            Place::Client(client) => (self.seed.hash(client) % shards) as usize,
+            Place::Client(client) => {
+                let name = exclusive_filter(client).unwrap_or(client);
+                (self.seed.hash(name) % shards) as usize
+            }
             Place::Shard(shard) => usize::from(shard),
         };
         if let Some(shard) = self.shards.get_mut(home) {
             shard.owners.push(event);
         }
+    }
+
+    /// Whether a shard has not heard of all that was decided about client identifiers.
+    #[must_use]
+    pub fn has_owner_events(&self) -> bool {
+        self.shards.iter().any(|shard| shard.owners.is_unheard())
     }
 
     /// Drops what shards have for nodes that are gone.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::nodes::Others;
 use super::{Client, Connect, Setup, Version};
 
 /// How long anything that must happen may take before the test gives up on it: far
@@ -37,11 +38,19 @@ pub(crate) struct Broker {
     settings: Vec<(String, String)>,
     directory: PathBuf,
     expected_to_end: bool,
+    /// Nodes that clients connect to as well as to this one.
+    others: Others,
 }
 
 impl Broker {
-    /// Starts a broker on an address of its own and waits until it serves.
+    /// Starts a broker on an address of its own and waits until it serves. With
+    /// `SHARDMQ_TEST_NODES` it is one of so many nodes, and each client connects to any of them.
     pub(crate) fn start(setup: Setup, settings: &[(&str, &str)]) -> Self {
+        Others::start(setup, settings).unwrap_or_else(|| Self::start_alone(setup, settings))
+    }
+
+    /// Starts one broker, whatever the environment says.
+    pub(crate) fn start_alone(setup: Setup, settings: &[(&str, &str)]) -> Self {
         let address = unused_address();
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
             "broker-{}-{}",
@@ -60,9 +69,15 @@ impl Broker {
             settings,
             directory,
             expected_to_end: false,
+            others: Others::default(),
         };
         broker.wait_until_it_serves();
         broker
+    }
+
+    /// Has clients connect to these too.
+    pub(crate) fn together_with(&mut self, others: Others) {
+        self.others = others;
     }
 
     /// Address and port of its MQTT listener.
@@ -97,12 +112,12 @@ impl Broker {
 
     /// The same in another protocol version.
     pub(crate) fn connect_as(&self, version: Version, client_id: &str) -> Connect {
-        Connect::new(self.address, version, client_id)
+        Connect::new(self.others.any(self.address), version, client_id)
     }
 
     /// A connection on which nothing has been sent.
     pub(crate) fn open(&self) -> Client {
-        Client::open(self.address, self.setup.version)
+        Client::open(self.others.any(self.address), self.setup.version)
     }
 
     /// Kills the process and waits until it is gone.
@@ -110,13 +125,16 @@ impl Broker {
         self.expected_to_end = true;
         self.process.kill().expect("kill the broker");
         self.process.wait().expect("wait for the broker");
+        self.others.kill();
     }
 
     /// Starts it again on the same address, with the same data folder.
     pub(crate) fn start_again(&mut self) {
         self.process = spawn(self.setup, self.address, &self.settings, &self.directory);
         self.expected_to_end = false;
+        self.others.start_again();
         self.wait_until_it_serves();
+        self.others.wait_for(self);
     }
 
     /// Sends a signal that ends it, as `TERM`.
@@ -126,6 +144,7 @@ impl Broker {
             .args([&format!("-{signal}"), &self.pid().to_string()])
             .status();
         assert!(status.expect("run kill").success(), "no process to signal");
+        self.others.terminate(signal);
     }
 
     /// Waits for the process to end by itself.
@@ -167,6 +186,11 @@ impl Broker {
     pub(crate) fn descriptors(&self) -> usize {
         let folder = fs::read_dir(format!("/proc/{}/fd", self.pid()));
         folder.expect("read the broker's descriptors").count()
+    }
+
+    /// Whether it lets a client in.
+    pub(crate) fn lets_in(&self) -> bool {
+        exchange_connect(self.address).is_ok_and(|is_in| is_in)
     }
 
     /// User and system time so far, in clock ticks.
@@ -212,7 +236,7 @@ impl Broker {
 }
 
 /// Connects, says good-bye, and sees the connection closed.
-fn exchange_connect(address: SocketAddr) -> std::io::Result<()> {
+fn exchange_connect(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(patience()))?;
     stream.write_all(b"\x10\x11\0\x04MQTT\x04\x02\0\0\0\x05probe")?;
@@ -223,7 +247,7 @@ fn exchange_connect(address: SocketAddr) -> std::io::Result<()> {
     assert!(answers.contains(&answer), "the answer to the first CONNECT");
     stream.write_all(&[0xe0, 0])?;
     stream.read_to_end(&mut Vec::new())?;
-    Ok(())
+    Ok(answer[3] == 0)
 }
 
 impl Drop for Broker {

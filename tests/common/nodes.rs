@@ -1,11 +1,104 @@
 //! Brokers that know each other.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Broker, Client, Setup};
+
+/// The nodes beside a broker that clients connect to as well as to it, at random.
+#[derive(Default)]
+pub(crate) struct Others {
+    brokers: Vec<Broker>,
+    random: AtomicU64,
+}
+
+impl Others {
+    /// So many nodes as `SHARDMQ_TEST_NODES` says, with these settings: the first one, with the
+    /// others. None if the variable is not set, or the settings say what nodes there are.
+    /// `SHARDMQ_TEST_SEED` is what the choice of a node for each connection begins with.
+    pub(crate) fn start(setup: Setup, settings: &[(&str, &str)]) -> Option<Broker> {
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let count = number("SHARDMQ_TEST_NODES").filter(|count| *count > 1)?;
+        let of_one = ["cluster.", "node.", "listeners.", "data_dir"];
+        let is_of_one = |key: &str| of_one.iter().any(|begin| key.starts_with(begin));
+        if settings.iter().any(|(key, _)| is_of_one(key)) {
+            return None;
+        }
+        let names = names(count as u8);
+        let mut brokers: Vec<Broker> = thread::scope(|scope| {
+            let names = &names;
+            let started: Vec<_> = names
+                .iter()
+                .map(|name| scope.spawn(move || node(setup, name, names, settings)))
+                .collect();
+            let started = started.into_iter();
+            started.map(|broker| broker.join().unwrap()).collect()
+        });
+        let mut first = brokers.remove(0);
+        let others = Self {
+            brokers,
+            random: AtomicU64::new(number("SHARDMQ_TEST_SEED").unwrap_or(1)),
+        };
+        others.wait_for(&first);
+        first.together_with(others);
+        Some(first)
+    }
+
+    /// Where the next client connects: to one of them, or to `first`.
+    pub(crate) fn any(&self, first: SocketAddr) -> SocketAddr {
+        if self.brokers.is_empty() {
+            return first;
+        }
+        let random = self.random.load(Ordering::Relaxed);
+        // Knuth's MMIX; the upper bits are the good ones.
+        let next = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.random.store(next, Ordering::Relaxed);
+        let at = (next >> 33) as usize % (self.brokers.len() + 1);
+        let other = at.checked_sub(1).map(|at| self.brokers[at].address());
+        other.unwrap_or(first)
+    }
+
+    /// Waits until all know each other and let clients in.
+    pub(crate) fn wait_for(&self, first: &Broker) {
+        let all = || self.brokers.iter().chain([first]);
+        let end = Instant::now() + Duration::from_secs(60);
+        let are_up = |broker: &Broker| {
+            let output = broker.output();
+            // Since its last start.
+            let output = output.rsplit("is ready").next().unwrap_or_default();
+            let nodes = output.lines().filter(|line| line.contains(" is up (in"));
+            nodes.count() >= self.brokers.len()
+        };
+        if self.brokers.is_empty() {
+            return;
+        }
+        while !all().all(|broker| are_up(broker) && broker.lets_in()) {
+            assert!(Instant::now() < end, "the nodes do not find each other");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills them.
+    pub(crate) fn kill(&mut self) {
+        self.brokers.iter_mut().for_each(Broker::kill);
+    }
+
+    /// Sends a signal that ends them.
+    pub(crate) fn terminate(&mut self, signal: &str) {
+        let brokers = self.brokers.iter_mut();
+        brokers.for_each(|broker| broker.terminate(signal));
+    }
+
+    /// Starts them again.
+    pub(crate) fn start_again(&mut self) {
+        self.brokers.iter_mut().for_each(Broker::start_again);
+    }
+}
 
 /// Names of nodes with addresses and ports of their own.
 pub(crate) fn names(count: u8) -> Vec<String> {
@@ -24,7 +117,7 @@ pub(crate) fn node(setup: Setup, name: &str, names: &[String], more: &[(&str, &s
         ("cluster.discovery_strategy", "static"),
         ("cluster.static.seeds", &seeds),
     ];
-    setup.broker_with(&[&settings, more].concat())
+    Broker::start_alone(setup, &[&settings, more].concat())
 }
 
 /// Two nodes go on without each other: neither alone is a majority.

@@ -36,6 +36,15 @@ pub enum OwnerRequest {
         /// The client identifier.
         client: Box<str>,
     },
+    /// A client is to have a filter for itself. Answered in the same way.
+    ClaimFilter {
+        /// A name for the filter, which no client has.
+        client: Box<str>,
+        /// The client.
+        holder: Box<str>,
+        /// It has had it on this node: it is wanted unless another client has it by now.
+        is_former: bool,
+    },
     /// What [`OwnerEvent::Revoke`] asked for is done.
     Revoked {
         /// The client identifier.
@@ -68,6 +77,20 @@ pub enum OwnerRequest {
         /// Whether all shards are to be told.
         all: bool,
     },
+}
+
+/// What the name of a filter begins with that one client has for itself. No client identifier has
+/// U+0000 [MQTT-1.5.4-2].
+const EXCLUSIVE: char = '\0';
+
+/// The name of a filter among client identifiers.
+pub(crate) fn exclusive_name(filter: &str) -> Box<str> {
+    format!("{EXCLUSIVE}{filter}").into()
+}
+
+/// The filter that a name means, if it is not a client identifier.
+pub(crate) fn exclusive_filter(name: &str) -> Option<&str> {
+    name.strip_prefix(EXCLUSIVE)
 }
 
 /// What the cluster has decided about a client identifier.
@@ -113,6 +136,14 @@ pub enum OwnerEvent {
 }
 
 impl OwnerEvent {
+    /// The client identifier, or the name of a filter among them.
+    pub(crate) fn client(&self) -> Option<&str> {
+        match self.place() {
+            Place::Client(client) => Some(client),
+            Place::Shard(_) => None,
+        }
+    }
+
     /// Whom it is for.
     pub(crate) fn place(&self) -> Place<'_> {
         match self {
@@ -182,6 +213,11 @@ impl OwnersLink {
                 false
             }
         }
+    }
+
+    /// Whether the shard has not taken all.
+    pub(super) fn is_unheard(&self) -> bool {
+        !self.waiting.is_empty() || !self.to.is_empty()
     }
 
     /// Whether something found no room.

@@ -13,7 +13,7 @@ use super::node::{Client, Node, Setup};
 use super::packet::{Connect, Publish};
 use super::random::Random;
 use super::received::Received;
-use crate::nodes::{OwnerEvent, OwnerRequest, Place, RoutesAt};
+use crate::nodes::{OwnerEvent, OwnerRequest, Place, RoutesAt, exclusive_filter};
 use crate::settings::SysTopics;
 
 pub(super) const SHARDS: u16 = 2;
@@ -24,6 +24,8 @@ struct Owner {
     node: usize,
     epoch: u64,
     waiter: Option<usize>,
+    /// Of a filter that one client has for itself.
+    holder: Box<str>,
 }
 
 /// Nodes that all see each other, each under its number.
@@ -52,6 +54,8 @@ fn setup(number: usize, disk: Option<Disk>) -> Setup {
         shards: SHARDS,
         seed: 7 + number as u64,
         disk,
+        is_clustered: true,
+        peer_bytes_max: 1 << 20,
         common: Common {
             node: format!("node-{number}").into(),
             sys_topics: SysTopics {
@@ -90,10 +94,7 @@ impl Cluster {
     fn join(&mut self, number: usize) {
         let others = ((1 << self.nodes.len()) - 1) & !(1 << number);
         let node = &mut self.nodes[number];
-        node.requests = Some(Vec::new());
-        for shard in &mut node.shards {
-            shard.join_cluster(1 << 20);
-        }
+        node.requests.get_or_insert_default();
         let common = &node.shards[0].common;
         for other in 0..self.routes.len() {
             let place = if other == number {
@@ -171,7 +172,10 @@ impl Cluster {
 
     fn tell(&mut self, node: usize, event: OwnerEvent) {
         let home = usize::from(match event.place() {
-            Place::Client(client) => self.nodes[node].home(client),
+            Place::Client(client) => {
+                let name = exclusive_filter(client).unwrap_or(client);
+                self.nodes[node].home(name)
+            }
             Place::Shard(shard) => shard,
         });
         self.nodes[node].shards[home].owner_events(vec![event]);
@@ -240,6 +244,14 @@ impl Cluster {
     }
 
     fn decide(&mut self, from: usize, request: OwnerRequest) {
+        if let OwnerRequest::ClaimFilter {
+            client,
+            holder,
+            is_former,
+        } = request
+        {
+            return self.decide_filter(from, client, holder, is_former);
+        }
         let client: Box<str> = match &request {
             OwnerRequest::AskRoutesAt { shard } => {
                 let (shard, at) = (*shard, self.position(from));
@@ -247,6 +259,7 @@ impl Cluster {
             }
             OwnerRequest::AwaitRoutes { .. } => return self.awaiting.push((from, request)),
             OwnerRequest::Claim { client }
+            | OwnerRequest::ClaimFilter { client, .. }
             | OwnerRequest::ClaimFormer { client }
             | OwnerRequest::Revoked { client, .. }
             | OwnerRequest::Release { client } => client.clone(),
@@ -296,13 +309,40 @@ impl Cluster {
         }
     }
 
+    fn decide_filter(&mut self, from: usize, client: Box<str>, holder: Box<str>, is_former: bool) {
+        let Some(owner) = self.owners.get_mut(&client) else {
+            let owner = Owner {
+                holder,
+                ..Owner::default()
+            };
+            self.owners.insert(client.clone(), owner);
+            return self.grant(from, client, None);
+        };
+        let (node, epoch, former) = (owner.node, owner.epoch, None);
+        if node == from {
+            let granted = OwnerEvent::Granted {
+                client,
+                epoch,
+                former,
+            };
+            self.tell(from, granted);
+        } else if is_former || owner.holder != holder {
+            self.tell(from, OwnerEvent::Denied { client });
+        } else {
+            owner.waiter = Some(from);
+            self.tell(node, OwnerEvent::Revoke { client, epoch });
+        }
+    }
+
     fn grant(&mut self, node: usize, client: Box<str>, former: Option<u16>) {
         self.epoch += 1;
         let epoch = self.epoch;
+        let before = self.owners.remove(&client).unwrap_or_default();
         let owner = Owner {
             node,
             epoch,
             waiter: None,
+            holder: before.holder,
         };
         self.owners.insert(client.clone(), owner);
         self.tell(
