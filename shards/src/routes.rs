@@ -262,6 +262,8 @@ impl Nodes {
                 let destination = Destination::Node(copy.number());
                 self.forgotten.push_back((copy, Sweep::new([destination])));
             }
+            // It comes back behind what the shards have changed before.
+            Some(NodeOrder::Fence) => self.backlog.push_back(RouteChange::Fence),
             None => {}
         }
         let is_sweeping = self.sweep(index);
@@ -313,7 +315,7 @@ fn apply(index: &mut RouteWriter, route: &RouteChange, destination: Destination)
         RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
             change(index, filter, false, destination);
         }
-        RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
+        RouteChange::Announce(_) | RouteChange::Withdraw(_) | RouteChange::Fence => {}
     }
 }
 
