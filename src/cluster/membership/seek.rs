@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
-use shard_cluster::registry::{Decision, Removal, Standing, decide, follows};
+use shard_cluster::registry::{Decision, Registry, Removal, Standing, State, decide, follows};
 use shard_cluster::wire::Role;
 use tokio::time::{Instant, sleep};
 
@@ -158,7 +158,9 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
         }
         consider(shared, &who.standing, known.standing, node, &mut best);
     }
-    let best = best.filter(|(other, _)| !is_gathering || is_to_meet(shared, other));
+    let best = best
+        .filter(|(other, _)| !is_gathering || is_to_meet(shared, other))
+        .filter(|_| !(own.leads() && is_taking_in(shared, &registry)));
     if let (Some(removal), true) = (is_going, forsaken > FORSAKEN) {
         removed(shared, removal).await;
     } else if forsaken > FORSAKEN {
@@ -169,6 +171,13 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
     } else if is_member {
         change::keep_own(shared, &registry).await;
     }
+}
+
+/// Whether somebody is on the way to this node's cluster, who would be left alone with it.
+fn is_taking_in(shared: &Rc<Shared>, registry: &Registry) -> bool {
+    let hub = shared.hub.borrow();
+    let mut others = registry.members().filter(|(name, _)| **name != *hub.name());
+    others.any(|(name, member)| member.state == State::Joining && hub.is_connected(name))
 }
 
 /// Whether a node joins another one although there may be better ones to come.
