@@ -31,9 +31,9 @@ use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChang
 
 pub(crate) use self::groups::Lost;
 
-pub(crate) use owners::OwnersEnd;
 use owners::OwnersLink;
 pub use owners::{OwnerEvent, OwnerRequest};
+pub(crate) use owners::{OwnersEnd, exclusive_filter, exclusive_name};
 
 /// Batches in a ring between a shard and the thread with the links.
 const RING_BATCHES: usize = 64;
@@ -214,10 +214,17 @@ impl Nodes {
     /// Tells the shard that a client identifier belongs to what was decided.
     pub fn owner_event(&mut self, event: OwnerEvent) {
         let shards = self.shards.len().max(1) as u64;
-        let home = (self.seed.hash(event.client()) % shards) as usize;
+        let name = exclusive_filter(event.client()).unwrap_or_else(|| event.client());
+        let home = (self.seed.hash(name) % shards) as usize;
         if let Some(shard) = self.shards.get_mut(home) {
             shard.owners.push(event);
         }
+    }
+
+    /// Whether a shard has not heard of all that was decided about client identifiers.
+    #[must_use]
+    pub fn has_owner_events(&self) -> bool {
+        self.shards.iter().any(|shard| shard.owners.is_unheard())
     }
 
     /// Drops what shards have for nodes that are gone.

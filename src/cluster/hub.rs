@@ -118,7 +118,13 @@ impl Hub {
     /// Tells the shards until when they may acknowledge, and the log when that changes.
     fn tell_lease(&mut self) {
         let now_ms = self.plane.now_ms();
-        let until_ms = self.acknowledges_until_ms(now_ms);
+        self.owners.set_lease(&self.members, now_ms);
+        // Shards hear whose their clients are before they may act.
+        let unheard = self.was_fenced && self.plane.has_owner_events();
+        let until_ms = match unheard || self.owners.is_held_back(now_ms) {
+            true => 0,
+            false => self.acknowledges_until_ms(now_ms),
+        };
         self.plane.set_lease_until(until_ms);
         let is_fenced = now_ms >= until_ms;
         match (mem::replace(&mut self.was_fenced, is_fenced), is_fenced) {

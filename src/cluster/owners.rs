@@ -19,7 +19,12 @@ use super::status::Identifiers;
 pub(super) struct Owners {
     directory: Directory,
     policy: Policy,
+    /// Since when nobody has said whether this node still has what it had until its lease ran out.
+    unconfirmed_since_ms: Option<u64>,
 }
+
+/// How long a node with a new lease waits for that at most before it goes on.
+const PATIENCE_MS: u64 = 8_000;
 
 impl Owners {
     pub(super) fn new(members: &Members) -> Self {
@@ -28,7 +33,26 @@ impl Owners {
         Self {
             directory: Directory::new(&config.name, config.incarnation, config.role, cores),
             policy: config.policy,
+            unconfirmed_since_ms: None,
         }
+    }
+
+    /// Which lease this node holds. To be told before the shards are.
+    pub(super) fn set_lease(&mut self, members: &Members, now_ms: u64) {
+        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
+        self.directory.set_lease(members.lease(now_ms), is_mature);
+    }
+
+    /// Whether this node has a lease and does not act yet: clients that are connected since
+    /// before it had none may be another node's by now. Not for ever: their keeper may be one
+    /// that grants nothing for long.
+    pub(super) fn is_held_back(&mut self, now_ms: u64) -> bool {
+        if self.policy == Policy::ServeLocal || !self.directory.is_unconfirmed() {
+            self.unconfirmed_since_ms = None;
+            return false;
+        }
+        let since_ms = *self.unconfirmed_since_ms.get_or_insert(now_ms);
+        now_ms.saturating_sub(since_ms) < PATIENCE_MS
     }
 
     /// The number of configured cores has changed.
@@ -88,14 +112,17 @@ impl Owners {
         plane: &mut dyn Plane,
         (peers, slots): (&mut [Peer], &BTreeMap<Box<str>, u16>),
     ) {
-        let now_ms = plane.now_ms();
-        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
-        self.directory.set_lease(members.lease(now_ms), is_mature);
+        self.set_lease(members, plane.now_ms());
         for request in plane.owner_requests() {
             match request {
                 OwnerRequest::Claim { client } => self.directory.claim(&client),
                 // Any epoch says that it is a former one.
                 OwnerRequest::ClaimFormer { client } => self.directory.claim_former(&client, 1),
+                OwnerRequest::ClaimFilter {
+                    client,
+                    holder,
+                    is_former,
+                } => self.directory.claim_exclusive(&client, &holder, is_former),
                 OwnerRequest::Revoked { client, epoch } => self.directory.revoked(&client, epoch),
                 OwnerRequest::Release { client } => self.directory.release(&client),
             }
@@ -136,5 +163,37 @@ fn cores_of(policy: Policy, cores: usize) -> usize {
     match policy {
         Policy::ServeLocal => 1,
         Policy::Fence => cores,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_new_lease_a_node_waits_for_who_has_its_clients_and_not_for_ever() {
+        let mut owners = Owners {
+            directory: Directory::new("a", 1, Role::Core, 1),
+            policy: Policy::Fence,
+            unconfirmed_since_ms: None,
+        };
+        let answer = |owners: &mut Owners| while owners.directory.transmit().is_some() {};
+        owners.directory.set_lease(Some(1), true);
+        owners.directory.claim("client");
+        assert!(!owners.is_held_back(1_000));
+        answer(&mut owners);
+        for lease in [2, 3] {
+            owners.directory.set_lease(None, true);
+            assert!(!owners.is_held_back(1_000));
+            owners.directory.set_lease(Some(lease), true);
+            assert!(owners.is_held_back(2_000));
+            assert!(owners.is_held_back(9_999));
+            assert!(!owners.is_held_back(10_000));
+            answer(&mut owners);
+            assert!(!owners.is_held_back(2_000));
+        }
+        owners.directory.set_lease(Some(4), true);
+        owners.policy = Policy::ServeLocal;
+        assert!(!owners.is_held_back(2_000));
     }
 }

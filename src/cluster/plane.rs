@@ -82,6 +82,9 @@ pub(crate) trait Plane: Send {
 
     /// What was decided about one, for its shard, which gets it with [`Plane::flush`].
     fn owner_event(&mut self, event: OwnerEvent);
+
+    /// Whether a shard has not heard of all that was decided.
+    fn has_owner_events(&self) -> bool;
 }
 
 impl Plane for shards::Nodes {
@@ -183,5 +186,9 @@ impl Plane for shards::Nodes {
 
     fn owner_event(&mut self, event: OwnerEvent) {
         self.owner_event(event);
+    }
+
+    fn has_owner_events(&self) -> bool {
+        self.has_owner_events()
     }
 }

@@ -20,6 +20,15 @@ pub enum OwnerRequest {
         /// The client identifier.
         client: Box<str>,
     },
+    /// A client is to have a filter for itself. Answered in the same way.
+    ClaimFilter {
+        /// A name for the filter, which no client has.
+        client: Box<str>,
+        /// The client.
+        holder: Box<str>,
+        /// It has had it on this node: it is wanted unless another client has it by now.
+        is_former: bool,
+    },
     /// What [`OwnerEvent::Revoke`] asked for is done.
     Revoked {
         /// The client identifier.
@@ -34,6 +43,20 @@ pub enum OwnerRequest {
     },
 }
 
+/// What the name of a filter begins with that one client has for itself. No client identifier has
+/// U+0000 [MQTT-1.5.4-2].
+const EXCLUSIVE: char = '\0';
+
+/// The name of a filter among client identifiers.
+pub(crate) fn exclusive_name(filter: &str) -> Box<str> {
+    format!("{EXCLUSIVE}{filter}").into()
+}
+
+/// The filter that a name means, if it is not a client identifier.
+pub(crate) fn exclusive_filter(name: &str) -> Option<&str> {
+    name.strip_prefix(EXCLUSIVE)
+}
+
 impl OwnerRequest {
     /// The client identifier.
     #[must_use]
@@ -41,6 +64,7 @@ impl OwnerRequest {
         match self {
             Self::Claim { client }
             | Self::ClaimFormer { client }
+            | Self::ClaimFilter { client, .. }
             | Self::Revoked { client, .. }
             | Self::Release { client } => client,
         }
@@ -143,6 +167,11 @@ impl OwnersLink {
                 false
             }
         }
+    }
+
+    /// Whether the shard has not taken all.
+    pub(super) fn is_unheard(&self) -> bool {
+        !self.waiting.is_empty() || !self.to.is_empty()
     }
 
     /// Whether something found no room.

@@ -7,7 +7,9 @@
 //! QoS 0, and what sessions here already have, flow on.
 //!
 //! The lease ends by this shard's own clock, which is looked at when a turn begins: what is
-//! decided in a turn is sent at its end. The thread with the links rings when there is a new one.
+//! decided in a turn is sent at its end. The thread with the links rings when there is a new one,
+//! which it tells only when this shard has heard whose its clients are: while there was none,
+//! another node may have got them.
 
 use std::sync::atomic::Ordering;
 

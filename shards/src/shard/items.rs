@@ -117,7 +117,25 @@ pub(crate) enum Item {
         queued: bool,
     },
     /// A session wants a filter for itself; answered by `Claimed`.
-    Claim { filter: Box<str>, claim: Claim },
+    Claim {
+        filter: Box<str>,
+        claim: Claim,
+        /// The client, in a cluster.
+        holder: Box<str>,
+        /// The subscription was stored.
+        is_former: bool,
+    },
+    /// A session goes on that has a filter for itself.
+    Hold {
+        filter: Box<str>,
+        session: SessionRef,
+        holder: Box<str>,
+    },
+    /// A session has lost a filter that it had for itself.
+    FilterLost {
+        filter: Box<str>,
+        session: SessionRef,
+    },
     /// Whether the filter is the session's.
     Claimed {
         filter: Box<str>,

@@ -510,6 +510,7 @@ impl Shard {
         let others = others.chain(self.retained_expiries.next_ms());
         let others = others.chain(self.next_removal_ms());
         let others = others.chain(self.next_arrival_ms());
+        let others = others.chain(self.next_filter_ms());
         let others = others.chain(self.next_group_ms());
         self.wheel.next_deadline().into_iter().chain(others).min()
     }

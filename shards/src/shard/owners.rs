@@ -16,11 +16,12 @@ use std::collections::HashMap;
 use protocol::wire::{self, Connect, ReasonCode};
 
 use super::connection::Phase;
+use super::exclusive::Asked;
 use super::input::Flow;
 use super::moves::Moves;
 use super::timers::Timer;
 use super::{NONE, Shard};
-use crate::nodes::{OwnerEvent, OwnerRequest};
+use crate::nodes::{OwnerEvent, OwnerRequest, exclusive_filter};
 
 /// How long a CONNECT waits for its client identifier and its session.
 pub(super) const PATIENCE_MS: u64 = 8_000;
@@ -36,6 +37,8 @@ pub(super) struct Owners {
     ended: Vec<Box<str>>,
     /// Clients that wait.
     waiting: HashMap<Box<str>, Waiting>,
+    /// Filters that one session may have for itself and the cluster was asked for.
+    pub(super) filters: HashMap<Box<str>, Asked>,
     pub(super) moves: Moves,
 }
 
@@ -133,6 +136,14 @@ impl Shard {
     /// What the cluster has decided.
     pub(crate) fn owner_events(&mut self, events: Vec<OwnerEvent>) {
         for event in events {
+            if let Some(filter) = exclusive_filter(event.client()) {
+                match event {
+                    OwnerEvent::Granted { .. } => self.filter_granted(filter),
+                    OwnerEvent::Denied { .. } => self.filter_denied(filter),
+                    OwnerEvent::Revoke { epoch, .. } => self.filter_revoked(filter, epoch),
+                }
+                continue;
+            }
             match event {
                 OwnerEvent::Granted {
                     client,

@@ -344,7 +344,18 @@ impl Shard {
                 token,
             } => self.returned(from, &name, &messages, token),
             Item::Return { name, member } => self.give_back_queued(&name, member),
-            Item::Claim { filter, claim } => self.claim_for(from, filter, claim),
+            Item::Claim {
+                filter,
+                claim,
+                holder,
+                is_former,
+            } => self.claim_for(from, filter, claim, (&holder, is_former)),
+            Item::Hold {
+                filter,
+                session,
+                holder,
+            } => self.hold_filter(&filter, session, &holder),
+            Item::FilterLost { filter, session } => self.filter_lost(&filter, session),
             Item::Claimed {
                 filter,
                 claim,

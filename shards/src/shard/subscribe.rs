@@ -483,7 +483,11 @@ impl Shard {
         true
     }
 
-    fn unsubscribe(&mut self, session_key: u32, subscription: &Subscription<'_>) -> bool {
+    pub(super) fn unsubscribe(
+        &mut self,
+        session_key: u32,
+        subscription: &Subscription<'_>,
+    ) -> bool {
         if let Some(group) = subscription.group {
             return self.unsubscribe_shared(session_key, group, subscription.filter.as_str());
         }

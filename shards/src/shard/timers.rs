@@ -28,6 +28,7 @@ impl Shard {
         self.forget_expired();
         self.tick_groups();
         self.forget_former();
+        self.tick_filters();
         let mut due = Vec::new();
         self.wheel
             .advance_at_most(self.now_ms, TIMERS_PER_TURN, &mut |timer| due.push(timer));

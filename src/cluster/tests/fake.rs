@@ -152,6 +152,10 @@ impl Plane for FakePlane {
         std::mem::take(&mut self.inner().requests)
     }
 
+    fn has_owner_events(&self) -> bool {
+        false
+    }
+
     fn owner_event(&mut self, event: OwnerEvent) {
         self.inner().events.push(event);
     }

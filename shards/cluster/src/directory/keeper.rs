@@ -13,7 +13,7 @@ pub(super) struct Entry {
     /// The number of the claim that was granted, or zero.
     ticket: u64,
     /// Who gets it next; its owner was asked to give it up.
-    waiter: Option<Waiter>,
+    waiter: Option<Box<Waiter>>,
     /// The owner has given it up, and keeps the state for the next.
     is_free: bool,
 }
@@ -26,6 +26,20 @@ pub(super) struct Waiter {
     ticket: u64,
     /// The former epoch, or zero.
     epoch: u64,
+    /// For whom, if one holder has it for itself.
+    holder: Box<str>,
+}
+
+impl Waiter {
+    /// Whether it wants something for one holder.
+    fn is_exclusive(&self) -> bool {
+        !self.holder.is_empty()
+    }
+
+    /// Whether one that waits stays although another has come.
+    fn goes_before(&self, later: &Self) -> bool {
+        self.is_exclusive() && self.node != later.node && (self.epoch > 0 || later.epoch == 0)
+    }
 }
 
 /// What a node has told.
@@ -37,7 +51,13 @@ pub(super) struct Marker {
 }
 
 impl Directory {
-    pub(super) fn claimed(&mut self, from: &str, client: &str, ticket: u64, epoch: u64) {
+    pub(super) fn claimed(
+        &mut self,
+        from: &str,
+        client: &str,
+        (ticket, epoch): (u64, u64),
+        holder: &str,
+    ) {
         let Some(incarnation) = self.nodes.get(from).copied() else {
             return;
         };
@@ -46,7 +66,12 @@ impl Directory {
             incarnation,
             ticket,
             epoch,
+            holder: holder.into(),
         };
+        let first = self.queue.get(client);
+        if first.is_some_and(|first| first.goes_before(&waiter) && self.lives(first)) {
+            return self.deny(client, &waiter);
+        }
         if let Some(former) = self.queue.insert(client.into(), waiter)
             && *former.node != *from
         {
@@ -92,7 +117,10 @@ impl Directory {
         if is_owner || !is_alive {
             return self.grant(client, &waiter, "");
         }
-        if waiter.epoch > 0 {
+        // A holder takes along what it has when it moves.
+        let moves = waiter.epoch == 0 && self.held.get(client) == Some(&waiter.holder);
+        let is_taken = waiter.is_exclusive() && !moves && !entry.is_free;
+        if waiter.epoch > 0 || is_taken {
             return self.deny(client, &waiter);
         }
         if entry.is_free {
@@ -101,7 +129,7 @@ impl Directory {
         }
         let (owner, epoch) = (entry.node.clone(), entry.epoch);
         let node = waiter.node.clone();
-        let former = entry.waiter.replace(waiter);
+        let former = entry.waiter.replace(Box::new(waiter));
         // One that asks again, after a disconnect, is not its own rival.
         if let Some(former) = former.filter(|former| former.node != node) {
             self.deny(client, &former);
@@ -120,6 +148,9 @@ impl Directory {
             waiter: None,
             is_free: false,
         };
+        if waiter.is_exclusive() {
+            self.held.insert(client.into(), waiter.holder.clone());
+        }
         let before = self.entries.insert(client.into(), entry);
         // Whoever waited for the owner that asks again.
         if let Some(waiting) = before.and_then(|entry| entry.waiter)
@@ -151,15 +182,16 @@ impl Directory {
         entry.is_free = true;
         if !asked {
             self.entries.remove(client);
+            self.held.remove(client);
         }
         // Granted as soon as this node may.
         if let Some(waiter) = waiter {
-            self.wait_again(client, waiter);
+            self.wait_again(client, *waiter);
             self.grant_queued();
         }
     }
 
-    pub(super) fn registered(&mut self, from: &str, client: &str, epoch: u64) {
+    pub(super) fn registered(&mut self, from: &str, client: &str, epoch: u64, holder: &str) {
         self.epoch = self.epoch.max(epoch);
         let Some(incarnation) = self.nodes.get(from).copied() else {
             return;
@@ -184,12 +216,15 @@ impl Directory {
             is_free: false,
         };
         self.entries.insert(client.into(), entry);
+        if !holder.is_empty() {
+            self.held.insert(client.into(), holder.into());
+        }
         if let Some((other, epoch)) = other {
             self.say(&other, &Said::Revoke { client, epoch });
         }
         // Who waited for the former owner waits for this one.
         if let Some(waiter) = waiter {
-            self.wait_again(client, waiter);
+            self.wait_again(client, *waiter);
             self.grant_queued();
         }
     }
@@ -218,6 +253,13 @@ impl Directory {
         let (cores, name) = (&self.cores, &*self.name);
         self.entries
             .retain(|client, _| keeper(client, cores) == Some(name));
+        self.forget_holders();
+    }
+
+    /// Holders of what nobody has any more.
+    fn forget_holders(&mut self) {
+        let entries = &self.entries;
+        self.held.retain(|name, _| entries.contains_key(name));
     }
 
     /// Owners whose life is over own nothing; who waited for them waits no longer. Goes
@@ -231,8 +273,9 @@ impl Directory {
             waiters.extend(waiter.map(|waiter| (client.clone(), waiter)));
             is_alive
         });
+        self.forget_holders();
         for (client, waiter) in waiters {
-            self.wait_again(&client, waiter);
+            self.wait_again(&client, *waiter);
         }
     }
 

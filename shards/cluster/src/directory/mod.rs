@@ -31,6 +31,13 @@
 //! Until then claims wait: about a round trip after a core has gone, a lease's time after a node
 //! has started, and for as long as a node is neither reached nor given up.
 //!
+//! **What one holder has for itself.** An exclusive subscription is claimed like an identifier,
+//! under a name that no client has, with the client that is to hold it
+//! ([`Directory::claim_exclusive`]). It is granted if nobody has it; or if the same client holds
+//! it on another node, which it has left: then that node gives it up for it as it gives up
+//! identifiers, and it is free for nobody else in between. Of claims that wait, one from a former
+//! life goes first, then the first that came.
+//!
 //! **What this promises.** Among nodes that hold their lease, a client identifier has at most
 //! one owner. [`Directory::owns`] is false without the lease. A node that was given up has
 //! lost all it had; with its new life it claims what it still has in memory or on its disk, and
@@ -108,6 +115,8 @@ struct Claim {
     ticket: u64,
     /// The former epoch, or zero.
     epoch: u64,
+    /// This process has had it until its lease ran out.
+    again: bool,
 }
 
 /// One node's part of the directory: what it owns, and what it keeps.
@@ -136,8 +145,15 @@ pub struct Directory {
     ticket: u64,
     owned: BTreeMap<Box<str>, u64>,
     claims: BTreeMap<Box<str>, Claim>,
+    /// How many of them are for what was owned until the lease ran out.
+    unconfirmed: usize,
+    /// For whom of this node's clients something is claimed or owned that one holder has for
+    /// itself.
+    holders: BTreeMap<Box<str>, Box<str>>,
     /// As keeper: who has what.
     entries: BTreeMap<Box<str>, Entry>,
+    /// As keeper: the holders of entries that have one.
+    held: BTreeMap<Box<str>, Box<str>>,
     /// As keeper: what each node has told.
     markers: BTreeMap<Box<str>, Marker>,
     /// As keeper: claims that wait until it may grant.
@@ -168,7 +184,10 @@ impl Directory {
             ticket: 0,
             owned: BTreeMap::new(),
             claims: BTreeMap::new(),
+            unconfirmed: 0,
+            holders: BTreeMap::new(),
             entries: BTreeMap::new(),
+            held: BTreeMap::new(),
             markers: BTreeMap::new(),
             queue: BTreeMap::new(),
             events: VecDeque::new(),
@@ -212,7 +231,8 @@ impl Directory {
                 client,
                 ticket,
                 epoch,
-            } => self.claimed(from, client, ticket, epoch),
+                holder,
+            } => self.claimed(from, client, (ticket, epoch), holder),
             Said::Granted {
                 client,
                 ticket,
@@ -223,7 +243,11 @@ impl Directory {
             Said::Revoke { client, epoch } => self.revoke(from, client, epoch),
             Said::Revoked { client, epoch } => self.given_up(from, client, epoch, true),
             Said::Release { client, epoch } => self.given_up(from, client, epoch, false),
-            Said::Register { client, epoch } => self.registered(from, client, epoch),
+            Said::Register {
+                client,
+                epoch,
+                holder,
+            } => self.registered(from, client, epoch, holder),
             Said::Ask { generation } => self.asked(from, generation),
             Said::View {
                 generation,

@@ -18,6 +18,19 @@ impl Directory {
         self.claim_with(client, epoch);
     }
 
+    /// A client of this node wants something for itself: it is claimed unless another holder has
+    /// it. `is_former`: it had it in a former life of this node. Answered by an event.
+    pub fn claim_exclusive(&mut self, name: &str, holder: &str, is_former: bool) {
+        self.holders.insert(name.into(), holder.into());
+        self.claim_with(name, u64::from(is_former));
+    }
+
+    /// For whom of this node's clients a name is owned or claimed.
+    #[must_use]
+    pub fn holder(&self, name: &str) -> Option<&str> {
+        self.holders.get(name).map(|holder| &**holder)
+    }
+
     fn claim_with(&mut self, client: &str, epoch: u64) {
         if let Some(epoch) = self.owned.get(client).copied() {
             let (client, former) = (client.into(), None);
@@ -30,7 +43,13 @@ impl Directory {
         }
         self.ticket += 1;
         let ticket = self.ticket;
-        let claim = Claim { ticket, epoch };
+        // A connection of before may still be there.
+        let again = self.claims.get(client).is_some_and(|claim| claim.again);
+        let claim = Claim {
+            ticket,
+            epoch,
+            again,
+        };
         if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
             self.say_claim(&keeper, client, &claim);
         }
@@ -54,6 +73,13 @@ impl Directory {
         self.claims.len()
     }
 
+    /// Whether there are identifiers that this process had until its lease ran out, and nobody
+    /// has said yet whether it still has them.
+    #[must_use]
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed > 0
+    }
+
     /// What was asked for by [`Event::Revoke`] is done.
     pub fn revoked(&mut self, client: &str, epoch: u64) {
         self.give_up(client, epoch, &Said::Revoked { client, epoch });
@@ -69,6 +95,7 @@ impl Directory {
     fn give_up(&mut self, client: &str, epoch: u64, said: &Said<'_>) {
         if self.owned.get(client) == Some(&epoch) {
             self.owned.remove(client);
+            self.holders.remove(client);
             if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
                 self.say(&keeper, said);
             }
@@ -82,7 +109,7 @@ impl Directory {
         if !self.claims.get(client).is_some_and(is_asked) {
             return;
         }
-        self.claims.remove(client);
+        self.answered(client);
         self.owned.insert(client.into(), epoch);
         let former = (!former.is_empty()).then(|| former.into());
         self.events.push_back(Event::Granted {
@@ -95,10 +122,16 @@ impl Directory {
     pub(super) fn denied(&mut self, client: &str, ticket: u64) {
         let is_asked = |claim: &Claim| claim.ticket == ticket;
         if self.claims.get(client).is_some_and(is_asked) {
-            self.claims.remove(client);
+            self.answered(client);
+            self.holders.remove(client);
             let client = client.into();
             self.events.push_back(Event::Denied { client });
         }
+    }
+
+    fn answered(&mut self, client: &str) {
+        let claim = self.claims.remove(client);
+        self.unconfirmed -= usize::from(claim.is_some_and(|claim| claim.again));
     }
 
     pub(super) fn revoke(&mut self, from: &str, client: &str, epoch: u64) {
@@ -142,7 +175,21 @@ impl Directory {
             client,
             ticket: claim.ticket,
             epoch: claim.epoch,
+            holder: self.holders.get(client).map_or("", |holder| &**holder),
         };
-        self.say(to, &said);
+        let mut frame = Vec::new();
+        said.put(&mut frame);
+        self.send(to, frame);
+    }
+
+    pub(super) fn say_registered(&mut self, to: &str, client: &str, epoch: u64) {
+        let said = Said::Register {
+            client,
+            epoch,
+            holder: self.holders.get(client).map_or("", |holder| &**holder),
+        };
+        let mut frame = Vec::new();
+        said.put(&mut frame);
+        self.send(to, frame);
     }
 }

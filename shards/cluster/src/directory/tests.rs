@@ -324,3 +324,86 @@ fn of_two_owners_that_did_not_know_each_other_the_later_one_stays() {
     world.settle();
     assert_eq!(world.owners(&client), ["c"]);
 }
+
+fn granted(world: &mut World, name: &str) -> bool {
+    matches!(world.event(name), Event::Granted { .. })
+}
+
+#[test]
+fn what_one_holder_has_for_itself_is_granted_to_nobody_else_until_it_is_released() {
+    let mut world = World::new();
+    world.node("a").claim_exclusive("f", "one", false);
+    world.settle();
+    assert!(granted(&mut world, "a"));
+    for (node, is_former) in [("b", false), ("r", true)] {
+        world.node(node).claim_exclusive("f", "two", is_former);
+        world.settle();
+        assert!(!granted(&mut world, node));
+    }
+    assert_eq!(world.owners("f"), ["a"]);
+    world.node("a").release("f");
+    world.settle();
+    world.node("b").claim_exclusive("f", "two", false);
+    world.settle();
+    assert!(granted(&mut world, "b"));
+    assert_eq!(world.owners("f"), ["b"]);
+    assert_eq!(world.node("a").holder("f"), None);
+}
+
+#[test]
+fn a_holder_takes_it_along_to_another_node_and_it_is_never_free() {
+    for keeper in CORES {
+        let mut world = World::new();
+        let name = world.kept_by(keeper);
+        world.node("r").claim_exclusive(&name, "one", false);
+        world.settle();
+        assert!(granted(&mut world, "r"));
+        // Another core keeps it from now on.
+        for at in ["a", "b", "c", "r"].iter().filter(|at| **at != keeper) {
+            world.node(at).down(keeper);
+        }
+        world.settle_without(keeper);
+        let others: Vec<_> = CORES.iter().filter(|core| **core != keeper).collect();
+        world.node(others[0]).claim_exclusive(&name, "one", false);
+        world.node(others[1]).claim_exclusive(&name, "two", false);
+        world.settle_without(keeper);
+        assert!(!granted(&mut world, others[1]));
+        assert_eq!(world.owners(&name), ["r"]);
+        let Event::Revoke { client, epoch } = world.event("r") else {
+            panic!("it was told nothing");
+        };
+        world.node("r").revoked(&client, epoch);
+        world.settle_without(keeper);
+        assert!(granted(&mut world, others[0]));
+        world.node(others[1]).claim_exclusive(&name, "two", false);
+        world.settle_without(keeper);
+        assert!(!granted(&mut world, others[1]));
+        // One that a node has from a former life takes it from no other node.
+        world.node("r").claim_exclusive(&name, "one", true);
+        world.settle_without(keeper);
+        assert!(!granted(&mut world, "r"));
+        assert_eq!(world.owners(&name), [*others[0]]);
+    }
+}
+
+#[test]
+fn what_was_owned_under_a_lease_that_ran_out_is_unconfirmed_until_its_keeper_has_answered() {
+    let mut world = World::new();
+    world.node("r").claim("x");
+    world.settle();
+    assert!(granted(&mut world, "r"));
+    assert!(!world.node("r").is_unconfirmed());
+    world.node("r").set_lease(None, true);
+    assert!(!world.node("r").is_unconfirmed());
+    world.node("r").set_lease(Some(2), true);
+    assert!(world.node("r").is_unconfirmed());
+    // Another one is nothing that was owned, and a client that comes back changes nothing.
+    world.node("r").claim("y");
+    world.node("r").claim("x");
+    assert!(world.node("r").is_unconfirmed());
+    world.settle();
+    assert!(!world.node("r").is_unconfirmed());
+    world.node("r").claim("z");
+    assert!(!world.node("r").is_unconfirmed());
+    assert_eq!(world.owners("x"), ["r"]);
+}

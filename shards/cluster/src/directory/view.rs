@@ -1,6 +1,7 @@
 //! Who is alive, and so who keeps what.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::{Claim, Directory};
 use crate::siphash::siphash128;
@@ -63,8 +64,7 @@ impl Directory {
             let owned = core::mem::take(&mut self.owned);
             for (client, epoch) in &owned {
                 if keeper(client, &self.cores) == Some(node) {
-                    let (client, epoch) = (&**client, *epoch);
-                    self.say(node, &Said::Register { client, epoch });
+                    self.say_registered(node, client, *epoch);
                 }
             }
             self.owned = owned;
@@ -87,6 +87,7 @@ impl Directory {
         self.incarnation = incarnation;
         self.may_act = false;
         self.entries.clear();
+        self.held.clear();
         self.markers.clear();
         self.queue.clear();
         self.outbox.clear();
@@ -100,8 +101,16 @@ impl Directory {
     /// What was owned is claimed as what was had before.
     pub(super) fn disown(&mut self) {
         for (client, epoch) in core::mem::take(&mut self.owned) {
-            let claim = Claim { ticket: 0, epoch };
-            self.claims.entry(client).or_insert(claim);
+            let (ticket, again) = (0, true);
+            let claim = Claim {
+                ticket,
+                epoch,
+                again,
+            };
+            if let Entry::Vacant(vacant) = self.claims.entry(client) {
+                vacant.insert(claim);
+                self.unconfirmed += 1;
+            }
         }
     }
 
@@ -131,8 +140,7 @@ impl Directory {
             };
             let now: Option<(Box<str>, _)> = life(&self.cores);
             if let Some((keeper, _)) = now.as_ref().filter(|_| now != life(before)) {
-                let (client, epoch) = (&**client, *epoch);
-                self.say(keeper, &Said::Register { client, epoch });
+                self.say_registered(keeper, client, *epoch);
             }
         }
         self.owned = owned;

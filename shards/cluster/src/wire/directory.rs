@@ -17,6 +17,9 @@ pub enum Directory<'a> {
         /// Zero for a client that has connected; the former epoch of a session that the
         /// sender has from a former life, and wants only if nobody else has it now.
         epoch: u64,
+        /// For whom, if it is something that one holder has for itself: the sender wants it only
+        /// if nobody else has it now, or if this holder has it on another node. Else nothing.
+        holder: &'a str,
     },
     /// It has it.
     Granted {
@@ -63,6 +66,8 @@ pub enum Directory<'a> {
         client: &'a str,
         /// The epoch of its ownership.
         epoch: u64,
+        /// Who holds it, as in a claim.
+        holder: &'a str,
     },
     /// The sender wants to be told views with this number from now on: its own has changed.
     Ask {
@@ -123,7 +128,11 @@ impl<'a> Directory<'a> {
                 client,
                 ticket,
                 epoch,
-            } => frame.u8(1).long(client).u64(ticket).u64(epoch),
+                holder,
+            } => {
+                frame.u8(1).long(client).u64(ticket).u64(epoch);
+                frame.long(holder)
+            }
             Self::Granted {
                 client,
                 ticket,
@@ -137,7 +146,11 @@ impl<'a> Directory<'a> {
             Self::Revoke { client, epoch } => frame.u8(4).long(client).u64(epoch),
             Self::Revoked { client, epoch } => frame.u8(5).long(client).u64(epoch),
             Self::Release { client, epoch } => frame.u8(6).long(client).u64(epoch),
-            Self::Register { client, epoch } => frame.u8(7).long(client).u64(epoch),
+            Self::Register {
+                client,
+                epoch,
+                holder,
+            } => frame.u8(7).long(client).u64(epoch).long(holder),
             Self::Ask { generation } => frame.u8(9).u64(generation),
             Self::View { .. } => &mut frame,
         };
@@ -173,6 +186,7 @@ impl<'a> Directory<'a> {
                 client,
                 ticket: from.u64()?,
                 epoch: from.u64()?,
+                holder: from.long()?,
             },
             2 => Self::Granted {
                 client,
@@ -190,7 +204,11 @@ impl<'a> Directory<'a> {
                     4 => Self::Revoke { client, epoch },
                     5 => Self::Revoked { client, epoch },
                     6 => Self::Release { client, epoch },
-                    _ => Self::Register { client, epoch },
+                    _ => Self::Register {
+                        client,
+                        epoch,
+                        holder: from.long()?,
+                    },
                 }
             }
             _ => return Err(WireError::Invalid),

@@ -71,6 +71,7 @@ fn directory() -> [Directory<'static>; 9] {
             client,
             ticket,
             epoch,
+            holder: "holder",
         },
         Directory::Granted {
             client,
@@ -82,7 +83,11 @@ fn directory() -> [Directory<'static>; 9] {
         Directory::Revoke { client, epoch },
         Directory::Revoked { client, epoch },
         Directory::Release { client, epoch },
-        Directory::Register { client, epoch },
+        Directory::Register {
+            client,
+            epoch,
+            holder: "",
+        },
         Directory::Ask { generation: 3 },
         lives,
     ]

@@ -18,6 +18,10 @@ pub(crate) struct Ledger {
     pub(crate) down: BTreeSet<(usize, u64)>,
     /// How often a client identifier was granted.
     pub(crate) grants: u64,
+    /// How often a filter was granted to one client for itself.
+    pub(crate) exclusive_grants: u64,
+    /// By client identifier that was given up for another node: what it has for itself.
+    pub(crate) moving: BTreeMap<Box<str>, Vec<Box<str>>>,
 }
 
 /// What the sessions of one node hold.

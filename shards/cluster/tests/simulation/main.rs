@@ -9,7 +9,8 @@
 //!
 //! - a message comes to a node once, and in the order of its publisher;
 //! - a life that anybody has given up acknowledges nothing, ever;
-//! - of the nodes that hold their lease, one at most owns a client identifier.
+//! - of the nodes that hold their lease, one at most owns a client identifier;
+//! - of the clients whose node holds its lease, one at most has a filter for itself.
 //!
 //! And when the faults have stopped:
 //!

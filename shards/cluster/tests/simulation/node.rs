@@ -13,6 +13,7 @@ use shard_cluster::wire::{
 };
 
 use crate::ledger::{Ledger, Sessions};
+use crate::random::Random;
 
 pub(crate) const CONTROL: u16 = 0;
 const ROUTES: u16 = 1;
@@ -85,7 +86,12 @@ pub(crate) struct Node {
     greeted: Vec<usize>,
     /// Client identifiers that are to be given up, with their epochs.
     revoked: Vec<(Box<str>, u64)>,
+    /// What clients that have left this node had for themselves, and is not released yet.
+    left_behind: Vec<Box<str>>,
 }
+
+/// What the names of filters begin with that one client has for itself.
+const EXCLUSIVE: char = '\0';
 
 impl Node {
     pub(crate) fn start(config: Config, names: &[String], stores: bool, disk: &mut Disk) -> Self {
@@ -143,6 +149,7 @@ impl Node {
             directory,
             greeted: Vec::new(),
             revoked: Vec::new(),
+            left_behind: Vec::new(),
         }
     }
 
@@ -477,16 +484,42 @@ impl Node {
         }
         while let Some(event) = self.directory.poll() {
             match event {
-                directory::Event::Granted { client, epoch, .. } => {
+                directory::Event::Granted { client, .. } if client.starts_with(EXCLUSIVE) => {
+                    ledger.exclusive_grants += 1;
+                    // It may have been released since.
+                    let holder = self.directory.holder(&client);
+                    if holder.is_some_and(|holder| self.directory.owns(holder).is_none()) {
+                        self.left_behind.push(client);
+                    }
+                }
+                directory::Event::Granted {
+                    client,
+                    epoch,
+                    former,
+                } => {
                     ledger.grants += 1;
+                    // Its session has come, with what it has for itself.
+                    let filters = ledger.moving.remove(&client).unwrap_or_default();
+                    for filter in filters.iter().filter(|_| former.is_some()) {
+                        self.directory.claim_exclusive(filter, &client, false);
+                    }
                     disk.owned.insert(client, epoch);
                 }
                 directory::Event::Denied { .. } => {}
+                directory::Event::Revoke { client, epoch } if client.starts_with(EXCLUSIVE) => {
+                    self.directory.revoked(&client, epoch);
+                }
                 directory::Event::Revoke { client, epoch } => self.revoked.push((client, epoch)),
             }
         }
         if revokes {
+            for filter in core::mem::take(&mut self.left_behind) {
+                self.directory.release(&filter);
+            }
             for (client, epoch) in core::mem::take(&mut self.revoked) {
+                let filters = self.filters_of(&client);
+                self.left_behind.extend(filters.iter().cloned());
+                ledger.moving.insert(client.clone(), filters);
                 self.directory.revoked(&client, epoch);
                 disk.owned.remove(&client);
             }
@@ -494,7 +527,47 @@ impl Node {
         out
     }
 
+    /// What a client has for itself.
+    fn filters_of(&self, client: &str) -> Vec<Box<str>> {
+        let owned = self.directory.owned().map(|(name, _)| name);
+        let filters = owned.filter(|name| self.directory.holder(name) == Some(client));
+        filters.map(Box::from).collect()
+    }
+
+    /// The filters that clients of this node have for themselves, and may use.
+    pub(crate) fn exclusive(&self) -> impl Iterator<Item = &str> {
+        let owned = self.directory.owned().map(|(name, _)| name);
+        owned.filter(|name| {
+            let holder = self.directory.holder(name);
+            holder.is_some_and(|holder| self.directory.owns(holder).is_some())
+        })
+    }
+
+    /// A client of this node wants a filter for itself, or does not want it any more.
+    pub(crate) fn want(&mut self, filter: u64, wants: bool, random: &mut Random) {
+        let name = format!("{EXCLUSIVE}{filter}");
+        let owned: Vec<Box<str>> = self
+            .directory
+            .owned()
+            .map(|(name, _)| name.into())
+            .collect();
+        let is_owned = owned.iter().any(|owned| **owned == *name);
+        let clients = owned.iter().filter(|name| !name.starts_with(EXCLUSIVE));
+        let clients: Vec<_> = clients.collect();
+        if !wants && is_owned && !self.left_behind.contains(&name.clone().into()) {
+            self.directory.release(&name);
+        } else if wants && self.directory.holder(&name).is_none() && !clients.is_empty() {
+            let client = clients[random.index(clients.len())];
+            self.directory.claim_exclusive(&name, client, false);
+        }
+    }
+
     pub(crate) fn release(&mut self, client: &str, disk: &mut Disk) {
+        if self.directory.owns(client).is_some() {
+            for filter in self.filters_of(client) {
+                self.directory.release(&filter);
+            }
+        }
         self.directory.release(client);
         disk.owned.remove(client);
     }

@@ -14,6 +14,8 @@ use crate::random::Random;
 const STEP_MS: u64 = 20;
 const CORES: usize = 3;
 const CLIENTS: u64 = 8;
+/// Filters that one client may have for itself.
+const FILTERS: u64 = 3;
 
 /// A place where a node runs, or not.
 struct Place {
@@ -105,6 +107,7 @@ impl World {
             self.acknowledge();
             self.check_given_up();
             self.check_owners();
+            self.check_exclusive();
         }
     }
 
@@ -268,6 +271,10 @@ impl World {
             match what {
                 0..2 if connect => node.directory.claim(&client),
                 2 if connect => node.release(&client, &mut place.disk),
+                3..6 if connect => {
+                    let filter = self.random.below(FILTERS);
+                    node.want(filter, what != 5, &mut self.random);
+                }
                 _ => {}
             }
             let out = node.clients(now_ms, revokes, &mut place.disk, &mut self.ledger);
@@ -380,8 +387,25 @@ impl World {
         }
     }
 
+    /// Of all clients whose nodes may act, one at most has a filter for itself.
+    fn check_exclusive(&self) {
+        let mut held = BTreeSet::new();
+        for (index, place) in self.places.iter().enumerate() {
+            let Some(node) = &place.node else {
+                continue;
+            };
+            if node.members.may_acknowledge(self.clock(index)) {
+                for filter in node.exclusive() {
+                    let is_only = held.insert(filter);
+                    assert!(is_only, "{filter:?} has two holders at {}", self.now_ms);
+                }
+            }
+        }
+    }
+
     pub(crate) fn check(&self) {
         assert!(self.ledger.grants > 0);
+        assert!(self.ledger.exclusive_grants > 0);
         let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
         let nodes: Vec<&Node> = nodes.collect();
         assert_eq!(nodes.len(), self.places.len());

@@ -68,6 +68,9 @@ impl Shard {
             Some(_) => self.let_time_go_on(client),
             None => {}
         }
+        if let Some(session) = self.find_session(client) {
+            self.hold_filters_again(session);
+        }
         self.note_moves();
     }
 

@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::node::{Client, Node, Setup};
 use super::packet::{Connect, Publish};
 use super::received::Received;
-use crate::nodes::{OwnerEvent, OwnerRequest};
+use crate::nodes::{OwnerEvent, OwnerRequest, exclusive_filter};
 use crate::settings::SysTopics;
 
 pub(super) const SHARDS: u16 = 2;
@@ -23,6 +23,8 @@ struct Owner {
     node: usize,
     epoch: u64,
     waiter: Option<usize>,
+    /// Of a filter that one client has for itself.
+    holder: Box<str>,
 }
 
 /// Nodes that all see each other, each under its number.
@@ -44,6 +46,8 @@ fn setup(number: usize, disk: Option<Disk>) -> Setup {
         shards: SHARDS,
         seed: 7 + number as u64,
         disk,
+        is_clustered: true,
+        peer_bytes_max: 1 << 20,
         common: Common {
             node: format!("node-{number}").into(),
             sys_topics: SysTopics {
@@ -78,10 +82,7 @@ impl Cluster {
     fn join(&mut self, number: usize) {
         let others = ((1 << self.nodes.len()) - 1) & !(1 << number);
         let node = &mut self.nodes[number];
-        node.requests = Some(Vec::new());
-        for shard in &mut node.shards {
-            shard.join_cluster(1 << 20);
-        }
+        node.requests.get_or_insert_default();
         let common = &node.shards[0].common;
         common.nodes_known.store(others, Ordering::Relaxed);
         common.nodes_up.store(others, Ordering::Relaxed);
@@ -141,7 +142,8 @@ impl Cluster {
     }
 
     fn tell(&mut self, node: usize, event: OwnerEvent) {
-        let home = usize::from(self.nodes[node].home(event.client()));
+        let name = exclusive_filter(event.client()).unwrap_or_else(|| event.client());
+        let home = usize::from(self.nodes[node].home(name));
         self.nodes[node].shards[home].owner_events(vec![event]);
         self.nodes[node].turn(home);
     }
@@ -181,6 +183,14 @@ impl Cluster {
     }
 
     fn decide(&mut self, from: usize, request: OwnerRequest) {
+        if let OwnerRequest::ClaimFilter {
+            client,
+            holder,
+            is_former,
+        } = request
+        {
+            return self.decide_filter(from, client, holder, is_former);
+        }
         let client: Box<str> = request.client().into();
         let known = self.owners.get_mut(&client);
         match (request, known) {
@@ -227,13 +237,40 @@ impl Cluster {
         }
     }
 
+    fn decide_filter(&mut self, from: usize, client: Box<str>, holder: Box<str>, is_former: bool) {
+        let Some(owner) = self.owners.get_mut(&client) else {
+            let owner = Owner {
+                holder,
+                ..Owner::default()
+            };
+            self.owners.insert(client.clone(), owner);
+            return self.grant(from, client, None);
+        };
+        let (node, epoch, former) = (owner.node, owner.epoch, None);
+        if node == from {
+            let granted = OwnerEvent::Granted {
+                client,
+                epoch,
+                former,
+            };
+            self.tell(from, granted);
+        } else if is_former || owner.holder != holder {
+            self.tell(from, OwnerEvent::Denied { client });
+        } else {
+            owner.waiter = Some(from);
+            self.tell(node, OwnerEvent::Revoke { client, epoch });
+        }
+    }
+
     fn grant(&mut self, node: usize, client: Box<str>, former: Option<u16>) {
         self.epoch += 1;
         let epoch = self.epoch;
+        let before = self.owners.remove(&client).unwrap_or_default();
         let owner = Owner {
             node,
             epoch,
             waiter: None,
+            holder: before.holder,
         };
         self.owners.insert(client.clone(), owner);
         self.tell(

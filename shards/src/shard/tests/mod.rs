@@ -21,6 +21,7 @@ mod durable;
 mod engine;
 mod events;
 mod exclusive;
+mod exclusive_cluster;
 mod full_rings;
 mod groups;
 mod moves;

@@ -170,6 +170,7 @@ impl Node {
             ..Setup::default()
         });
         node.now_ms = self.now_ms;
+        node.requests = self.requests.map(|_| Vec::new());
         node.random = Random::new(chance);
         let parts = part(stored, Division { seed, shards });
         for (shard, part) in node.shards.iter_mut().zip(parts) {
