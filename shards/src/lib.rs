@@ -29,7 +29,7 @@ mod wheel;
 
 pub use alone::Alone;
 pub use node::{Running, StartError, Stopper, Storage, start};
-pub use nodes::{Nodes, OwnerEvent, OwnerRequest};
+pub use nodes::{Nodes, OwnerEvent, OwnerRequest, RoutesAt};
 pub use shard::{
     CLUSTER_GAUGES, CLUSTER_METRICS, Counter, GAUGES, METRICS, Metric, Stats, rfc3339, sum,
 };

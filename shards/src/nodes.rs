@@ -27,13 +27,14 @@ use shard_sync::{Consumer, Doorbell, Producer, ring};
 use crate::bits::bits;
 use crate::engine::neighbours::{NodesEnd, ToNode};
 use crate::routes::{NodeOrder, NodeRoutes, RouteBatch, RouteCopy};
-use crate::shard::{Batch, Common, FOREIGN_PUBLISHER, Item, NODES_MAX, RouteChange};
+use crate::shard::foreign_publisher;
+use crate::shard::{Batch, Common, Item, NODES_MAX, RouteChange};
 
 pub(crate) use self::groups::Lost;
 
 use owners::OwnersLink;
-pub use owners::{OwnerEvent, OwnerRequest};
-pub(crate) use owners::{OwnersEnd, exclusive_filter, exclusive_name};
+pub use owners::{OwnerEvent, OwnerRequest, RoutesAt};
+pub(crate) use owners::{OwnersEnd, Place, exclusive_filter, exclusive_name};
 
 /// Batches in a ring between a shard and the thread with the links.
 const RING_BATCHES: usize = 64;
@@ -211,11 +212,16 @@ impl Nodes {
         all
     }
 
-    /// Tells the shard that a client identifier belongs to what was decided.
+    /// Tells the shard that something is for what was decided, or has come about.
     pub fn owner_event(&mut self, event: OwnerEvent) {
         let shards = self.shards.len().max(1) as u64;
-        let name = exclusive_filter(event.client()).unwrap_or_else(|| event.client());
-        let home = (self.seed.hash(name) % shards) as usize;
+        let home = match event.place() {
+            Place::Client(client) => {
+                let name = exclusive_filter(client).unwrap_or(client);
+                (self.seed.hash(name) % shards) as usize
+            }
+            Place::Shard(shard) => usize::from(shard),
+        };
         if let Some(shard) = self.shards.get_mut(home) {
             shard.owners.push(event);
         }
@@ -319,7 +325,7 @@ impl Nodes {
             }
         };
         let message = MessageRef {
-            publisher: message.publisher | FOREIGN_PUBLISHER,
+            publisher: foreign_publisher(message.publisher, node, stream),
             ..*message
         };
         if let Some(Some(process)) = self.processes.get(usize::from(node)) {
@@ -414,16 +420,26 @@ impl Nodes {
         });
     }
 
+    /// Asks when all that was said by [`Nodes::route`] so far is in force on all shards.
+    pub fn fence(&mut self) {
+        self.backlog.push_back(NodeOrder::Fence);
+    }
+
     /// Changes of this node's routes: the first and the last subscription to a filter on a
-    /// shard. Several shards may have the same filter.
-    pub fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
+    /// shard. Several shards may have the same filter. Returns how many of the questions asked
+    /// with [`Nodes::fence`] are answered by that, oldest first: what shards had changed, and
+    /// knew to be in force, when they were asked was given to `each` by now, too.
+    pub fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) -> usize {
+        let mut fences = 0;
         while let Some(change) = self.routes.own.pop() {
             match change {
+                RouteChange::Fence => fences += 1,
                 RouteChange::Add(text) | RouteChange::Announce(text) => each(&text, true),
                 RouteChange::Remove(text) | RouteChange::Withdraw(text) => each(&text, false),
                 RouteChange::AddHere(_) | RouteChange::RemoveHere(_) => {}
             }
         }
+        fences
     }
 }
 

@@ -26,25 +26,25 @@ pub(crate) struct RouteLink {
     applied: Arc<AtomicU64>,
     /// As last read.
     seen: u64,
-    sent: bool,
 }
 
 impl RouteLink {
     /// Hands over a change.
     pub(crate) fn send(&mut self, change: RouteChange) {
         self.backlog.push_back(change);
-        self.sent = true;
     }
 
-    /// Wakes the writer if there is something for it.
+    /// Passes on what there is room for, and wakes the writer if that is anything: it may have
+    /// gone to sleep since changes found no room.
     pub(crate) fn ring(&mut self) {
+        let waiting = self.backlog.len();
         while let Some(change) = self.backlog.pop_front() {
             if let Err(change) = self.changes.push(change) {
                 self.backlog.push_front(change);
                 break;
             }
         }
-        if std::mem::take(&mut self.sent) {
+        if self.backlog.len() < waiting {
             self.writer.ring();
         }
     }
@@ -128,7 +128,6 @@ pub(crate) fn start(
             writer: Arc::clone(&own),
             applied: Arc::clone(&applied),
             seen: 0,
-            sent: false,
         };
         links.push((reader.clone(), link));
         sources.push(Source {
@@ -263,6 +262,8 @@ impl Nodes {
                 let destination = Destination::Node(copy.number());
                 self.forgotten.push_back((copy, Sweep::new([destination])));
             }
+            // It comes back behind what the shards have changed before.
+            Some(NodeOrder::Fence) => self.backlog.push_back(RouteChange::Fence),
             None => {}
         }
         let is_sweeping = self.sweep(index);
@@ -314,7 +315,7 @@ fn apply(index: &mut RouteWriter, route: &RouteChange, destination: Destination)
         RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
             change(index, filter, false, destination);
         }
-        RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
+        RouteChange::Announce(_) | RouteChange::Withdraw(_) | RouteChange::Fence => {}
     }
 }
 

@@ -254,18 +254,18 @@ async fn accepted(shared: Rc<Shared>, incoming: Incoming, strangers: Rc<Stranger
         Ok(met) => met.serve(&shared).await,
         // It knows the cookie, and wanted no more.
         Err(Ended::Asked) => {}
-        Err(why) => strangers.log(address, &why),
+        Err(why) => strangers.log(&shared.relay.place(address), &why),
     }
 }
 
 impl Strangers {
     /// Says why somebody did not become a node's connection, unless that was just said.
-    fn log(&self, address: SocketAddr, why: &Ended) {
+    fn log(&self, place: &str, why: &Ended) {
         let now = Instant::now();
         let logged = self.logged.get();
         if logged.is_none_or(|logged| now.duration_since(logged) >= STRANGERS_LOG) {
             self.logged.set(Some(now));
-            warn!("a connection from {address} was refused: {why}");
+            warn!("a connection from {place} was refused: {why}");
         }
     }
 }

@@ -23,6 +23,7 @@ use super::incarnation::Incarnations;
 use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
 use super::plane::Plane;
+use super::reach::Reach;
 use super::status::{NodeStatus, OwnStatus, status_of};
 
 /// Other nodes that one process can have to do with.
@@ -41,6 +42,7 @@ pub(super) struct Hub {
     pub(super) routes: Routes,
     pub(super) gathering: Gathering,
     pub(super) owners: Owners,
+    reach: Reach,
     incarnations: Incarnations,
     condemned: Condemned,
     /// Whether this node goes on by itself when others had given it up.
@@ -91,6 +93,7 @@ impl Hub {
         let mut hub = Self {
             plane,
             owners: Owners::new(&members),
+            reach: Reach::default(),
             members,
             routes: Routes::new(&begin.name, boot, begin.seed, limits),
             gathering: Gathering::default(),
@@ -451,6 +454,7 @@ impl Hub {
             resume.put(&mut link.urgent);
             link.control.notify_one();
         }
+        self.reach.turn(&self.routes, &self.peers, &mut *self.plane);
         Ok(())
     }
 
@@ -516,7 +520,7 @@ impl Hub {
     fn pump(&mut self) {
         let own = self.routes.own_mut();
         let before = own.position();
-        self.plane.own_routes(&mut |filter, add| {
+        let fences = self.plane.own_routes(&mut |filter, add| {
             if add {
                 own.add(filter);
             } else {
@@ -526,6 +530,8 @@ impl Hub {
         if own.position() != before {
             self.peers.iter().for_each(Peer::wake_control);
         }
+        self.reach
+            .fences_are_back(fences, &self.routes, &mut *self.plane);
         let peers = &mut self.peers;
         self.plane.accepted(&mut |slot, stream, count| {
             let Some(peer) = peers.get_mut(usize::from(slot)) else {
@@ -545,8 +551,10 @@ impl Hub {
 
     /// Passes on what is said and decided about client identifiers.
     fn turn_owners(&mut self) {
+        let (plane, reach) = (&mut *self.plane, &mut self.reach);
         let others = (self.peers.as_mut_slice(), &self.slots);
-        self.owners.turn(&self.members, &mut *self.plane, others);
+        self.owners.turn(&self.members, plane, reach, others);
+        reach.turn(&self.routes, &self.peers, plane);
     }
 
     /// Takes what the shards have for a node, as far as there is room.
@@ -643,6 +651,7 @@ impl Hub {
         };
         // What is lost is not given to it again.
         self.plane.down(slot);
+        self.reach.down(slot);
         let peer = &mut self.peers[usize::from(slot)];
         let mut lost = 0;
         for (shard, outgoing) in (0..).zip(&mut peer.outgoing) {

@@ -54,6 +54,7 @@ mod peer;
 mod pem;
 pub(crate) mod plane;
 mod proof;
+mod reach;
 mod relay;
 mod rpc;
 pub(crate) mod seed;

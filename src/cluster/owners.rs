@@ -13,6 +13,7 @@ use shards::{OwnerEvent, OwnerRequest};
 
 use super::peer::Peer;
 use super::plane::Plane;
+use super::reach::{Awaited, Reach};
 use super::status::Identifiers;
 
 /// This node's part of the directory.
@@ -110,6 +111,7 @@ impl Owners {
         &mut self,
         members: &Members,
         plane: &mut dyn Plane,
+        reach: &mut Reach,
         (peers, slots): (&mut [Peer], &BTreeMap<Box<str>, u16>),
     ) {
         self.set_lease(members, plane.now_ms());
@@ -125,6 +127,20 @@ impl Owners {
                 } => self.directory.claim_exclusive(&client, &holder, is_former),
                 OwnerRequest::Revoked { client, epoch } => self.directory.revoked(&client, epoch),
                 OwnerRequest::Release { client } => self.directory.release(&client),
+                OwnerRequest::AskRoutesAt { shard } => reach.ask(shard),
+                OwnerRequest::AwaitRoutes {
+                    shard,
+                    node,
+                    at,
+                    payload,
+                    all,
+                } => reach.wait(Awaited {
+                    shard,
+                    node,
+                    at,
+                    payload,
+                    all,
+                }),
             }
         }
         while let Some((node, mut frame)) = self.directory.transmit() {

@@ -75,7 +75,12 @@ pub(crate) trait Plane: Send {
     fn has_too_many_routes(&self) -> bool;
 
     /// What has changed of the routes to this node: first and last subscriptions of shards.
-    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool));
+    /// Returns how many fences have come back by then.
+    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) -> usize;
+
+    /// Asks to be told when all routes that were given by now are in force on all shards, and
+    /// those that shards know to be in force were given to [`Plane::own_routes`].
+    fn fence(&mut self);
 
     /// What the shards have said about client identifiers.
     fn owner_requests(&mut self) -> Vec<OwnerRequest>;
@@ -176,8 +181,12 @@ impl Plane for shards::Nodes {
         self.has_too_many_routes()
     }
 
-    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
-        self.own_routes(each);
+    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) -> usize {
+        self.own_routes(each)
+    }
+
+    fn fence(&mut self) {
+        self.fence();
     }
 
     fn owner_requests(&mut self) -> Vec<OwnerRequest> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use shard_cluster::members::State;
-use shards::OwnerEvent;
+use shards::{OwnerEvent, OwnerRequest, RoutesAt};
 
 use super::rpc::CallError;
 use super::seed::Seed;
@@ -259,6 +259,40 @@ fn a_client_identifier_has_one_owner_and_goes_to_who_claims_it_next() {
         };
         assert_eq!(decided(second), again);
     }
+}
+
+#[test]
+fn what_waits_for_routes_of_another_node_waits_until_they_are_there() {
+    let nodes = cluster(2);
+    wait_for("the connections", || nodes.iter().all(Node::is_connected));
+    nodes[0].plane.subscribe("a/+", true);
+    nodes[0].plane.ask(OwnerRequest::AskRoutesAt { shard: 0 });
+    let OwnerEvent::RoutesAt { shard: 0, at } = decided(&nodes[0]) else {
+        panic!("something else was asked");
+    };
+    let next = RoutesAt {
+        sequence: at.sequence + 1,
+        ..at
+    };
+    let wait = |at| OwnerRequest::AwaitRoutes {
+        shard: 0,
+        node: 0,
+        at,
+        payload: Box::default(),
+        all: false,
+    };
+    nodes[1].plane.ask(wait(next));
+    nodes[1].plane.ask(wait(at));
+    let known = OwnerEvent::RoutesKnown {
+        shard: 0,
+        node: 0,
+        payload: Box::default(),
+    };
+    assert_eq!(decided(&nodes[1]), known);
+    assert_eq!(nodes[1].plane.routes().len(), 1);
+    nodes[0].plane.subscribe("b", true);
+    assert_eq!(decided(&nodes[1]), known);
+    assert_eq!(nodes[1].plane.routes().len(), 2);
 }
 
 #[test]

@@ -1,12 +1,28 @@
 //! Client identifiers between the shards and the thread with the links, which knows what the
-//! cluster has decided about them. Small lists, a ring in each direction for each shard.
+//! cluster has decided about them, and how far routes are known. Small lists, a ring in each
+//! direction for each shard.
 
 use shard_sync::{Consumer, Producer, ring};
 
 /// Lists in a ring: one a turn.
 const RING_LISTS: usize = 64;
 
-/// What a shard says about a client identifier of its own.
+/// A place in the log of a node's routes.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RoutesAt {
+    /// The life of the node.
+    pub incarnation: u64,
+    /// The last change.
+    pub sequence: u64,
+}
+
+/// Whom something is for.
+pub(crate) enum Place<'a> {
+    Client(&'a str),
+    Shard(u16),
+}
+
+/// What a shard says about a client identifier of its own, or asks about routes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OwnerRequest {
     /// Its client has connected. Answered by [`OwnerEvent::Granted`] or [`OwnerEvent::Denied`].
@@ -41,6 +57,26 @@ pub enum OwnerRequest {
         /// The client identifier.
         client: Box<str>,
     },
+    /// Up to which place the log of this node's routes has what the shard knows to be in force.
+    /// Answered by [`OwnerEvent::RoutesAt`].
+    AskRoutesAt {
+        /// The shard.
+        shard: u16,
+    },
+    /// Something of another node waits until its routes up to a place are in force here, or it
+    /// is down. Answered by [`OwnerEvent::RoutesKnown`].
+    AwaitRoutes {
+        /// The shard.
+        shard: u16,
+        /// The other node.
+        node: u16,
+        /// The place.
+        at: RoutesAt,
+        /// What waits.
+        payload: Box<[u8]>,
+        /// Whether all shards are to be told.
+        all: bool,
+    },
 }
 
 /// What the name of a filter begins with that one client has for itself. No client identifier has
@@ -55,20 +91,6 @@ pub(crate) fn exclusive_name(filter: &str) -> Box<str> {
 /// The filter that a name means, if it is not a client identifier.
 pub(crate) fn exclusive_filter(name: &str) -> Option<&str> {
     name.strip_prefix(EXCLUSIVE)
-}
-
-impl OwnerRequest {
-    /// The client identifier.
-    #[must_use]
-    pub fn client(&self) -> &str {
-        match self {
-            Self::Claim { client }
-            | Self::ClaimFormer { client }
-            | Self::ClaimFilter { client, .. }
-            | Self::Revoked { client, .. }
-            | Self::Release { client } => client,
-        }
-    }
 }
 
 /// What the cluster has decided about a client identifier.
@@ -95,16 +117,40 @@ pub enum OwnerEvent {
         /// The epoch.
         epoch: u64,
     },
+    /// So far is the log of this node's routes.
+    RoutesAt {
+        /// The shard that has asked.
+        shard: u16,
+        /// The place.
+        at: RoutesAt,
+    },
+    /// The routes of another node are in force on all shards up to the place.
+    RoutesKnown {
+        /// The shard that is told.
+        shard: u16,
+        /// The other node.
+        node: u16,
+        /// What has waited.
+        payload: Box<[u8]>,
+    },
 }
 
 impl OwnerEvent {
-    /// The client identifier.
-    #[must_use]
-    pub fn client(&self) -> &str {
+    /// The client identifier, or the name of a filter among them.
+    pub(crate) fn client(&self) -> Option<&str> {
+        match self.place() {
+            Place::Client(client) => Some(client),
+            Place::Shard(_) => None,
+        }
+    }
+
+    /// Whom it is for.
+    pub(crate) fn place(&self) -> Place<'_> {
         match self {
             Self::Granted { client, .. }
             | Self::Denied { client }
-            | Self::Revoke { client, .. } => client,
+            | Self::Revoke { client, .. } => Place::Client(client),
+            Self::RoutesAt { shard, .. } | Self::RoutesKnown { shard, .. } => Place::Shard(*shard),
         }
     }
 }

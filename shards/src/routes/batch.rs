@@ -12,6 +12,8 @@ pub(crate) enum NodeOrder {
     Changes(RouteBatch),
     /// All routes of a copy go.
     Forget(RouteCopy),
+    /// Nothing: it comes back when all before it is applied.
+    Fence,
 }
 
 /// The routes of a node that came one after the other: a destination of the index.

@@ -82,3 +82,31 @@ fn a_copy_whose_number_comes_again_too_soon_is_forgotten_before() {
     while world.turn() {}
     assert_eq!(world.index.len(), 5000);
 }
+
+#[test]
+fn a_writer_that_sleeps_is_woken_for_changes_that_had_found_no_room() {
+    let (changes, mut consumer) = ring(1);
+    let writer = Arc::new(Doorbell::new().unwrap());
+    let mut link = RouteLink {
+        changes,
+        backlog: VecDeque::new(),
+        writer: Arc::clone(&writer),
+        applied: Arc::default(),
+        seen: 0,
+    };
+    for filter in ["a", "b"] {
+        link.send(RouteChange::Add(filter.into()));
+    }
+    link.ring();
+    assert!(consumer.pop().is_some() && link.has_backlog());
+    assert!(writer.park(|| consumer.is_empty()));
+    link.ring();
+    let mut poll = libc::pollfd {
+        fd: writer.fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, which lives through the call.
+    assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 0) }, 1);
+    assert!(consumer.pop().is_some());
+}

@@ -71,6 +71,9 @@ impl Shard {
                 membership: None,
                 dup: false,
             };
+            if self.has_moves && self.goes_another_way(&receiver, &mut outgoing) {
+                continue;
+            }
             self.deliver(&mut frames, &mut outgoing, receiver);
         }
         for group in &plan.groups {

@@ -57,6 +57,15 @@ pub(crate) enum Item {
     Refused { publish: u64, full: bool },
     /// Another node has said something about the session of a client of the other shard.
     Session { node: u16, payload: Box<[u8]> },
+    /// What a node has said about sessions of the other shard that move, or this one as
+    /// `NODES_MAX`, by one of its shards.
+    Marks {
+        node: u16,
+        stream: u16,
+        payload: Box<[u8]>,
+    },
+    /// The process of a node is gone, behind all that this shard has from it.
+    ProcessGone { node: u16 },
     /// A message that the other shard is to retain, or, with an empty payload, to forget.
     /// Counts as a publish for [`Item::Accepted`].
     Retain(Retained),

@@ -95,7 +95,7 @@ pub(crate) use groups::SHARE_PREFIX;
 use items::SessionRef;
 pub(crate) use items::{Batch, Item};
 pub(crate) use journal::Journal;
-pub(crate) use nodes::{FOREIGN_PUBLISHER, NODES_MAX};
+pub(crate) use nodes::{NODES_MAX, foreign_publisher};
 use outbox::Outbox;
 pub(crate) use outbox::Output;
 use peers::Peer;

@@ -19,7 +19,7 @@ use super::common::CLUSTER_PREFIX;
 use super::connection::{AckKind, Answer, Connection, Phase, Remote};
 use super::groups::{GROUP, TOLD};
 use super::items::{Batch, Item};
-use super::moves::SESSION;
+use super::moves::{MARKS, SESSION};
 use super::peers::Peer;
 use super::plan::Plan;
 use super::positions::Positions;
@@ -36,6 +36,18 @@ const PUBACK_BYTES: usize = 4;
 /// The publisher of a message that was published on another node: no session of this one.
 /// What lies above these bits is the hash of the client identifier.
 pub(crate) const FOREIGN_PUBLISHER: u64 = (1 << 48) - 1;
+
+/// The publisher of a message that has come from a node by one of its streams. No shard has a
+/// number of 16 ones.
+pub(crate) const fn foreign_publisher(publisher: u64, node: u16, stream: u16) -> u64 {
+    let way = (node as u64) << 16 | stream as u64;
+    publisher & !FOREIGN_PUBLISHER | 0xFFFF << 32 | way
+}
+
+/// What [`foreign_publisher`] was made with: node and stream.
+pub(super) const fn way_of(publisher: u64) -> (u16, u16) {
+    ((publisher >> 16) as u16, publisher as u16)
+}
 
 /// What comes from one other node.
 #[derive(Debug)]
@@ -189,7 +201,12 @@ impl Shard {
                 }
                 Item::Goes(place) => self.stream_goes_on(place),
                 Item::Share { text, add } => self.share_changed(node, text, *add),
-                Item::NodeGone { up_to, died } => self.node_gone(node, *up_to, *died),
+                Item::NodeGone { up_to, died } => {
+                    self.node_gone(node, *up_to, *died);
+                    if *died {
+                        self.process_is_gone(node, self.id);
+                    }
+                }
                 _ => {}
             }
         }
@@ -226,6 +243,10 @@ impl Shard {
         if message.topic.starts_with(CLUSTER_PREFIX) {
             match message.topic {
                 SESSION => self.hear_of_session(node, message.payload),
+                MARKS => {
+                    let (_, stream) = way_of(message.publisher);
+                    self.marks_from_node(node, stream, message.payload);
+                }
                 TOLD => self.hear_told(message.payload),
                 _ => {}
             }

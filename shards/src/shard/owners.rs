@@ -40,6 +40,8 @@ pub(super) struct Owners {
     /// Filters that one session may have for itself and the cluster was asked for.
     pub(super) filters: HashMap<Box<str>, Asked>,
     pub(super) moves: Moves,
+    /// The other shard of this node by which the message comes that is being delivered.
+    pub(super) origin: Option<u16>,
 }
 
 /// A CONNECT that waits.
@@ -73,6 +75,14 @@ impl Owners {
 }
 
 impl Shard {
+    /// What is delivered from here on was published on this shard, or has come from another one.
+    #[inline]
+    pub(super) fn comes_from(&mut self, origin: Option<u16>) {
+        if let Some(owners) = &mut self.owners {
+            owners.origin = origin;
+        }
+    }
+
     /// Keeps a CONNECT until its client identifier is this node's. One that waits already under
     /// the same identifier is overtaken [MQTT-3.1.4-3].
     pub(super) fn claim_client(
@@ -136,11 +146,12 @@ impl Shard {
     /// What the cluster has decided.
     pub(crate) fn owner_events(&mut self, events: Vec<OwnerEvent>) {
         for event in events {
-            if let Some(filter) = exclusive_filter(event.client()) {
+            if let Some(filter) = event.client().and_then(exclusive_filter) {
                 match event {
                     OwnerEvent::Granted { .. } => self.filter_granted(filter),
                     OwnerEvent::Denied { .. } => self.filter_denied(filter),
                     OwnerEvent::Revoke { epoch, .. } => self.filter_revoked(filter, epoch),
+                    OwnerEvent::RoutesAt { .. } | OwnerEvent::RoutesKnown { .. } => {}
                 }
                 continue;
             }
@@ -152,6 +163,8 @@ impl Shard {
                 } => self.granted_client(&client, epoch, former),
                 OwnerEvent::Denied { client } => self.denied_client(&client),
                 OwnerEvent::Revoke { client, epoch } => self.revoke_client(client, epoch),
+                OwnerEvent::RoutesAt { at, .. } => self.place_is_known(at),
+                OwnerEvent::RoutesKnown { node, payload, .. } => self.turn_to(node, &payload),
             }
         }
     }

@@ -32,6 +32,8 @@ pub(crate) enum RouteChange {
     Announce(Box<str>),
     /// It is not so any more.
     Withdraw(Box<str>),
+    /// Nothing: the thread with the links wants to know when all before it is applied.
+    Fence,
 }
 
 /// What this shard has for another one, and what it waits for from it.
@@ -317,6 +319,12 @@ impl Shard {
             }
             Item::Received(place) => self.received_up_to(place),
             Item::Session { node, payload } => self.hear_of_session(node, &payload),
+            Item::Marks {
+                node,
+                stream,
+                payload,
+            } => self.marks_at_home_or_turn((node, stream), &payload),
+            Item::ProcessGone { node } => self.process_is_gone(node, from),
             about_subscriptions => self.handle_subscription_item(from, about_subscriptions),
         }
     }
@@ -390,12 +398,14 @@ impl Shard {
         }
         self.retaining = packed.retaining;
         self.is_foreign = packed.is_foreign;
+        self.comes_from(Some(from));
         if let Some(message) = packed.message(bytes)
             && !self.route_arrived(&message)
         {
             self.stats.dropped.add(1);
             self.refuse_arrived(from, true);
         }
+        self.comes_from(None);
         self.settle_arrived(from, publish);
     }
 

@@ -52,6 +52,11 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
+    /// How often any node has come up.
+    pub(super) fn count(&self) -> u64 {
+        self.all.load(Ordering::Relaxed)
+    }
+
     /// A node has come up. What is to be known of it is written before.
     pub(crate) fn add(&self, node: u16) {
         if let Some(node) = self.nodes.get(usize::from(node)) {

@@ -164,6 +164,7 @@ impl Shard {
             replays.extend(outcome.replay);
         }
         missing += u32::from(self.wait_for_routes(ticket));
+        missing += u32::from(self.has_moves && self.wait_for_move(session, ticket));
         if stored {
             missing += 1;
             self.wait_for_commit(Waiter::Ticket(ticket));
@@ -574,7 +575,7 @@ impl Shard {
             RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
                 self.common.interest.remove(filter);
             }
-            RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
+            RouteChange::Announce(_) | RouteChange::Withdraw(_) | RouteChange::Fence => {}
         }
         if self.routes.is_some() {
             self.route_changes.push(change);

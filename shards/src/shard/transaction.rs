@@ -277,6 +277,16 @@ impl Shard {
         self.answered(transaction);
     }
 
+    /// Whether a message for a session is delivered when others have stored it.
+    pub(super) fn has_staged(&self, session: u32) -> bool {
+        let mut open = self.transactions.keys();
+        self.transactions.len() > 0
+            && open.any(|key| {
+                let open = self.transactions.get(key);
+                open.is_some_and(|open| open.deliveries.iter().any(|(key, ..)| *key == session))
+            })
+    }
+
     /// Makes a transaction that is not atomic wait for what was stored here.
     pub(super) fn wait_in_transaction(&mut self, transaction: u32, stored: bool) {
         if !stored {
@@ -329,10 +339,13 @@ impl Shard {
             let wills = last.iter().filter(|change| keeps_session(change)).count();
             self.open_wills = self.open_wills.saturating_sub(wills);
             let last = self.brought_up_to_date(last);
-            if let Some(journal) = &mut self.journal {
-                journal.append(changes);
-                journal.append(last);
-            }
+            let Some(journal) = &mut self.journal else {
+                // Nothing is stored: it was begun to keep the order.
+                self.transaction_stored(transaction);
+                continue;
+            };
+            journal.append(changes);
+            journal.append(last);
             self.wait_for_commit(Waiter::Transaction(transaction));
         }
     }

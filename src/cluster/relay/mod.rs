@@ -93,6 +93,14 @@ impl Relay {
         })
     }
 
+    /// Who or what is at an address, for the log.
+    pub(super) fn place(&self, address: SocketAddr) -> String {
+        match self.names.borrow().name(address) {
+            Some(name) => format!("{name}, over other nodes,"),
+            None => address.to_string(),
+        }
+    }
+
     /// Whether a node that says hello is the one that its packets come from.
     pub(super) fn check(&self, address: SocketAddr, node: &str) -> Result<(), Ended> {
         let names = self.names.borrow();

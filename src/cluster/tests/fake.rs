@@ -36,6 +36,7 @@ pub(super) struct FakePlane {
 struct Inner {
     forwards: VecDeque<(u16, u16, u32)>,
     own: VecDeque<(String, bool)>,
+    fences: usize,
     arrived: Vec<Seen>,
     accepted: usize,
     told: usize,
@@ -73,6 +74,11 @@ impl FakePlane {
     pub(super) fn claim(&self, client: &str) {
         let client = client.into();
         self.inner().requests.push(OwnerRequest::Claim { client });
+        self.ring();
+    }
+
+    pub(super) fn ask(&self, request: OwnerRequest) {
+        self.inner().requests.push(request);
         self.ring();
     }
 
@@ -280,8 +286,14 @@ impl Plane for FakePlane {
         false
     }
 
-    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) {
+    fn own_routes(&mut self, each: &mut dyn FnMut(&str, bool)) -> usize {
         let own: Vec<_> = self.inner().own.drain(..).collect();
         own.iter().for_each(|(filter, add)| each(filter, *add));
+        std::mem::take(&mut self.inner().fences)
+    }
+
+    fn fence(&mut self) {
+        self.inner().fences += 1;
+        self.ring();
     }
 }

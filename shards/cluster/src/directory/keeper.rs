@@ -16,6 +16,8 @@ pub(super) struct Entry {
     waiter: Option<Box<Waiter>>,
     /// The owner has given it up, and keeps the state for the next.
     is_free: bool,
+    /// The node that gave it up for this owner, and keeps the state until that has it.
+    former: Option<Box<str>>,
 }
 
 /// Who claims a client identifier.
@@ -147,6 +149,7 @@ impl Directory {
             ticket: waiter.ticket,
             waiter: None,
             is_free: false,
+            former: (!former.is_empty()).then(|| former.into()),
         };
         if waiter.is_exclusive() {
             self.held.insert(client.into(), waiter.holder.clone());
@@ -214,6 +217,7 @@ impl Directory {
             ticket: 0,
             waiter: None,
             is_free: false,
+            former: None,
         };
         self.entries.insert(client.into(), entry);
         if !holder.is_empty() {
@@ -262,8 +266,9 @@ impl Directory {
         self.held.retain(|name, _| entries.contains_key(name));
     }
 
-    /// Owners whose life is over own nothing; who waited for them waits no longer. Goes
-    /// through all entries, when a node has gone or has a new life.
+    /// Owners whose life is over own nothing; who waited for them waits no longer. What another
+    /// node has kept for them it may have still. Goes through all entries, when a node has gone or
+    /// has a new life.
     pub(super) fn drop_dead_owners(&mut self) {
         let nodes = &self.nodes;
         let mut waiters = Vec::new();
@@ -271,6 +276,15 @@ impl Directory {
             let is_alive = nodes.get(&entry.node) == Some(&entry.incarnation);
             let waiter = entry.waiter.take_if(|_| !is_alive);
             waiters.extend(waiter.map(|waiter| (client.clone(), waiter)));
+            let former = entry.former.take_if(|_| !is_alive);
+            let life = former
+                .as_ref()
+                .and_then(|former| nodes.get(former).copied());
+            if let (Some(former), Some(life)) = (former, life) {
+                (entry.node, entry.incarnation, entry.is_free) = (former, life, true);
+                entry.ticket = 0;
+                return true;
+            }
             is_alive
         });
         self.forget_holders();

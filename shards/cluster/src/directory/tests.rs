@@ -407,3 +407,46 @@ fn what_was_owned_under_a_lease_that_ran_out_is_unconfirmed_until_its_keeper_has
     assert!(!world.node("r").is_unconfirmed());
     assert_eq!(world.owners("x"), ["r"]);
 }
+
+#[test]
+fn what_a_node_kept_for_an_owner_that_has_died_is_asked_for_by_the_next() {
+    for comes_before in [true, false] {
+        let mut world = World::new();
+        let client = world.kept_by("a");
+        world.node("r").claim(&client);
+        world.settle();
+        let Event::Granted { epoch, .. } = world.event("r") else {
+            panic!("not granted");
+        };
+        world.node("b").claim(&client);
+        world.settle();
+        world.node("r").poll();
+        world.node("r").revoked(&client, epoch);
+        world.settle();
+        assert!(granted(&mut world, "b"));
+        if comes_before {
+            world.node("c").claim(&client);
+        }
+        world.settle_without("b");
+        for node in ["a", "c", "r"] {
+            world.node(node).down("b");
+        }
+        world.settle_without("b");
+        if !comes_before {
+            world.node("c").claim(&client);
+            world.settle_without("b");
+        }
+        let Event::Granted { former, .. } = world.event("c") else {
+            panic!("not granted");
+        };
+        assert_eq!(former.as_deref(), Some("r"));
+        assert_eq!(
+            world
+                .owners(&client)
+                .iter()
+                .filter(|node| **node != "b")
+                .count(),
+            1
+        );
+    }
+}

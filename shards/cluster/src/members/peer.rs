@@ -231,8 +231,10 @@ impl Peer {
                 let verdict = self.verdicts.entry(view.node.into()).or_insert(0);
                 *verdict = view.incarnation.max(*verdict);
             }
-            self.views
-                .insert(view.node.into(), (view.incarnation, view.health));
+            // Of a life that may be over: what is gone for long is told as well.
+            let known = self.views.entry(view.node.into());
+            let known = known.or_insert((view.incarnation, view.health));
+            *known = (view.incarnation, view.health).max(*known);
         }
     }
 

@@ -233,6 +233,22 @@ fn a_minority_gives_up_nobody_and_comes_back_with_a_new_life() {
 }
 
 #[test]
+fn a_node_that_dies_again_is_down_again() {
+    let mut world = World::cores();
+    for life in 2..5 {
+        world.isolate(2);
+        world.run(4900);
+        assert_eq!(world.downs(), [(0, "c"), (1, "c")], "life {}", life - 1);
+        world.cut.clear();
+        world.nodes[2] = Members::new(config("c", life), []);
+        world.greet();
+        world.run(1500);
+        assert_eq!(world.may_acknowledge(), [true; 3]);
+        world.events.clear();
+    }
+}
+
+#[test]
 fn a_life_that_is_over_is_refused_also_after_a_restart_of_the_core() {
     let mut world = World::cores();
     world.isolate(2);

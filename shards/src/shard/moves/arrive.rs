@@ -5,16 +5,12 @@ use shard_store::{Body, Change, SessionNumber, StoredSession};
 
 use super::pack::{self, Unpacker};
 use super::said::What;
-use crate::shard::deliver::Receiver;
+use super::settle::Settling;
 use crate::shard::durable::put_session;
-use crate::shard::frames::Outgoing;
 use crate::shard::journal::Waiter;
 use crate::shard::owners::PATIENCE_MS;
 use crate::shard::subscribe::{Then, Ticket};
 use crate::shard::{NONE, Shard};
-
-/// For how long after its routes are in force what comes to the former owner is still wanted.
-const SETTLE_MS: u64 = 300;
 
 /// A session that comes from another node.
 #[derive(Debug)]
@@ -27,12 +23,16 @@ pub(super) struct Arrival {
     /// The client begins anew, and waits only to hear that its former session has ended.
     begins_anew: bool,
     /// It is in the tables.
-    is_here: bool,
+    pub(super) is_here: bool,
     /// It is stored, and the former owner knows.
-    is_taken: bool,
+    pub(super) is_taken: bool,
     /// Its routes are in force on this node.
-    in_force: bool,
-    /// When the former owner is not waited for any more.
+    pub(super) in_force: bool,
+    /// The nodes that publish are asked to turn to this one.
+    pub(super) settling: Option<Settling>,
+    /// Who waits until all of it has come.
+    pub(super) tickets: Vec<u32>,
+    /// When the session is not waited for any more.
     until_ms: u64,
     /// Another node is to get the identifier, when all of the session has come.
     pub(super) revoked: Option<u64>,
@@ -42,11 +42,6 @@ impl Arrival {
     /// Whether it is in the tables.
     pub(super) fn is_here(&self) -> bool {
         self.is_here
-    }
-
-    /// Whether it ends with the time: it has not come, or all of it has.
-    fn is_watched(&self) -> bool {
-        !self.is_here || self.is_taken && self.in_force
     }
 }
 
@@ -61,10 +56,7 @@ impl super::Moves {
     }
 
     pub(super) fn next_arrival_ms(&self) -> Option<u64> {
-        let arrivals = self
-            .arriving
-            .values()
-            .filter(|arrival| arrival.is_watched());
+        let arrivals = self.arriving.values().filter(|arrival| !arrival.is_here);
         arrivals.map(|arrival| arrival.until_ms).min()
     }
 }
@@ -98,6 +90,8 @@ impl Shard {
             is_here: false,
             is_taken: false,
             in_force: false,
+            settling: None,
+            tickets: Vec::new(),
             until_ms: self.now_ms + PATIENCE_MS,
             revoked: None,
         };
@@ -212,13 +206,12 @@ impl Shard {
 
     /// The routes of a session that has arrived are in force.
     pub(in crate::shard) fn arrived_is_in_force(&mut self, client: &str) {
-        let until_ms = self.now_ms + SETTLE_MS;
         let arrival = self
             .moves()
             .and_then(|moves| moves.arriving.get_mut(client));
         if let Some(arrival) = arrival {
             arrival.in_force = true;
-            arrival.until_ms = until_ms;
+            self.settle_move(client);
         }
     }
 
@@ -236,36 +229,40 @@ impl Shard {
             arrival.is_taken = true;
             let (former, epoch) = (arrival.former, arrival.epoch);
             self.say(former, &client, epoch, What::Taken);
+            self.settle_move(&client);
         }
     }
 
     /// A message that came to the former owner after the session had left.
     pub(super) fn late_arrived(&mut self, node: u16, client: &str, epoch: u64, bytes: &[u8]) {
-        if self.arriving(node, client, epoch).is_none() {
+        let moves = self.owners.as_ref().map(|owners| &owners.moves);
+        let is_moving =
+            |client| moves.is_some_and(|m| m.arriving.contains_key(client) || m.is_leaving(client));
+        // Where a process was killed that knew of the move, it is better than nothing.
+        let is_unknown = !is_moving(client);
+        if !is_unknown && self.arriving(node, client, epoch).is_none() {
             return;
         }
         let mut unpacker = Unpacker::new(self.now_ms, bytes);
-        let (Some((entry, dup)), Some(session)) = (unpacker.entry(0), self.find_session(client))
-        else {
-            return;
-        };
-        let delivery = pack::delivery(entry, dup);
-        let mut frames = self.frames.take().unwrap_or_default();
-        frames.clear();
-        let mut outgoing = Outgoing::of(&delivery.message);
-        self.deliver(&mut frames, &mut outgoing, Receiver::of(session, &delivery));
-        outgoing.end(self.journal.as_deref_mut());
-        self.frames = Some(frames);
+        if let Some((entry, dup)) = unpacker.entry(0)
+            && let Some(session) = self.find_session(client)
+        {
+            self.deliver_moved(session, &pack::delivery(entry, dup));
+        }
     }
 
-    /// Ends what has arrived as a whole, and what does not arrive any more.
-    pub(super) fn watch_former_owners(&mut self) {
+    /// Ends what does not arrive any more.
+    pub(super) fn watch_former_owners(&mut self, others_have_changed: bool) {
         let Some(owners) = &self.owners else { return };
+        let due_ms = owners.moves.next_arrival_ms();
+        if !others_have_changed && due_ms.is_none_or(|due| due > self.now_ms) {
+            return;
+        }
         let mut over = Vec::new();
         for (client, arrival) in &owners.moves.arriving {
             let is_gone = self.life_of(arrival.former) != Some(arrival.life);
             let is_due = self.now_ms >= arrival.until_ms;
-            if is_gone || is_due && arrival.is_watched() {
+            if is_gone || is_due && !arrival.is_here {
                 over.push((client.clone(), is_gone));
             }
         }
@@ -289,9 +286,10 @@ impl Shard {
         })
     }
 
-    fn end_arrival(&mut self, client: &str, is_gone: bool) {
+    /// Nothing is special about a session any more that was to come, and has, or does not.
+    pub(super) fn end_arrival(&mut self, client: &str, is_gone: bool) {
         let arrival = self.moves().and_then(|moves| moves.arriving.remove(client));
-        let Some(arrival) = arrival else { return };
+        let Some(mut arrival) = arrival else { return };
         if !arrival.is_here {
             let why = match is_gone {
                 true => "the node that had it is gone",
@@ -306,10 +304,11 @@ impl Shard {
         }
         if is_gone {
             info!("the session of {client} has arrived; its former node is gone");
-        } else {
-            self.say(arrival.former, client, arrival.epoch, What::Done);
         }
+        self.free_arrival(client, &mut arrival);
+        self.say_done(client, &arrival);
         self.revoked_by_now(client, arrival.revoked);
+        self.note_moves();
     }
 }
 

@@ -1,12 +1,15 @@
 //! The former owner's side.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
 use protocol::session::{Delivery, Inflow, Outflow};
 
+use super::Source;
+use super::marks::{About, Move, Writer};
 use super::pack::Packer;
 use super::said::What;
+use super::settle::Shards;
 use crate::nodes::OwnerRequest;
 use crate::shard::durable::EXCLUSIVE_PREFIX;
 use crate::shard::session::Session;
@@ -42,6 +45,17 @@ struct To {
     late: VecDeque<Vec<u8>>,
     /// It is stored there; no copy is kept here.
     taken: bool,
+    /// The shards that have turned to the new owner, by node.
+    turned: BTreeMap<u16, Shards>,
+    /// Those of them behind whose messages some are on their way to the disk.
+    unpassed: Vec<Source>,
+}
+
+impl To {
+    /// Whether something is to be sent as soon as there is room, or said.
+    fn has_work(&self) -> bool {
+        !self.is_sent || !self.late.is_empty() || !self.unpassed.is_empty()
+    }
 }
 
 impl Shard {
@@ -112,6 +126,8 @@ impl Shard {
             is_sent: false,
             late: VecDeque::new(),
             taken: false,
+            turned: BTreeMap::new(),
+            unpassed: Vec::new(),
         };
         if let Some(left) = self.moves().and_then(|moves| moves.leaving.get_mut(client)) {
             left.to = Some(to);
@@ -137,8 +153,13 @@ impl Shard {
         let Some(to) = self.leaving_to(node, client, epoch) else {
             return;
         };
-        to.taken = true;
+        if core::mem::replace(&mut to.taken, true) {
+            return;
+        }
         to.packed = Vec::new();
+        for late in core::mem::take(&mut to.late) {
+            self.say(node, client, epoch, What::Late(&late));
+        }
         let Some(key) = self.find_session(client) else {
             return;
         };
@@ -159,6 +180,71 @@ impl Shard {
         session.ends_ms = u64::MAX;
         if self.journal.is_some() {
             self.drop_stored_session(&stored, None, NONE);
+        }
+    }
+
+    /// A shard of a node has turned to the new owner: what follows from there is not passed on.
+    /// If the new owner can be told that all before it was, returns which node that is.
+    pub(super) fn turns_away(&mut self, client: &str, epoch: u64, source: Source) -> Option<u16> {
+        let left = self.moves()?.leaving.get_mut(client)?;
+        let to = left.to.as_mut().filter(|to| to.epoch == epoch)?;
+        let node = to.node;
+        to.turned.entry(source.node).or_default().set(source.shard);
+        // The new owner has stored it before it has asked anybody to turn, whatever overtakes what.
+        self.taken(node, client, epoch);
+        if self.is_part_of_transaction(client) {
+            self.leaving_to(node, client, epoch)?.unpassed.push(source);
+            return None;
+        }
+        Some(node)
+    }
+
+    /// Whether a message for the session is being stored together with others, and comes later.
+    fn is_part_of_transaction(&self, client: &str) -> bool {
+        let key = self.find_session(client);
+        key.is_some_and(|key| self.has_staged(key))
+    }
+
+    /// Whether a shard that publishes has turned to the new owner.
+    pub(super) fn has_passed(&self, client: &str, source: Source) -> bool {
+        let leaving = self.owners.as_ref().map(|owners| &owners.moves.leaving);
+        let left = leaving.and_then(|leaving| leaving.get(client));
+        let to = left.and_then(|left| left.to.as_ref());
+        let turned = to.and_then(|to| to.turned.get(&source.node));
+        turned.is_some_and(|turned| turned.has(source.shard))
+    }
+
+    /// The process of a node is gone: what it had turned has not turned any more.
+    pub(super) fn forget_turned_away(&mut self, node: u16, shard: u16) {
+        let count = self.count;
+        let Some(moves) = self.moves() else { return };
+        for to in moves
+            .leaving
+            .values_mut()
+            .filter_map(|left| left.to.as_mut())
+        {
+            if let Some(turned) = to.turned.get_mut(&node) {
+                turned.forget(shard, count);
+            }
+        }
+    }
+
+    /// Says that what came from a source was passed on, as soon as that is so.
+    fn pass_turned(&mut self, client: &str, to: &mut To) {
+        if to.unpassed.is_empty() || self.is_part_of_transaction(client) {
+            return;
+        }
+        for source in core::mem::take(&mut to.unpassed) {
+            let mut writer = Writer::new(About::Passed {
+                node: self.common.tag_of(source.node),
+                shard: source.shard,
+            });
+            writer.add(Move {
+                client,
+                epoch: to.epoch,
+                former: 0,
+            });
+            self.say_marks(to.node, &writer.finish());
         }
     }
 
@@ -253,9 +339,11 @@ impl Shard {
     }
 
     /// Sends what is to be sent, as far as there is room, and looks who is still there.
-    pub(super) fn go_on_leaving(&mut self) {
+    pub(super) fn go_on_leaving(&mut self, others_have_changed: bool) {
         let Some(moves) = self.moves() else { return };
-        let clients = moves.leaving.iter().filter(|(_, left)| left.to.is_some());
+        let has_work = |to: &To| others_have_changed || to.has_work();
+        let leaving = moves.leaving.iter();
+        let clients = leaving.filter(|(_, left)| left.to.as_ref().is_some_and(has_work));
         let clients: Vec<Box<str>> = clients.map(|(client, _)| client.clone()).collect();
         for client in clients {
             let left = self
@@ -269,6 +357,7 @@ impl Shard {
                 continue;
             }
             self.send_parts(&client, &mut to);
+            self.pass_turned(&client, &mut to);
             if let Some(left) = self
                 .moves()
                 .and_then(|moves| moves.leaving.get_mut(&client))

@@ -10,7 +10,13 @@
 //!     │ <───────────────────────── Taken ── │
 //!     │ drops its copy                      │
 //!     │ ── Late … ────────────────────────> │ what still comes to the former owner
-//!     │ <────────────────────────── Done ── │
+//!     │                                     │
+//!     │            each shard               │
+//!     │            of each node             │
+//!     │                │ <───────── Turn ── │ its routes are in force here
+//!     │ <── Turned ─── │ ─── Turned ──────> │ and now there
+//!     │ ── Passed ────────────────────────> │
+//!     │ <────────────────────────── Done ── │ all of them have turned
 //! ```
 //!
 //! All of it goes with the messages between the nodes: in order, acknowledged, sent again after
@@ -21,19 +27,32 @@
 //! stored it; so if that dies before, nothing is lost. A client that begins anew sends `Discard`
 //! instead of `Fetch`, and there is no session to come. If the former one dies before all has
 //! come, the new one goes on with a new session. Of a session that moves on while it still
-//! arrives the next owner waits until it has arrived.
+//! arrives the next owner waits until all of it has arrived.
+//!
+//! **Each message once, and in order.** Until a shard turns, the former owner gets for the session
+//! what the shard publishes; from then on the new one. It turns when the new owner's routes are
+//! in force on its node, and says so behind its messages on both ways. What comes to the new owner
+//! before that is ignored: it comes by the former one, too. What comes after it is held until the
+//! former owner says that it has passed on all that came before. So nothing depends on how long
+//! anything takes, and whoever is down is not waited for.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `said` | what the two nodes say |
 //! | `pack` | a session as bytes |
 //! | `leave` | the former owner |
-//! | `arrive` | the new owner |
+//! | `arrive` | the new owner, until it has the session |
+//! | `settle` | the new owner, until all have turned |
+//! | `turn` | the nodes that publish |
+//! | `marks` | what is said of many sessions at once, while they settle |
 
 mod arrive;
 mod leave;
+mod marks;
 mod pack;
 mod said;
+mod settle;
+mod turn;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -43,19 +62,34 @@ use protocol::wire::QoS;
 
 use self::arrive::Arrival;
 use self::leave::Leaving;
+pub(super) use self::marks::MARKS;
 use self::said::{Said, What};
+use self::settle::Asking;
 use super::Shard;
+use super::deliver::{self, Receiver};
+use super::frames::Outgoing;
 use super::items::Item;
-use super::nodes::FOREIGN_PUBLISHER;
+use super::nodes::{FOREIGN_PUBLISHER, NODES_MAX, way_of};
 
 /// What two nodes say about a session that moves.
 pub(super) const SESSION: &str = "$cluster/session";
+
+/// A shard that publishes: what comes from there comes in order.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Source {
+    /// [`NODES_MAX`] for this node.
+    node: u16,
+    shard: u16,
+}
 
 /// Sessions that move, by client identifier.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
     arriving: HashMap<Box<str>, Arrival>,
     leaving: HashMap<Box<str>, Leaving>,
+    asking: Asking,
+    /// The nodes that were up, and how often any has come up, when it was last looked.
+    seen: (u64, u64),
 }
 
 impl Moves {
@@ -110,11 +144,15 @@ impl Shard {
             epoch,
             what,
         };
-        let payload = said.write();
+        self.say_on(SESSION, node, &said.write());
+    }
+
+    /// Sends something to another node, behind all messages that this shard has for it.
+    fn say_on(&mut self, topic: &str, node: u16, payload: &[u8]) {
         let message = MessageRef {
-            topic: SESSION,
+            topic,
             properties: &[],
-            payload: &payload,
+            payload,
             // Nowhere on the way is there a right to drop it.
             qos: QoS::AtLeastOnce,
             retain: false,
@@ -157,9 +195,56 @@ impl Shard {
 
     /// Goes on with what moves, at the end of a turn.
     pub(super) fn go_on_moving(&mut self) {
-        self.watch_former_owners();
-        self.go_on_leaving();
+        let seen = (self.nodes_up(), self.common.arrivals.count());
+        let moves = self.moves();
+        let before = moves.map_or(seen, |moves| core::mem::replace(&mut moves.seen, seen));
+        let others_have_changed = before != seen;
+        self.watch_former_owners(others_have_changed);
+        if others_have_changed {
+            self.watch_who_settles();
+        }
+        self.go_on_leaving(others_have_changed);
+        self.ask_for_place();
         self.note_moves();
+    }
+
+    /// A message that was published for a session of this shard. False if it is to be
+    /// delivered as usual.
+    #[cold]
+    pub(super) fn goes_another_way(
+        &mut self,
+        to: &Receiver<'_>,
+        outgoing: &mut Outgoing<'_>,
+    ) -> bool {
+        let (Some(session), Some(owners)) = (self.sessions.get(to.session), &self.owners) else {
+            return false;
+        };
+        let (is_arriving, is_leaving) = {
+            let (moves, client) = (&owners.moves, &session.client_id);
+            (
+                moves.arriving.contains_key(client),
+                moves.is_leaving(client),
+            )
+        };
+        if !is_arriving && !is_leaving {
+            return false;
+        }
+        let (client, qos) = (session.client_id.clone(), outgoing.message().qos);
+        let source = if self.is_foreign {
+            let (node, shard) = way_of(outgoing.message().publisher);
+            Source { node, shard }
+        } else {
+            Source {
+                node: NODES_MAX,
+                shard: owners.origin.unwrap_or(self.id),
+            }
+        };
+        if is_arriving {
+            return self.keep_direct(&client, source, qos, &mut || {
+                deliver::delivery(outgoing, to)
+            });
+        }
+        self.has_passed(&client, source)
     }
 
     /// Whether there is something to do without waiting.
@@ -171,8 +256,9 @@ impl Shard {
     pub(super) fn forget_moves(&mut self, client: &str) {
         let Some(moves) = self.moves() else { return };
         moves.leaving.remove(client);
-        if let Some(arrival) = moves.arriving.remove(client) {
-            self.say(arrival.former, client, arrival.epoch, What::Done);
+        if let Some(mut arrival) = moves.arriving.remove(client) {
+            self.free_arrival(client, &mut arrival);
+            self.say_done(client, &arrival);
             self.revoked_by_now(client, arrival.revoked);
         }
         self.note_moves();

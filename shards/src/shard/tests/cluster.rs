@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use protocol::message::MessageRef;
 use shard_sync::routes::Destination;
 
-use super::super::{Batch, Common, FOREIGN_PUBLISHER, Item, RouteChange};
+use super::super::{Batch, Common, Item, NODES_MAX, RouteChange, foreign_publisher};
 use super::disk::Disk;
 use super::node::{Client, Node, Setup};
 use super::packet::{Connect, Publish};
+use super::random::Random;
 use super::received::Received;
-use crate::nodes::{OwnerEvent, OwnerRequest, exclusive_filter};
+use crate::nodes::{OwnerEvent, OwnerRequest, Place, RoutesAt, exclusive_filter};
 use crate::settings::SysTopics;
 
 pub(super) const SHARDS: u16 = 2;
@@ -37,8 +38,15 @@ pub(super) struct Cluster {
     said: BTreeMap<(usize, usize, usize), u64>,
     /// How many shards of a node have a filter.
     routes: Vec<BTreeMap<Box<str>, usize>>,
+    /// What each node has changed, and how much of it each other one knows.
+    logs: Vec<Vec<(Box<str>, bool)>>,
+    known: BTreeMap<(usize, usize), usize>,
+    /// What waits on a node for routes of another one.
+    awaiting: Vec<(usize, OwnerRequest)>,
     /// Messages between these two do not come now.
     pub(super) held: Option<(usize, usize)>,
+    /// Routes of the first of these do not come to the second one.
+    pub(super) held_routes: Option<(usize, usize)>,
 }
 
 fn setup(number: usize, disk: Option<Disk>) -> Setup {
@@ -71,7 +79,11 @@ impl Cluster {
             accepted: BTreeMap::new(),
             said: BTreeMap::new(),
             routes: vec![BTreeMap::new(); count],
+            logs: vec![Vec::new(); count],
+            known: BTreeMap::new(),
+            awaiting: Vec::new(),
             held: None,
+            held_routes: None,
         };
         for number in 0..count {
             cluster.join(number);
@@ -84,6 +96,14 @@ impl Cluster {
         let node = &mut self.nodes[number];
         node.requests.get_or_insert_default();
         let common = &node.shards[0].common;
+        for other in 0..self.routes.len() {
+            let place = if other == number {
+                NODES_MAX
+            } else {
+                other as u16
+            };
+            common.node_tags.set(place, &format!("node-{other}"));
+        }
         common.nodes_known.store(others, Ordering::Relaxed);
         common.nodes_up.store(others, Ordering::Relaxed);
         common.lease_until_ms.store(u64::MAX, Ordering::Relaxed);
@@ -95,6 +115,9 @@ impl Cluster {
         self.nodes.insert(number, node.crash(SHARDS));
         self.join(number);
         self.routes[number].clear();
+        self.logs[number].clear();
+        self.known
+            .retain(|(from, to), _| *from != number && *to != number);
         for other in (0..self.nodes.len()).filter(|other| *other != number) {
             let common = &self.nodes[other].shards[0].common;
             common.nodes_up.fetch_or(1 << number, Ordering::Relaxed);
@@ -116,6 +139,12 @@ impl Cluster {
         for number in (0..self.nodes.len()).filter(|number| *number != gone) {
             let common = &self.nodes[number].shards[0].common;
             common.nodes_up.fetch_and(!(1 << gone), Ordering::Relaxed);
+            for shard in 0..usize::from(SHARDS) {
+                let mut batch = Box::<Batch>::default();
+                let (up_to, died) = (0, true);
+                batch.items.push(Item::NodeGone { up_to, died });
+                self.nodes[number].shards[shard].handle_node_batch(gone as u16, batch);
+            }
             self.nodes[number].turn_all();
         }
         let mut grants = Vec::new();
@@ -142,8 +171,13 @@ impl Cluster {
     }
 
     fn tell(&mut self, node: usize, event: OwnerEvent) {
-        let name = exclusive_filter(event.client()).unwrap_or_else(|| event.client());
-        let home = usize::from(self.nodes[node].home(name));
+        let home = usize::from(match event.place() {
+            Place::Client(client) => {
+                let name = exclusive_filter(client).unwrap_or(client);
+                self.nodes[node].home(name)
+            }
+            Place::Shard(shard) => shard,
+        });
         self.nodes[node].shards[home].owner_events(vec![event]);
         self.nodes[node].turn(home);
     }
@@ -154,9 +188,7 @@ impl Cluster {
             let mut goes_on = false;
             for number in 0..self.nodes.len() {
                 self.nodes[number].settle();
-                for change in std::mem::take(&mut self.nodes[number].routes.said) {
-                    self.route(number, &change);
-                }
+                goes_on |= self.hear_of_routes(number);
                 let requests = self.nodes[number].requests.as_mut().map(std::mem::take);
                 for request in requests.unwrap_or_default() {
                     goes_on = true;
@@ -170,6 +202,35 @@ impl Cluster {
             }
             if !goes_on {
                 return;
+            }
+        }
+    }
+
+    /// Lets some of what can happen do so, in random order.
+    pub(super) fn drift(&mut self, random: &mut Random, steps: usize) {
+        for _ in 0..steps {
+            let (from, to) = (
+                random.below(self.nodes.len()),
+                random.below(self.nodes.len()),
+            );
+            match random.below(4) {
+                0 if from != to => {
+                    self.carry(from, to, random.below(usize::from(SHARDS)));
+                }
+                1 if from != to && random.one_in(3) => {
+                    self.hear_of_route(from, to);
+                    self.stop_awaiting();
+                }
+                2 => {
+                    let requests = self.nodes[from].requests.as_mut().map(std::mem::take);
+                    let requests = requests.unwrap_or_default();
+                    requests
+                        .into_iter()
+                        .for_each(|request| self.decide(from, request));
+                }
+                _ => {
+                    self.nodes[from].step();
+                }
             }
         }
     }
@@ -191,7 +252,18 @@ impl Cluster {
         {
             return self.decide_filter(from, client, holder, is_former);
         }
-        let client: Box<str> = request.client().into();
+        let client: Box<str> = match &request {
+            OwnerRequest::AskRoutesAt { shard } => {
+                let (shard, at) = (*shard, self.position(from));
+                return self.tell(from, OwnerEvent::RoutesAt { shard, at });
+            }
+            OwnerRequest::AwaitRoutes { .. } => return self.awaiting.push((from, request)),
+            OwnerRequest::Claim { client }
+            | OwnerRequest::ClaimFilter { client, .. }
+            | OwnerRequest::ClaimFormer { client }
+            | OwnerRequest::Revoked { client, .. }
+            | OwnerRequest::Release { client } => client.clone(),
+        };
         let known = self.owners.get_mut(&client);
         match (request, known) {
             (OwnerRequest::Claim { client } | OwnerRequest::ClaimFormer { client }, None) => {
@@ -323,8 +395,93 @@ impl Cluster {
         self.owners.get(client).map(|owner| owner.node)
     }
 
-    /// The other nodes hear of a route.
-    fn route(&mut self, from: usize, change: &RouteChange) {
+    fn position(&mut self, node: usize) -> RoutesAt {
+        self.log_routes(node);
+        RoutesAt {
+            incarnation: 1,
+            sequence: self.logs[node].len() as u64,
+        }
+    }
+
+    fn log_routes(&mut self, number: usize) {
+        for change in std::mem::take(&mut self.nodes[number].routes.said) {
+            self.log_route(number, &change);
+        }
+    }
+
+    /// All other nodes hear of what has changed, and a node goes on with what has waited for
+    /// that. False if there was nothing.
+    fn hear_of_routes(&mut self, from: usize) -> bool {
+        self.log_routes(from);
+        let mut goes_on = false;
+        for to in (0..self.nodes.len()).filter(|to| *to != from) {
+            while self.hear_of_route(from, to) {
+                goes_on = true;
+            }
+        }
+        goes_on | self.stop_awaiting()
+    }
+
+    /// One node hears of one change of another. False if there is none.
+    pub(super) fn hear_of_route(&mut self, from: usize, to: usize) -> bool {
+        self.log_routes(from);
+        let known = self.known.entry((from, to)).or_default();
+        let Some((filter, add)) = self.logs[from].get(*known) else {
+            return false;
+        };
+        if self.held_routes == Some((from, to)) {
+            return false;
+        }
+        *known += 1;
+        if let Some(index) = &mut self.nodes[to].routes.index {
+            let destination = Destination::Node(from as u32);
+            match add {
+                true => index.add(filter, destination).map(|_| ()).unwrap(),
+                false => drop(index.remove(filter, destination)),
+            }
+        }
+        true
+    }
+
+    /// Tells those who have waited for routes that are known by now.
+    pub(super) fn stop_awaiting(&mut self) -> bool {
+        let (mut events, mut awaiting) = (Vec::new(), Vec::new());
+        for (from, request) in std::mem::take(&mut self.awaiting) {
+            let OwnerRequest::AwaitRoutes {
+                shard,
+                node,
+                at,
+                payload,
+                all,
+            } = &request
+            else {
+                panic!("{request:?} waits for no routes");
+            };
+            let known = self.known.get(&(usize::from(*node), from)).copied();
+            if (known.unwrap_or(0) as u64) < at.sequence {
+                awaiting.push((from, request));
+                continue;
+            }
+            let shards = (0..SHARDS).filter(|other| *all || other == shard);
+            events.extend(shards.map(|shard| {
+                let (node, payload) = (*node, payload.clone());
+                let known = OwnerEvent::RoutesKnown {
+                    shard,
+                    node,
+                    payload,
+                };
+                (from, known)
+            }));
+        }
+        self.awaiting = awaiting;
+        let goes_on = !events.is_empty();
+        for (node, event) in events {
+            self.tell(node, event);
+        }
+        goes_on
+    }
+
+    fn log_route(&mut self, from: usize, change: &RouteChange) {
         let (filter, add) = match change {
             RouteChange::Add(filter) => (filter, true),
             RouteChange::Remove(filter) => (filter, false),
@@ -335,19 +492,8 @@ impl Cluster {
         let before = *count;
         *count = if add { before + 1 } else { before - 1 };
         let is_news = if add { before == 0 } else { *count == 0 };
-        if !is_news {
-            return;
-        }
-        for (number, node) in self.nodes.iter_mut().enumerate() {
-            let Some(index) = node.routes.index.as_mut().filter(|_| number != from) else {
-                continue;
-            };
-            let destination = Destination::Node(from as u32);
-            if add {
-                index.add(filter, destination).unwrap();
-            } else {
-                index.remove(filter, destination);
-            }
+        if is_news {
+            self.logs[from].push((filter.clone(), add));
         }
     }
 
@@ -375,7 +521,7 @@ impl Cluster {
                     at => then_ms + at.saturating_sub(now_ms),
                 };
                 let message = MessageRef {
-                    publisher: message.publisher | FOREIGN_PUBLISHER,
+                    publisher: foreign_publisher(message.publisher, from as u16, number as u16),
                     expires_ms,
                     ..message
                 };
@@ -384,7 +530,7 @@ impl Cluster {
         }
         let count = arriving.items.len();
         self.nodes[to].shards[number].handle_node_batch(from as u16, arriving);
-        self.nodes[to].turn_all();
+        self.nodes[to].turn(number);
         goes_on |= self.answer(from, to, number);
         goes_on || count > 0
     }
@@ -403,7 +549,7 @@ impl Cluster {
         }
         *said = accepted;
         self.nodes[from].shards[number].node_accepted(to as u16, accepted);
-        self.nodes[from].turn_all();
+        self.nodes[from].turn(number);
         true
     }
 }

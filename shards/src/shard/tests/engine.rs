@@ -135,7 +135,7 @@ impl Node {
                 RouteChange::Remove(filter) | RouteChange::RemoveHere(filter) => {
                     index.remove(filter, destination);
                 }
-                RouteChange::Announce(_) | RouteChange::Withdraw(_) => {}
+                RouteChange::Announce(_) | RouteChange::Withdraw(_) | RouteChange::Fence => {}
             }
             self.routes.said.push(change);
             self.routes.applied[shard] += 1;

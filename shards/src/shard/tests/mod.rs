@@ -38,6 +38,7 @@ mod replicas;
 mod retained;
 mod routing;
 mod sessions;
+mod settling;
 mod shared;
 mod simulation;
 mod slow_readers;

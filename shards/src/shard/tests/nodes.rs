@@ -6,7 +6,7 @@ use protocol::message::MessageRef;
 use protocol::wire::QoS;
 use shard_sync::routes::Destination;
 
-use super::super::{Batch, FOREIGN_PUBLISHER, Item};
+use super::super::{Batch, Item, foreign_publisher};
 use super::disk::Disk;
 use super::node::{Client, Node, Setup};
 use super::packet::{Connect, Publish, Will};
@@ -59,7 +59,7 @@ fn arrives(node: &mut Node, shard: usize, topic: &str, text: &str, qos: QoS, ret
         qos,
         retain,
         expires_ms: u64::MAX,
-        publisher: FOREIGN_PUBLISHER,
+        publisher: foreign_publisher(0, 0, shard as u16),
     };
     batch.publish(&message, false, 0);
     node.shards[shard].handle_node_batch(NODE, batch);

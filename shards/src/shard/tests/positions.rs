@@ -8,7 +8,7 @@ use protocol::message::MessageRef;
 use protocol::wire::QoS;
 use shard_store::Process;
 
-use super::super::{Batch, FOREIGN_PUBLISHER};
+use super::super::{Batch, foreign_publisher};
 use super::disk::Disk;
 use super::node::{Client, Node, Setup};
 use super::packet::Connect;
@@ -99,7 +99,7 @@ impl World {
                 },
                 retain: false,
                 expires_ms: u64::MAX,
-                publisher: FOREIGN_PUBLISHER,
+                publisher: foreign_publisher(0, NODE, STREAM),
             };
             batch.place(&self.process, STREAM, number);
             batch.publish(&message, false, 0);

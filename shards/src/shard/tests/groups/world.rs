@@ -119,7 +119,9 @@ impl World {
                 let (text, by) = match change {
                     RouteChange::Add(text) | RouteChange::Announce(text) => (text, 1),
                     RouteChange::Remove(text) | RouteChange::Withdraw(text) => (text, -1),
-                    RouteChange::AddHere(_) | RouteChange::RemoveHere(_) => continue,
+                    RouteChange::AddHere(_) | RouteChange::RemoveHere(_) | RouteChange::Fence => {
+                        continue;
+                    }
                 };
                 let count = self.routes[from].entry(text.to_string()).or_default();
                 *count += by;
@@ -329,7 +331,7 @@ fn copy(batch: &Batch) -> Box<Batch> {
         };
         let message = packed.message(&batch.bytes).unwrap();
         let message = MessageRef {
-            publisher: message.publisher | super::super::super::FOREIGN_PUBLISHER,
+            publisher: super::super::super::foreign_publisher(message.publisher, 0, 0),
             ..message
         };
         copy.publish(&message, false, 0);

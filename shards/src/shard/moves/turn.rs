@@ -1,0 +1,195 @@
+//! The nodes that publish: from when each of their shards sends to the new owner of a session what
+//! it has sent to the former one. It needs no table for it: the routes say so, and all that it
+//! does is to tell both from where on they do.
+
+use std::collections::BTreeMap;
+
+use super::Source;
+use super::marks::{About, Marks, Writer};
+use crate::nodes::OwnerRequest;
+use crate::shard::Shard;
+use crate::shard::items::Item;
+use crate::shard::nodes::NODES_MAX;
+
+impl Shard {
+    /// Another node has said something about many sessions.
+    pub(in crate::shard) fn marks_from_node(&mut self, node: u16, stream: u16, payload: &[u8]) {
+        let Some(marks) = Marks::read(payload) else {
+            return;
+        };
+        match marks.about {
+            About::Turn(at) => {
+                let shard = self.id;
+                self.await_routes(OwnerRequest::AwaitRoutes {
+                    shard,
+                    node,
+                    at,
+                    payload: payload.into(),
+                    all: true,
+                });
+            }
+            About::Turned { .. } | About::Passed { .. } => {
+                let from = Source {
+                    node,
+                    shard: stream,
+                };
+                self.sort_marks(from, &marks);
+            }
+        }
+    }
+
+    fn await_routes(&mut self, request: OwnerRequest) {
+        if let Some(owners) = &mut self.owners {
+            owners.request(request);
+        }
+    }
+
+    /// What is said about sessions goes to their shards.
+    fn sort_marks(&mut self, from: Source, marks: &Marks<'_>) {
+        let mut homes: BTreeMap<u16, Writer> = BTreeMap::new();
+        for each in marks.moves() {
+            let home = homes.entry(self.shard_of(each.client));
+            home.or_insert_with(|| Writer::new(marks.about)).add(each);
+        }
+        for (home, writer) in homes {
+            let payload = writer.finish();
+            if home == self.id {
+                self.marks_at_home(from, &payload);
+            } else if let Some(peer) = self.peers.get_mut(usize::from(home)) {
+                let (node, stream) = (from.node, from.shard);
+                let payload = payload.into();
+                peer.push(Item::Marks {
+                    node,
+                    stream,
+                    payload,
+                });
+            }
+        }
+    }
+
+    /// Another shard of this node has said something about many sessions, or what another node
+    /// has said was for sessions of this shard.
+    pub(in crate::shard) fn marks_at_home_or_turn(
+        &mut self,
+        (node, stream): (u16, u16),
+        payload: &[u8],
+    ) {
+        match Marks::read(payload).map(|marks| marks.about) {
+            Some(About::Turn(_)) => self.turn_to(NODES_MAX, payload),
+            _ => self.marks_at_home(
+                Source {
+                    node,
+                    shard: stream,
+                },
+                payload,
+            ),
+        }
+    }
+
+    fn marks_at_home(&mut self, from: Source, payload: &[u8]) {
+        let Some(marks) = Marks::read(payload) else {
+            return;
+        };
+        match marks.about {
+            About::Turned { shards } => self.turned(from, shards, &marks),
+            About::Passed { node, shard } => {
+                let Some(node) = self.node_with(node) else {
+                    return;
+                };
+                for each in marks.moves() {
+                    self.was_passed(each.client, each.epoch, Source { node, shard });
+                }
+            }
+            About::Turn(_) => {}
+        }
+    }
+
+    /// A shard has turned to the new owners of sessions, or to this node.
+    fn turned(&mut self, source: Source, shards: u16, marks: &Marks<'_>) {
+        let mut passed: BTreeMap<u16, Writer> = BTreeMap::new();
+        let about = About::Passed {
+            node: self.common.tag_of(source.node),
+            shard: source.shard,
+        };
+        for each in marks.moves() {
+            if self.has_turned((each.client, each.epoch), source, shards) {
+                continue;
+            }
+            if let Some(node) = self.turns_away(each.client, each.epoch, source) {
+                let writer = passed.entry(node).or_insert_with(|| Writer::new(about));
+                writer.add(each);
+            }
+        }
+        for (node, writer) in passed {
+            self.say_marks(node, &writer.finish());
+        }
+    }
+
+    /// The routes of the new owner of sessions are in force here: from here on it gets what this
+    /// shard publishes for them.
+    pub(in crate::shard) fn turn_to(&mut self, owner: u16, payload: &[u8]) {
+        let Some(marks) = Marks::read(payload) else {
+            return;
+        };
+        let shards = self.count;
+        let turned = || Writer::new(About::Turned { shards });
+        let mut to_owner = turned();
+        let mut to_former: BTreeMap<u16, Writer> = BTreeMap::new();
+        for each in marks.moves() {
+            to_owner.add(each);
+            if let Some(former) = self.node_with(each.former) {
+                to_former.entry(former).or_insert_with(turned).add(each);
+            }
+        }
+        for (node, writer) in to_former {
+            self.say_marks(node, &writer.finish());
+        }
+        self.say_marks(owner, &to_owner.finish());
+    }
+
+    /// The node that all know by a number; [`NODES_MAX`] for this one.
+    fn node_with(&self, tag: u64) -> Option<u16> {
+        (0..=NODES_MAX).find(|node| tag != 0 && self.common.tag_of(*node) == tag)
+    }
+
+    /// Says something to the shards of this node: to all that they are to turn, and else to
+    /// those whose sessions it is about.
+    pub(super) fn tell_marks_here(&mut self, payload: &[u8]) {
+        let Some(marks) = Marks::read(payload) else {
+            return;
+        };
+        let (node, stream) = (NODES_MAX, self.id);
+        if !matches!(marks.about, About::Turn(_)) {
+            let from = Source {
+                node,
+                shard: stream,
+            };
+            return self.sort_marks(from, &marks);
+        }
+        for shard in (0..self.count).filter(|shard| *shard != stream) {
+            if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
+                let payload = payload.into();
+                peer.push(Item::Marks {
+                    node,
+                    stream,
+                    payload,
+                });
+            }
+        }
+        self.turn_to(NODES_MAX, payload);
+    }
+
+    /// The process of a node is gone, behind all that has come from it by one of this node's
+    /// shards.
+    pub(in crate::shard) fn process_is_gone(&mut self, node: u16, by: u16) {
+        if by == self.id {
+            for shard in (0..self.count).filter(|shard| *shard != by) {
+                if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
+                    peer.push(Item::ProcessGone { node });
+                }
+            }
+        }
+        self.forget_turned(node, by);
+        self.forget_turned_away(node, by);
+    }
+}
