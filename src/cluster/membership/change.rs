@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::{alone, seek};
 use crate::cluster::Shared;
 use crate::cluster::consensus::{Consensus, Failed};
-use crate::cluster::rpc::{self, kind};
+use crate::cluster::rpc::{self, CallError, kind};
 use crate::cluster::seed::Seed;
 
 /// How long a change may take.
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a connection may take with a node that is to be joined.
 const MEETING: Duration = Duration::from_secs(10);
+
+/// How long a connection that was lost may take to be there again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Between two looks at whether something has come about.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -102,23 +105,45 @@ pub(super) fn answer(shared: &Rc<Shared>) {
     });
 }
 
-/// Asks a node for a change. Returns the cluster in which it was done.
+/// Asks a node for a change that may be done twice. Returns the cluster in which it was done. Two
+/// that meet may connect with each other at once, and then the first connection is closed: the
+/// question is asked again over the other one.
 pub(super) async fn ask(shared: &Shared, node: &str, change: Change) -> Result<u64, String> {
-    send(shared, node, change, false).await
+    let body = put(change, false)?;
+    let mut answer = rpc::call(shared, node, kind::CHANGE, &body, PATIENCE).await;
+    for _ in 0..2 {
+        if !matches!(answer, Err(CallError::Lost(_) | CallError::NotConnected)) {
+            break;
+        }
+        let is_connected = || shared.hub.borrow().is_connected(node);
+        if wait_for(AGAIN, is_connected).await.is_err() {
+            break;
+        }
+        answer = rpc::call(shared, node, kind::CHANGE, &body, PATIENCE).await;
+    }
+    take_answer(answer)
 }
 
+/// Asks a node for a change, once.
 async fn send(
     shared: &Shared,
     node: &str,
     change: Change,
     is_passed_on: bool,
 ) -> Result<u64, String> {
+    let body = put(change, is_passed_on)?;
+    take_answer(rpc::call(shared, node, kind::CHANGE, &body, PATIENCE).await)
+}
+
+fn put(change: Change, is_passed_on: bool) -> Result<Vec<u8>, String> {
     let asked = Asked {
         change,
         is_passed_on,
     };
-    let body = serde_json::to_vec(&asked).map_err(|error| error.to_string())?;
-    let answer = rpc::call(shared, node, kind::CHANGE, &body, PATIENCE).await;
+    serde_json::to_vec(&asked).map_err(|error| error.to_string())
+}
+
+fn take_answer(answer: Result<Vec<u8>, CallError>) -> Result<u64, String> {
     let answer = answer.map_err(|error| error.to_string())?;
     serde_json::from_slice(&answer).map_err(|error| error.to_string())
 }

@@ -125,7 +125,7 @@ impl Membership {
             cluster: identity.cluster,
             members: if is_member { registry.len() as u32 } else { 1 },
             cores: if is_member {
-                registry.cores() as u32
+                registry.active_cores() as u32
             } else {
                 0
             },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
-use shard_cluster::registry::{Decision, Removal, Standing, decide, follows};
+use shard_cluster::registry::{Decision, Registry, Removal, Standing, State, decide, follows};
 use shard_cluster::wire::Role;
 use tokio::time::{Instant, sleep};
 
@@ -133,6 +133,7 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
     let mut asked = shared.hub.borrow().guests();
     asked.extend(shared.hub.borrow_mut().members_to_ask(SILENT));
     let mut best: Option<(Standing, String)> = None;
+    let mut elsewhere = Vec::new();
     for node in asked {
         let who = Who {
             standing: membership.standing(),
@@ -156,9 +157,14 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
             best = Some((known.standing, node));
             break;
         }
+        if known.standing.cluster != identity.cluster {
+            elsewhere.push(node.clone());
+        }
         consider(shared, &who.standing, known.standing, node, &mut best);
     }
-    let best = best.filter(|(other, _)| !is_gathering || is_to_meet(shared, other));
+    let best = best
+        .filter(|(other, _)| !is_gathering || is_to_meet(shared, other))
+        .filter(|_| !(own.leads() && is_taking_in(shared, &registry, &elsewhere)));
     if let (Some(removal), true) = (is_going, forsaken > FORSAKEN) {
         removed(shared, removal).await;
     } else if forsaken > FORSAKEN {
@@ -169,6 +175,17 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
     } else if is_member {
         change::keep_own(shared, &registry).await;
     }
+}
+
+/// Whether somebody is on the way to this node's cluster, who would be left alone with it. Those
+/// of `elsewhere` have said that they are of another one.
+fn is_taking_in(shared: &Rc<Shared>, registry: &Registry, elsewhere: &[String]) -> bool {
+    let hub = shared.hub.borrow();
+    let joining = registry
+        .members()
+        .filter(|(_, it)| it.state == State::Joining);
+    let mut others = joining.filter(|(name, _)| **name != *hub.name());
+    others.any(|(name, _)| hub.is_connected(name) && !elsewhere.iter().any(|it| it == name))
 }
 
 /// Whether a node joins another one although there may be better ones to come.

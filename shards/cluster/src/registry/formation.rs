@@ -17,7 +17,7 @@ pub struct Standing {
     pub cluster: u64,
     /// Members of that cluster, itself among them.
     pub members: u32,
-    /// Cores of it.
+    /// Cores of it that take part.
     pub cores: u32,
 }
 

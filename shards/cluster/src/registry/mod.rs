@@ -200,6 +200,13 @@ impl Registry {
         members.filter(|member| member.role == Role::Core).count()
     }
 
+    /// Cores that take part: one that was taken in and has not heard so may be elsewhere.
+    #[must_use]
+    pub fn active_cores(&self) -> usize {
+        let cores = self.members.values().filter(|it| it.role == Role::Core);
+        cores.filter(|it| it.state == State::Active).count()
+    }
+
     /// Why a log is no member's any more, if that is remembered.
     #[must_use]
     pub fn removal(&self, id: u64) -> Option<Removal> {

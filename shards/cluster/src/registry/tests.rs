@@ -392,3 +392,15 @@ fn of_nodes_that_start_together_comes_one_cluster() {
         );
     }
 }
+
+#[test]
+fn a_core_that_was_taken_in_and_has_not_come_does_not_count() {
+    let mut members = registry(&[add("a", 1, Role::Core), add("b", 2, Role::Core)]);
+    assert_eq!((members.cores(), members.active_cores()), (2, 0));
+    let activate = Command::Activate {
+        name: "a".into(),
+        id: 1,
+    };
+    assert_eq!(members.apply(&activate), Ok(()));
+    assert_eq!((members.cores(), members.active_cores()), (2, 1));
+}
