@@ -74,7 +74,12 @@ impl Directory {
         if first.is_some_and(|first| first.goes_before(&waiter) && self.lives(first)) {
             return self.deny(client, &waiter);
         }
-        if let Some(former) = self.queue.insert(client.into(), waiter)
+        // Whoever has the session from before comes first, so that the next one gets it.
+        let queue = match epoch > 0 && !waiter.is_exclusive() {
+            true => &mut self.formers,
+            false => &mut self.queue,
+        };
+        if let Some(former) = queue.insert(client.into(), waiter)
             && *former.node != *from
         {
             self.deny(client, &former);
@@ -84,10 +89,11 @@ impl Directory {
 
     /// Answers what has waited until this node may grant.
     pub(super) fn grant_queued(&mut self) {
-        if self.queue.is_empty() || !self.is_ready() {
+        if self.queue.is_empty() && self.formers.is_empty() || !self.is_ready() {
             return;
         }
-        for (client, waiter) in core::mem::take(&mut self.queue) {
+        let formers = core::mem::take(&mut self.formers);
+        for (client, waiter) in formers.into_iter().chain(core::mem::take(&mut self.queue)) {
             // All nodes have the same view: who asks the wrong keeper has asked the right one.
             if keeper(&client, &self.cores) == Some(&*self.name) && self.lives(&waiter) {
                 self.answer(&client, waiter);

@@ -129,6 +129,40 @@ fn a_client_that_connects_elsewhere_takes_its_identifier_along() {
 }
 
 #[test]
+fn of_those_that_wait_who_has_the_session_from_before_gets_it_first() {
+    let mut world = World::new();
+    for core in CORES {
+        world.node(core).up("r", 2, Role::Replicant);
+    }
+    world.node("b").claim("x");
+    world.settle();
+    assert_eq!(world.node("b").poll(), None);
+    let mut again = Directory::new("r", 2, Role::Replicant, 3);
+    for core in CORES {
+        again.up(core, 1, Role::Core);
+    }
+    again.claim_former("x", 1);
+    for core in CORES {
+        again.connected(core);
+        world.node(core).connected("r");
+    }
+    again.set_lease(Some(1), true);
+    world.nodes.insert("r", again);
+    world.settle();
+    let Event::Granted { epoch, .. } = world.event("r") else {
+        panic!("it was not granted");
+    };
+    let client: Box<str> = "x".into();
+    assert_eq!(world.event("r"), Event::Revoke { client, epoch });
+    world.node("r").revoked("x", epoch);
+    world.settle();
+    let Event::Granted { former, .. } = world.event("b") else {
+        panic!("it was not granted");
+    };
+    assert_eq!(former.as_deref(), Some("r"));
+}
+
+#[test]
 fn of_two_that_wait_the_later_gets_it_and_the_earlier_is_denied() {
     let mut world = World::new();
     world.node("a").claim("x");
