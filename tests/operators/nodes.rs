@@ -181,7 +181,7 @@ fn a_cluster_to_try_is_started_with_one_command_and_stopped_with_ctrl_c() {
         let said = || fs::read_to_string(&output).unwrap();
         assert!(Instant::now() < end, "{status:?}\n{}", said());
         assert!(nodes.try_wait().unwrap().is_none(), "{}", said());
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     let pid = nodes.id().to_string();
     assert!(
@@ -280,6 +280,6 @@ fn join(broker: &Broker, node: &str) {
             errors.contains("try again") && Instant::now() < end,
             "{errors}"
         );
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
 }
