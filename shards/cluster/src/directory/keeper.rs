@@ -70,6 +70,9 @@ impl Directory {
             epoch,
             holder: holder.into(),
         };
+        if epoch > 0 && !waiter.is_exclusive() {
+            return self.claimed_former(client, waiter);
+        }
         let first = self.queue.get(client);
         if first.is_some_and(|first| first.goes_before(&waiter) && self.lives(first)) {
             return self.deny(client, &waiter);
@@ -82,12 +85,25 @@ impl Directory {
         self.grant_queued();
     }
 
-    /// Answers what has waited until this node may grant.
+    /// A node claims what it had in a former life. Of two the first gets it.
+    fn claimed_former(&mut self, client: &str, waiter: Waiter) {
+        let first = self.formers.get(client);
+        let is_rival = |first: &Waiter| first.node != waiter.node && self.lives(first);
+        if first.is_some_and(is_rival) {
+            return self.deny(client, &waiter);
+        }
+        self.formers.insert(client.into(), waiter);
+        self.grant_queued();
+    }
+
+    /// Answers what has waited until this node may grant. Who has the state of an identifier from
+    /// a former life goes first, and passes it on to a client that waits elsewhere.
     pub(super) fn grant_queued(&mut self) {
-        if self.queue.is_empty() || !self.is_ready() {
+        if self.queue.is_empty() && self.formers.is_empty() || !self.is_ready() {
             return;
         }
-        for (client, waiter) in core::mem::take(&mut self.queue) {
+        let formers = core::mem::take(&mut self.formers);
+        for (client, waiter) in formers.into_iter().chain(core::mem::take(&mut self.queue)) {
             // All nodes have the same view: who asks the wrong keeper has asked the right one.
             if keeper(&client, &self.cores) == Some(&*self.name) && self.lives(&waiter) {
                 self.answer(&client, waiter);

@@ -38,6 +38,10 @@
 //! identifiers, and it is free for nobody else in between. Of claims that wait, one from a former
 //! life goes first, then the first that came.
 //!
+//! **What a node had in its former life.** It claims that when it starts, and clients that it has
+//! sent away claim it on other nodes meanwhile. As long as neither can be granted, both wait, and
+//! the former one goes first: then the others get the identifier from that node, with its state.
+//!
 //! **What this promises.** Among nodes that hold their lease, a client identifier has at most
 //! one owner. [`Directory::owns`] is false without the lease. A node that was given up has
 //! lost all it had; with its new life it claims what it still has in memory or on its disk, and
@@ -117,6 +121,8 @@ struct Claim {
     epoch: u64,
     /// This process has had it until its lease ran out.
     again: bool,
+    /// Its client has connected here since: it is wanted whoever has it.
+    is_wanted: bool,
 }
 
 /// One node's part of the directory: what it owns, and what it keeps.
@@ -158,6 +164,8 @@ pub struct Directory {
     markers: BTreeMap<Box<str>, Marker>,
     /// As keeper: claims that wait until it may grant.
     queue: BTreeMap<Box<str>, Waiter>,
+    /// As keeper: claims from former lives that wait likewise. They go first.
+    formers: BTreeMap<Box<str>, Waiter>,
     events: VecDeque<Event>,
     /// Nodes that there is a connection to.
     linked: BTreeSet<Box<str>>,
@@ -190,6 +198,7 @@ impl Directory {
             held: BTreeMap::new(),
             markers: BTreeMap::new(),
             queue: BTreeMap::new(),
+            formers: BTreeMap::new(),
             events: VecDeque::new(),
             linked: BTreeSet::from([name.into()]),
             outbox: VecDeque::new(),
@@ -268,7 +277,7 @@ impl Directory {
             owned: self.owned.len(),
             claimed: self.claims.len(),
             kept: self.entries.len(),
-            queued: self.queue.len(),
+            queued: self.queue.len() + self.formers.len(),
         }
     }
 

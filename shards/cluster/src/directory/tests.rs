@@ -450,3 +450,77 @@ fn what_a_node_kept_for_an_owner_that_has_died_is_asked_for_by_the_next() {
         );
     }
 }
+
+/// A world in which `r` has had an identifier in a former life and claims it, and its keeper, `b`,
+/// grants nothing yet.
+fn restarted() -> (World, String) {
+    let mut world = World::new();
+    let client = world.kept_by("b");
+    world.node("b").set_lease(None, true);
+    world.node("r").claim_former(&client, 1);
+    world.settle();
+    (world, client)
+}
+
+#[test]
+fn who_had_it_in_a_former_life_passes_it_on_to_a_client_that_waited_elsewhere() {
+    let (mut world, client) = restarted();
+    world.node("a").claim(&client);
+    world.settle();
+    world.node("b").set_lease(Some(1), true);
+    world.settle();
+    let granted = |event| match event {
+        Event::Granted { former, .. } => former,
+        other => panic!("not granted: {other:?}"),
+    };
+    assert_eq!(granted(world.event("r")), None);
+    let Event::Revoke { epoch, .. } = world.event("r") else {
+        panic!("not revoked");
+    };
+    world.node("r").revoked(&client, epoch);
+    world.settle();
+    assert_eq!(granted(world.event("a")), Some("r".into()));
+    assert_eq!(world.owners(&client), ["a"]);
+}
+
+#[test]
+fn a_client_that_came_back_and_went_on_leaves_the_claim_from_the_former_life() {
+    let (mut world, client) = restarted();
+    world.node("r").claim(&client);
+    world.settle();
+    world.node("a").claim(&client);
+    world.settle();
+    world.node("b").set_lease(Some(1), true);
+    world.settle();
+    assert_eq!(world.owners(&client), ["r"]);
+    assert!(matches!(world.event("r"), Event::Granted { .. }));
+    assert!(matches!(world.event("r"), Event::Revoke { .. }));
+}
+
+#[test]
+fn of_two_former_lives_the_first_gets_it() {
+    let (mut world, client) = restarted();
+    world.node("a").claim_former(&client, 1);
+    world.settle();
+    let denied = Event::Denied {
+        client: client.clone().into(),
+    };
+    assert_eq!(world.event("a"), denied);
+    world.node("b").set_lease(Some(1), true);
+    world.settle();
+    assert_eq!(world.owners(&client), ["r"]);
+}
+
+#[test]
+fn a_client_that_came_back_gets_what_another_node_has_by_now() {
+    let mut world = World::new();
+    let client = world.kept_by("b");
+    world.node("a").claim(&client);
+    world.settle();
+    world.event("a");
+    world.node("r").claim_former(&client, 1);
+    world.node("r").claim(&client);
+    world.settle();
+    assert!(matches!(world.event("a"), Event::Revoke { .. }));
+    assert_eq!(world.node("r").poll(), None);
+}

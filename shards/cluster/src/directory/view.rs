@@ -90,6 +90,7 @@ impl Directory {
         self.held.clear();
         self.markers.clear();
         self.queue.clear();
+        self.formers.clear();
         self.outbox.clear();
         self.linked = core::iter::once(self.name.clone()).collect();
         self.disown();
@@ -106,6 +107,7 @@ impl Directory {
                 ticket,
                 epoch,
                 again,
+                is_wanted: false,
             };
             if let Entry::Vacant(vacant) = self.claims.entry(client) {
                 vacant.insert(claim);
