@@ -35,6 +35,10 @@ HOSTS = [f"127.0.0.{number}" for number in (1, 2, 3)]
 NAMES = [f"n{number}@{host}:{LINKS}" for number, host in enumerate(HOSTS, 1)]
 
 
+# What each node is set to beside that.
+SETTINGS = {}
+
+
 class Node:
     """A broker in a process of its own."""
 
@@ -51,6 +55,7 @@ class Node:
             "shards.count": "1",
             "cluster.discovery_strategy": "static",
             "cluster.static.seeds": ",".join(NAMES),
+            **SETTINGS,
         }
         arguments = [word for pair in settings.items() for word in ("--set", "=".join(pair))]
         address = f"{HOSTS[self.number]}:{PORT}"
@@ -156,8 +161,6 @@ def restart(node, others):
     time.sleep(2)
     node.start()
     within(60, f"node {number} is back", lambda: others[0].running() == 3)
-    # New clients wait until leases are over that its former life could have given.
-    time.sleep(6)
 
 
 def judge(subscribers, acknowledged, resent):

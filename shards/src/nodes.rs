@@ -164,6 +164,13 @@ impl Nodes {
         }
     }
 
+    /// Which nodes are up and stay, a bit each, so that they may be given sessions; and whether
+    /// this node goes.
+    pub fn set_open(&mut self, nodes: u64, goes: bool) {
+        self.common.nodes_open.store(nodes, Ordering::Relaxed);
+        self.common.goes.store(goes, Ordering::Relaxed);
+    }
+
     /// The process of a node that speaks. Said before any message of it.
     pub fn heard(&mut self, node: u16, name: &str, boot: u64) {
         if let Some(known) = self.processes.get_mut(usize::from(node)) {

@@ -13,6 +13,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use protocol::hash::Seed;
@@ -74,6 +75,10 @@ pub enum Question {
     Kick(Box<str>),
     /// To send so many clients to another server, as [`Operator::start_drain`] has said.
     SendAway(Part),
+    /// To end so many connections, since the node stops.
+    EndConnections(Part),
+    /// To give so many sessions, whose clients are away, to other nodes.
+    HandOver(Part),
     /// The subscriptions of all its clients.
     Subscriptions(Part),
     /// Those of one client.
@@ -97,6 +102,17 @@ pub enum Answer {
     Kick(bool),
     /// How many were sent away, and where the next one may be.
     SendAway(u32, Option<Place>),
+    /// How many have ended, and where the next one may be.
+    EndConnections(u32, Option<Place>),
+    /// What became of sessions in this part of the table.
+    HandOver {
+        /// So many were offered to other nodes.
+        offered: u32,
+        /// So many were there.
+        left: u32,
+        /// Where the next one may be.
+        next: Option<Place>,
+    },
     /// Subscriptions. Of one client: nothing if it is not here.
     Subscriptions(Option<Listed<Held>>),
     /// Filters.
@@ -266,6 +282,12 @@ impl Operator {
     /// this is, or empty.
     pub fn start_drain(&self, reference: &str) {
         self.common.drain.start(reference);
+    }
+
+    /// Whether there are other nodes that may be given sessions.
+    #[must_use]
+    pub fn has_open_nodes(&self) -> bool {
+        self.common.nodes_open.load(Ordering::Relaxed) != 0
     }
 
     /// Clients are let in again.

@@ -73,6 +73,13 @@ impl Handle {
         joined.await.unwrap_or_else(stops)
     }
 
+    /// Says to the others that this node is about to stop, or is not any more: one that goes is
+    /// given no sessions.
+    pub(crate) async fn go(&self, goes: bool) {
+        let go = move |shared: Rc<Shared>| async move { shared.hub.borrow_mut().go(goes) };
+        self.run(go).await;
+    }
+
     /// Leaves the cluster: the others have agreed when it is done, and this node is alone. It
     /// keeps its clients, and joins nobody before it is told to.
     pub(crate) async fn leave(&self) -> Result<(), ChangeError> {

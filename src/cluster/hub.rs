@@ -19,6 +19,7 @@ use shard_cluster::wire::{VERSION_MAX, VERSION_MIN};
 use super::condemned::Condemned;
 use super::ended::Ended;
 use super::gather::Gathering;
+use super::given::Given;
 use super::incarnation::Incarnations;
 use super::owners::Owners;
 use super::peer::{Link, LinkId, Peer};
@@ -45,6 +46,7 @@ pub(super) struct Hub {
     reach: Reach,
     incarnations: Incarnations,
     condemned: Condemned,
+    pub(super) given: Given,
     /// Whether this node goes on by itself when others had given it up.
     autoheal: bool,
     /// The life with which the process began.
@@ -74,6 +76,8 @@ pub(super) struct Begin {
     pub(super) role: Role,
     pub(super) incarnations: Incarnations,
     pub(super) condemned: Condemned,
+    /// Leases that former processes gave, and for how long they gave none.
+    pub(super) given: (Given, u64),
     pub(super) policy: Policy,
     pub(super) autoheal: bool,
     pub(super) seed: u64,
@@ -89,7 +93,9 @@ impl Hub {
             ..config
         };
         let limits = routes::Limits::default();
-        let members = Members::new(config, begin.condemned.lives());
+        let mut members = Members::new(config, begin.condemned.lives());
+        let (given, rested_ms) = begin.given;
+        members.set_rested_ms(rested_ms);
         let mut hub = Self {
             plane,
             owners: Owners::new(&members),
@@ -99,6 +105,7 @@ impl Hub {
             gathering: Gathering::default(),
             incarnations: begin.incarnations,
             condemned: begin.condemned,
+            given,
             autoheal: begin.autoheal,
             boot,
             address: begin.address,
@@ -131,6 +138,7 @@ impl Hub {
         self.plane.set_lease_until(until_ms);
         let is_fenced = now_ms >= until_ms;
         match (mem::replace(&mut self.was_fenced, is_fenced), is_fenced) {
+            (false, true) if self.members.has_ended() => {}
             (false, true) => warn!(
                 "this node has no lease from a majority of the cores: it acknowledges no QoS 1 \
                  and 2 until it has one (cluster.partition_policy = fence)"
@@ -327,6 +335,8 @@ impl Hub {
         if peer.link(id).is_none() {
             return;
         }
+        self.note_parting(id, why);
+        let peer = &mut self.peers[usize::from(id.slot)];
         let is_guest = peer.link.take().is_some_and(|link| link.is_guest);
         peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
         self.owners.disconnected(&peer.name);
@@ -357,6 +367,7 @@ impl Hub {
         let due = self.members.tick(now_ms);
         self.events();
         self.turn_owners();
+        self.tell_open();
         self.plane.flush();
         if !due {
             return;
@@ -371,7 +382,8 @@ impl Hub {
         }
     }
 
-    fn heartbeat(&mut self, slot: u16) {
+    pub(super) fn heartbeat(&mut self, slot: u16) {
+        self.given.cover();
         let now_ms = self.plane.now_ms();
         let peer = &mut self.peers[usize::from(slot)];
         if let Some(link) = &mut peer.link {
@@ -550,7 +562,7 @@ impl Hub {
     }
 
     /// Passes on what is said and decided about client identifiers.
-    fn turn_owners(&mut self) {
+    pub(super) fn turn_owners(&mut self) {
         let (plane, reach) = (&mut *self.plane, &mut self.reach);
         let others = (self.peers.as_mut_slice(), &self.slots);
         self.owners.turn(&self.members, plane, reach, others);
@@ -662,7 +674,13 @@ impl Hub {
         peer.is_up = false;
         peer.is_held = false;
         let is_member = self.roster.contains(node);
-        if is_member {
+        let has_stopped = self.members.peer(node).is_some_and(|peer| peer.is_going);
+        if is_member && has_stopped {
+            info!(
+                "node {node} has stopped (incarnation {incarnation}); {lost} messages that it has \
+                 not accepted are given up, but for those of groups"
+            );
+        } else if is_member {
             let lease_ms = self.members.config().lease_ms;
             warn!(
                 "node {node} is down: not heard for {lease_ms} ms (incarnation {incarnation}); \
@@ -677,6 +695,7 @@ impl Hub {
         if let Some(link) = peer.link.take() {
             peer.outgoing.iter_mut().for_each(Outgoing::disconnected);
             let why = match is_member {
+                true if has_stopped => Ended::refused(Reason::Stale, "it has stopped"),
                 true => Ended::refused(Reason::Stale, "not heard for the lease"),
                 false => Ended::replaced(),
             };

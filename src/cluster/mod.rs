@@ -27,8 +27,10 @@
 //! | [`relay`] | connections over other nodes, where the direct one does not work |
 //! | [`rpc`], [`handle`] | requests between nodes, and from other threads |
 //! | [`hub`], [`peer`], [`arrivals`] | what is known of the other nodes |
+//! | [`goodbye`] | how this node stops |
 //! | [`owners`] | whose client identifiers are |
 //! | [`incarnation`], [`condemned`] | the lives of this node, and those of others that are over |
+//! | [`given`] | when the former process could last have given a lease |
 //! | [`status`] | what is to be seen of all that |
 //! | [`plane`], [`news`] | the seam to the shards |
 
@@ -41,6 +43,8 @@ pub(crate) mod discovery;
 mod ended;
 mod frames;
 mod gather;
+mod given;
+mod goodbye;
 mod guests;
 mod handle;
 mod hub;
@@ -67,6 +71,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -90,6 +95,7 @@ use condemned::Condemned;
 use consensus::Disk;
 use dial::Dials;
 use discovery::Strategy;
+use given::Given;
 pub(crate) use handle::Handle;
 use handle::Orders;
 use hub::{Begin, Hub};
@@ -164,6 +170,7 @@ impl Settings {
             role: self.role,
             incarnations: Incarnations::new(folder),
             condemned: Condemned::new(folder),
+            given: Given::open(folder),
             policy: self.policy,
             autoheal: self.autoheal,
             seed: self.hash_seed,
@@ -252,7 +259,9 @@ impl Running {
         self.board.cluster()
     }
 
-    /// Tells the other nodes that this one stops, and ends the thread.
+    /// Passes on what the shards had for other nodes, tells them that this one stops, and ends the
+    /// thread. The shards have ended before. If this is never called the thread ends without a
+    /// word, as if the process was killed.
     pub(crate) fn stop(mut self) {
         if let Some(stop) = self.stop.take() {
             _ = stop.send(());
@@ -395,8 +404,11 @@ fn run(
         seeds.into_iter().for_each(|seed| shared.know(seed));
         let membership = spawn_local(membership::run(Rc::clone(&shared)));
         let send = spawn_local(relay::send(Rc::clone(&shared)));
-        work(&shared, stopped, board).await;
+        let is_told = work(&shared, stopped, board).await;
         tasks.iter().for_each(JoinHandle::abort);
+        if is_told == Some(Ok(())) {
+            work(&shared, goodbye::say(Rc::clone(&shared)), board).await;
+        }
         membership.abort();
         shared.dials.stop();
         relay::stop(&shared).await;
@@ -453,13 +465,15 @@ fn prepare(
     (shared, own, seeds)
 }
 
-/// Passes on what the shards have, and the time, until this node is to stop.
-async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &Board) {
+/// Passes on what the shards have, and the time, until something has come about. Nothing if the
+/// links have failed before.
+async fn work<T>(shared: &Rc<Shared>, until: impl Future<Output = T>, board: &Board) -> Option<T> {
     let news = News::of(&*shared.hub.borrow().plane);
     let news = match news {
         Ok(news) => news,
-        Err(error) => return error!("the links to other nodes have failed: {error}"),
+        Err(error) => return failed(&error),
     };
+    let mut until = pin!(until);
     let mut clock = interval(TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ticks = 0_u32;
@@ -471,7 +485,7 @@ async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &B
             () = sleep(BACKLOG), if has_backlog => shared.hub.borrow_mut().flush(),
             came = news.come() => match came {
                 Ok(()) => shared.hub.borrow_mut().news(),
-                Err(error) => return error!("the links to other nodes have failed: {error}"),
+                Err(error) => return failed(&error),
             },
             _ = clock.tick() => {
                 let mut hub = shared.hub.borrow_mut();
@@ -485,7 +499,12 @@ async fn work(shared: &Rc<Shared>, mut stopped: oneshot::Receiver<()>, board: &B
                     hub.cut();
                 }
             }
-            _ = &mut stopped => return,
+            come = &mut until => return Some(come),
         }
     }
+}
+
+fn failed<T>(error: &io::Error) -> Option<T> {
+    error!("the links to other nodes have failed: {error}");
+    None
 }

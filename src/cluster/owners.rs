@@ -40,8 +40,8 @@ impl Owners {
 
     /// Which lease this node holds. To be told before the shards are.
     pub(super) fn set_lease(&mut self, members: &Members, now_ms: u64) {
-        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
-        self.directory.set_lease(members.lease(now_ms), is_mature);
+        // It speaks when what is claimed is known: see `turn`.
+        self.directory.set_lease(members.lease(now_ms), false);
     }
 
     /// Whether this node has a lease and does not act yet: clients that are connected since
@@ -143,6 +143,10 @@ impl Owners {
                 }),
             }
         }
+        // Behind what is claimed: whoever hears the view is to know of that.
+        let now_ms = plane.now_ms();
+        let is_mature = self.policy == Policy::ServeLocal || members.is_mature(now_ms);
+        self.directory.set_lease(members.lease(now_ms), is_mature);
         while let Some((node, mut frame)) = self.directory.transmit() {
             let slot = slots.get(&node).map(|slot| usize::from(*slot));
             let peer = slot.and_then(|slot| peers.get_mut(slot));

@@ -61,6 +61,13 @@ impl Node {
         Self { running, plane }
     }
 
+    /// Its links end without a word.
+    fn dies(self) {
+        let Running { thread, stop, .. } = self.running;
+        drop(stop);
+        thread.unwrap().join().unwrap();
+    }
+
     fn is_connected(&self) -> bool {
         let status = self.running.status();
         !status.is_empty() && status.iter().all(|node| node.is_connected)
@@ -159,7 +166,7 @@ fn a_node_that_is_silent_for_the_lease_is_down_and_its_routes_are_gone() {
     let mut nodes = cluster(2);
     nodes[1].plane.subscribe("x", true);
     wait_for("the route", || nodes[0].plane.routes().len() == 1);
-    nodes.pop().unwrap().running.stop();
+    nodes.pop().unwrap().dies();
     wait_for("the end", || {
         nodes[0].plane.ups() == [(0, true), (0, false)]
     });
@@ -167,6 +174,36 @@ fn a_node_that_is_silent_for_the_lease_is_down_and_its_routes_are_gone() {
     wait_for("what is shown", || {
         nodes[0].running.status()[0].state == State::Gone
     });
+}
+
+#[test]
+fn a_node_that_stops_passes_on_what_it_has_and_is_down_without_the_lease() {
+    let mut nodes = cluster(2);
+    // Nobody would miss it: it is the goodbye that says so.
+    let last = nodes.pop().unwrap();
+    wait_for("the connection", || {
+        nodes[0].is_connected() && last.is_connected()
+    });
+    for n in 0..1000 {
+        last.plane.forward(0, 0, n);
+    }
+    let plane = nodes[0].plane.clone();
+    let sessions = thread::spawn(move || {
+        wait_for("the messages", || {
+            plane.accept_all();
+            plane.arrived().len() == 1000
+        });
+        plane.accept_all();
+    });
+    last.running.stop();
+    sessions.join().unwrap();
+    assert_eq!(last.plane.accepted_by_nodes(), [1000, 0]);
+    wait_for("the end", || {
+        nodes[0].plane.ups() == [(0, true), (0, false)]
+    });
+    // Not heard for the lease would be another state on the way there.
+    let states = nodes[0].running.status()[0].state;
+    assert!(matches!(states, State::Alive | State::Gone), "{states:?}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) role: Role,
     /// `cluster.autoclean`.
     pub(crate) autoclean: Duration,
+    /// `cluster.handover_timeout`.
+    pub(crate) handover: Duration,
     /// `cluster.partition_policy`.
     pub(crate) policy: Policy,
     /// `cluster.autoheal`.
@@ -70,10 +72,8 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
         bind: bind(entries),
         seeds,
         role: role(entries),
-        autoclean: match entries.get("cluster.autoclean")?.value {
-            Value::Duration(span) => span.duration(),
-            _ => return None,
-        },
+        autoclean: duration(entries, "cluster.autoclean")?,
+        handover: duration(entries, "cluster.handover_timeout")?,
         policy: match text(entries, "cluster.partition_policy") {
             "serve_local" => Policy::ServeLocal,
             _ => Policy::Fence,
@@ -86,6 +86,13 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
             kind => Some(!kind.starts_with("inet6")),
         },
     })
+}
+
+fn duration(entries: &Entries, key: &str) -> Option<Duration> {
+    match entries.get(key)?.value {
+        Value::Duration(span) => Some(span.duration()),
+        _ => None,
+    }
 }
 
 /// Everything that does not hold.
@@ -371,6 +378,7 @@ mod tests {
         let cluster = load(&replicant).unwrap().unwrap();
         assert_eq!((cluster.role, cluster.seeds.len()), (Role::Replicant, 2));
         assert_eq!(cluster.autoclean, Duration::from_secs(24 * 60 * 60));
+        assert_eq!(cluster.handover, Duration::from_secs(5));
         let both = "cluster.static.seeds=b@127.0.0.2,c@127.0.0.3";
         let both = load(&[STATIC, both, cores]).unwrap().unwrap();
         assert_eq!((both.role, both.seeds.len()), (Role::Core, 3));

@@ -42,6 +42,11 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "a member that is gone for so long is removed from the cluster",
     ),
     key(
+        "cluster.handover_timeout",
+        Kind::Duration(0, 3600),
+        "how long a node that stops or leaves gives its kept sessions to others: 0s, not at all",
+    ),
+    key(
         "cluster.discovery_strategy",
         Kind::Word(&["manual", "static", "dns", "etcd", "k8s"]),
         "how other nodes are found: manual, not at all; else as the section of that name says",

@@ -20,6 +20,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("cluster.static.seeds", "[]"),
     ("cluster.core_nodes", "[]"),
     ("cluster.autoclean", "24h"),
+    ("cluster.handover_timeout", "5s"),
     ("cluster.dns.name", "localhost"),
     ("cluster.dns.record_type", "a"),
     ("cluster.etcd.server", "[]"),

@@ -20,6 +20,12 @@ pub(crate) enum Command {
         /// Clients that are sent away in a second
         #[arg(long, default_value_t = 500, value_name = "CLIENTS")]
         rate: u32,
+        /// Seconds that clients have to take their sessions along
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        wait_takeover: u32,
+        /// Sessions that are given to other nodes in a second then
+        #[arg(long, default_value_t = 500, value_name = "SESSIONS")]
+        sess_rate: u32,
         /// Where clients go: host:port, several with spaces between [mqtt.server_reference]
         #[arg(long, value_name = "SERVERS")]
         redirect_to: Option<String>,
@@ -42,10 +48,18 @@ pub(super) fn run(command: &Command, broker: &Broker<'_>) -> Result<ExitCode, Fa
     match command {
         Command::Start {
             rate,
+            wait_takeover,
+            sess_rate,
             redirect_to,
             node,
         } => {
-            let body = json!({"conn_evict_rate": rate, "redirect_to": redirect_to}).to_string();
+            let body = json!({
+                "conn_evict_rate": rate,
+                "wait_takeover": wait_takeover,
+                "sess_evict_rate": sess_rate,
+                "redirect_to": redirect_to,
+            });
+            let body = body.to_string();
             let answer = broker.request("POST", &path(broker, node.as_deref(), "start")?, &body)?;
             let status: Value = serde_json::from_str(&answer).unwrap_or_default();
             Ok(print(&fields(&status)))

@@ -41,6 +41,12 @@ pub(super) struct Drain {
     /// Clients that are sent away in a second.
     #[serde(default = "Drain::rate")]
     pub(super) conn_evict_rate: u32,
+    /// Seconds that clients have to take their sessions along before those are given to others.
+    #[serde(default = "Drain::wait")]
+    pub(super) wait_takeover: u32,
+    /// Sessions that are given to others in a second.
+    #[serde(default = "Drain::rate")]
+    pub(super) sess_evict_rate: u32,
     /// Server References of other nodes, with spaces between them.
     #[serde(default)]
     pub(super) redirect_to: Option<String>,
@@ -50,12 +56,17 @@ pub(super) struct Drain {
 const REDIRECT_MAX: usize = 1024;
 
 /// The fastest rate.
-const RATE_MAX: u32 = 100_000;
+pub(super) const RATE_MAX: u32 = 100_000;
 
 impl Drain {
     /// As in EMQX.
     fn rate() -> u32 {
         500
+    }
+
+    /// As in EMQX.
+    fn wait() -> u32 {
+        60
     }
 
     /// Reads what a request says; an empty body says nothing.
@@ -68,6 +79,9 @@ impl Drain {
             serde_json::from_value(fields.into()).map_err(|error| error.to_string())?;
         if !(1..=RATE_MAX).contains(&drain.conn_evict_rate) {
             return Err(format!("conn_evict_rate is a number from 1 to {RATE_MAX}"));
+        }
+        if !(1..=RATE_MAX).contains(&drain.sess_evict_rate) {
+            return Err(format!("sess_evict_rate is a number from 1 to {RATE_MAX}"));
         }
         let to = drain.redirect_to.as_deref().unwrap_or_default();
         if to.len() > REDIRECT_MAX || to.chars().any(char::is_control) {

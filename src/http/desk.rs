@@ -73,6 +73,11 @@ impl Desk {
         self.operator.borrow().stop_drain();
     }
 
+    /// Whether there are other nodes that may be given sessions.
+    pub(super) fn has_open_nodes(&self) -> bool {
+        self.operator.borrow().has_open_nodes()
+    }
+
     pub(super) fn uptime_ms(&self) -> u64 {
         self.operator.borrow().uptime_ms()
     }

@@ -1,21 +1,29 @@
-//! Emptying this node for maintenance: no client is let in, and those that are there are sent to
-//! other nodes, so many a second. EMQX calls it evacuation.
+//! Emptying this node for maintenance: no client is let in, those that are there are sent to other
+//! nodes, so many a second, and then the sessions of those that did not take theirs along are
+//! given to other nodes. EMQX calls it evacuation.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::info;
+use log::{info, warn};
 use serde_json::{Value, json};
 use shards::operator::{Answer, Part, Place, Question};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::ask::Drain;
-use super::desk::{Desk, NoAnswer};
+use super::ask::{Drain, RATE_MAX};
+use super::desk::Desk;
+use crate::cluster::Handle;
 
 /// Steps a second in which clients are sent away.
 const STEPS: u32 = 10;
+
+/// Between two steps when the node stops.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it may take until all shards have ended their connections.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// Whether this node is being emptied. Until the process ends, or somebody stops it.
 #[derive(Default)]
@@ -25,7 +33,28 @@ struct Running {
     drain: Drain,
     /// Clients that were connected at the beginning.
     initial: u64,
+    state: Rc<Cell<State>>,
     task: AbortHandle,
+}
+
+/// How far it is. The names are EMQX's.
+#[derive(Clone, Copy)]
+enum State {
+    EvictingConns,
+    WaitingTakeover,
+    EvictingSessions,
+    Prohibiting,
+}
+
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::EvictingConns => "evicting_conns",
+            Self::WaitingTakeover => "waiting_takeover",
+            Self::EvictingSessions => "evicting_sessions",
+            Self::Prohibiting => "prohibiting",
+        }
+    }
 }
 
 impl Drop for Running {
@@ -36,24 +65,30 @@ impl Drop for Running {
 
 impl Drains {
     /// Begins, or goes on with another rate or other nodes.
-    pub(super) fn start(&self, desk: &Rc<Desk>, drain: &Drain) {
+    pub(super) fn start(&self, desk: &Rc<Desk>, drain: &Drain, links: Option<&Handle>) {
         let to = drain.redirect_to.as_deref().unwrap_or_default();
         let mut running = self.0.borrow_mut();
         let rate = drain.conn_evict_rate;
         info!("the node is being emptied: {rate} clients a second, to {to:?}");
         desk.start_drain(to);
         let initial = running.as_ref().map(|running| running.initial);
-        let task = spawn_local(send_away(Rc::clone(desk), rate));
+        let state = Rc::new(Cell::new(State::EvictingConns));
+        let (known, links) = (Rc::clone(&state), links.cloned());
+        let task = spawn_local(empty(Rc::clone(desk), drain.clone(), links, known));
         *running = Some(Running {
             drain: drain.clone(),
             initial: initial.unwrap_or_else(|| connected(desk)),
+            state,
             task: task.abort_handle(),
         });
     }
 
     /// Ends, if it was begun.
-    pub(super) fn stop(&self, desk: &Desk) -> bool {
+    pub(super) fn stop(&self, desk: &Desk, links: Option<&Handle>) -> bool {
         desk.stop_drain();
+        if let Some(links) = links.cloned() {
+            spawn_local(async move { links.go(false).await });
+        }
         let was_running = self.0.borrow_mut().take().is_some();
         if was_running {
             info!("the node is not being emptied any more");
@@ -68,12 +103,17 @@ impl Drains {
             return json!({"node": node, "status": "disabled"});
         };
         let left = connected(desk);
+        let state = match left {
+            0 => running.state.get(),
+            _ => State::EvictingConns,
+        };
         json!({
             "node": node,
             "status": "enabled",
             "process": "evacuation",
-            "state": if left > 0 { "evicting_conns" } else { "prohibiting" },
+            "state": state.name(),
             "connection_eviction_rate": running.drain.conn_evict_rate,
+            "session_eviction_rate": running.drain.sess_evict_rate,
             "redirect_to": running.drain.redirect_to,
             "stats": {"initial_connected": running.initial, "current_connected": left},
         })
@@ -87,46 +127,167 @@ fn connected(desk: &Desk) -> u64 {
         .sum()
 }
 
-/// Sends clients away, for ever.
-async fn send_away(desk: Rc<Desk>, rate: u32) {
+/// Empties this node, for ever.
+async fn empty(desk: Rc<Desk>, drain: Drain, links: Option<Handle>, state: Rc<Cell<State>>) {
+    if let Some(links) = links {
+        links.go(true).await;
+    }
     let mut clock = interval(Duration::from_secs(1) / STEPS);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut places = vec![Place::default(); usize::from(desk.shards())];
-    // In tenths of a client.
-    let mut budget = 0;
+    let mut clients = Walks::new(desk.shards(), drain.conn_evict_rate);
+    let mut sessions = Walks::new(desk.shards(), drain.sess_evict_rate);
+    let wait = Duration::from_secs(drain.wait_takeover.into());
+    let mut without_clients = None;
     loop {
         clock.tick().await;
-        budget = (budget + rate).min(rate * STEPS);
-        for (shard, place) in (0..).zip(&mut places) {
-            // One that does not answer is asked again.
-            _ = step(&desk, shard, place, &mut budget).await;
+        clients.step(&desk, Question::SendAway).await;
+        if without_clients.is_none() && connected(&desk) > 0 {
+            continue;
+        }
+        let since = *without_clients.get_or_insert_with(Instant::now);
+        if !desk.has_open_nodes() {
+            state.set(State::Prohibiting);
+        } else if since.elapsed() < wait {
+            state.set(State::WaitingTakeover);
+        } else {
+            sessions.step(&desk, Question::HandOver).await;
+            state.set(match sessions.left() {
+                Some(0) => State::Prohibiting,
+                _ => State::EvictingSessions,
+            });
         }
     }
 }
 
-/// Sends clients of one shard away, as far as the budget goes or to the end of its table.
-async fn step(
-    desk: &Desk,
-    shard: u16,
-    place: &mut Place,
-    budget: &mut u32,
-) -> Result<(), NoAnswer> {
-    let stats = desk.stats();
-    let is_empty = |shard: &std::sync::Arc<shards::Stats>| shard.connections.get() == 0;
-    while *budget >= STEPS && !stats.get(usize::from(shard)).is_none_or(is_empty) {
-        let part = Part {
-            from: *place,
-            skip: 0,
-            most: *budget / STEPS,
-        };
-        let Answer::SendAway(sent, next) = desk.ask(shard, Question::SendAway(part)).await? else {
-            return Ok(());
-        };
-        *budget -= sent * STEPS;
-        *place = next.unwrap_or_default();
+/// Ends all connections, since the node stops.
+pub(super) async fn end_connections(desk: &Desk) {
+    let end = Instant::now() + ENDING;
+    let mut clients = Walks::new(desk.shards(), RATE_MAX);
+    while clients.left().is_none() && Instant::now() < end {
+        clients.step(desk, Question::EndConnections).await;
+        sleep(PAUSE).await;
+    }
+}
+
+/// Gives all sessions whose clients are away to other nodes, until there are none left, nobody to
+/// take them, or no time.
+pub(super) async fn hand_all_over(desk: &Desk, limit: Duration) {
+    let end = Instant::now() + limit;
+    let mut sessions = Walks::new(desk.shards(), RATE_MAX);
+    let mut first = None;
+    while desk.has_open_nodes() && Instant::now() < end {
+        sessions.step(desk, Question::HandOver).await;
+        let left = sessions.left();
+        first = first.or(left);
+        if left == Some(0) {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    let (first, left) = (first.unwrap_or(0), sessions.left().unwrap_or(0));
+    if left > 0 {
+        warn!(
+            "{left} of {first} kept sessions are still here and stay with this node: other nodes \
+             did not take them in time (cluster.handover_timeout)"
+        );
+    } else if first > 0 {
+        info!("{first} kept sessions are with other nodes");
+    }
+}
+
+/// Goes through the sessions of all shards, again and again, and does something to so many a
+/// second.
+struct Walks {
+    rate: u32,
+    /// In parts of one, [`STEPS`] of which make one.
+    budget: u32,
+    shards: Vec<Walk>,
+}
+
+/// How far that is on one shard.
+#[derive(Clone, Copy, Default)]
+struct Walk {
+    place: Place,
+    /// What this round has found to be left, and the last whole one.
+    found: u32,
+    left: Option<u32>,
+}
+
+impl Walk {
+    /// Whether this round goes on.
+    fn advance(&mut self, found: u32, next: Option<Place>) -> bool {
+        self.place = next.unwrap_or_default();
+        self.found += found;
         if next.is_none() {
-            return Ok(());
+            self.left = Some(core::mem::take(&mut self.found));
+        }
+        next.is_some()
+    }
+}
+
+impl Walks {
+    fn new(shards: u16, rate: u32) -> Self {
+        Self {
+            rate,
+            budget: 0,
+            shards: vec![Walk::default(); usize::from(shards)],
         }
     }
-    Ok(())
+
+    /// As far as the budget goes, and to the end of each table at most.
+    async fn step(&mut self, desk: &Desk, ask: fn(Part) -> Question) {
+        self.budget = (self.budget + self.rate).min(self.rate * STEPS);
+        for (shard, walk) in (0..).zip(&mut self.shards) {
+            while self.budget >= STEPS {
+                let part = Part {
+                    from: walk.place,
+                    skip: 0,
+                    most: self.budget / STEPS,
+                };
+                // One that does not answer is asked again in the next step.
+                let Ok(answer) = desk.ask(shard, ask(part)).await else {
+                    break;
+                };
+                let (done, found, next) = match answer {
+                    Answer::SendAway(done, next) | Answer::EndConnections(done, next) => {
+                        (done, 0, next)
+                    }
+                    Answer::HandOver {
+                        offered,
+                        left,
+                        next,
+                    } => (offered, left, next),
+                    _ => break,
+                };
+                self.budget -= self.budget.min(done * STEPS);
+                if !walk.advance(found, next) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What the last whole round has found to be left.
+    fn left(&self) -> Option<u32> {
+        self.shards.iter().map(|walk| walk.left).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_known_after_a_whole_round() {
+        let mut walks = Walks::new(2, 10);
+        let next = Some(Place { slot: 5, offset: 0 });
+        assert!(walks.shards[0].advance(2, next));
+        assert_eq!(walks.left(), None);
+        assert!(!walks.shards[0].advance(1, None));
+        assert_eq!(walks.left(), None);
+        assert!(!walks.shards[1].advance(4, None));
+        assert_eq!(walks.left(), Some(7));
+        assert!(walks.shards[1].advance(9, next));
+        assert_eq!(walks.left(), Some(7));
+    }
 }

@@ -5,20 +5,26 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::wire::Version;
 use serde_json::{Map, Value, json};
 use shards::operator::{Answer, Client, Held, Listed, MemberOf, Part, Place, Question};
+use tokio::time::sleep;
+
 use shards::{CLUSTER_GAUGES, CLUSTER_METRICS, GAUGES, METRICS, rfc3339, sum};
 
 use super::ask::{Ask, Cursor, ENTRIES_MAX, Listing, Which};
 use super::desk::{Desk, NoAnswer};
-use super::drain::Drains;
+use super::drain::{self, Drains};
 use super::numbers::{Gauge, Link, Member, Membership, Numbers, Process, Standing};
 use crate::cluster::{Board, Handle};
 
 /// Questions to shards that one answer takes at most, so that it comes in time.
 const STEPS_MAX: usize = 16;
+
+/// So long a node that stops waits for what other nodes say of themselves.
+const HEARSAY: Duration = Duration::from_millis(300);
 
 /// This node.
 pub(super) struct Local {
@@ -34,6 +40,8 @@ pub(super) struct Local {
     pub(super) drains: Drains,
     /// Where clients go if nothing else is said.
     pub(super) server_reference: String,
+    /// For how long kept sessions are given to other nodes when this one stops or leaves.
+    pub(super) handover: Duration,
     /// The highest value seen of each of [`GAUGES`].
     pub(super) highest: RefCell<[u64; GAUGES.len()]>,
 }
@@ -48,7 +56,11 @@ impl Local {
                 Ok(Value::Null)
             }
             Ask::Leave => {
-                let left = self.links()?.leave().await;
+                let links = self.links()?;
+                links.go(true).await;
+                drain::hand_all_over(&self.desk, self.handover).await;
+                let left = links.leave().await;
+                links.go(false).await;
                 left.map_err(|error| error.to_string())?;
                 Ok(Value::Null)
             }
@@ -90,13 +102,30 @@ impl Local {
                 let mut drain = drain.clone();
                 let own = Some(&self.server_reference).filter(|text| !text.is_empty());
                 drain.redirect_to = drain.redirect_to.or_else(|| own.cloned());
-                self.drains.start(&self.desk, &drain);
+                self.drains.start(&self.desk, &drain, self.links.as_ref());
                 Ok(self.drains.status(&self.name, &self.desk))
             }
-            Ask::StopDrain => Ok(self.drains.stop(&self.desk).into()),
+            Ask::StopDrain => Ok(self.drains.stop(&self.desk, self.links.as_ref()).into()),
             Ask::DrainStatus => Ok(self.drains.status(&self.name, &self.desk)),
             Ask::Numbers => Ok(serde_json::to_value(self.numbers()).unwrap_or_default()),
         }
+    }
+
+    /// The node stops: its clients go, and then the sessions that are kept for them, to nodes
+    /// that stay. Returns at once where there are none.
+    pub(super) async fn retire(&self) {
+        let Some(links) = self.links.as_ref().filter(|_| self.desk.has_open_nodes()) else {
+            return;
+        };
+        links.go(true).await;
+        // Others that are to stop at the same time say so now.
+        sleep(HEARSAY).await;
+        if !self.desk.has_open_nodes() {
+            return;
+        }
+        self.desk.start_drain(&self.server_reference);
+        drain::end_connections(&self.desk).await;
+        drain::hand_all_over(&self.desk, self.handover).await;
     }
 
     /// Looks at the numbers that have a highest value.

@@ -37,6 +37,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<String>,
     /// `mqtt.server_reference`.
     pub(crate) server_reference: String,
+    /// `cluster.handover_timeout`, where there are other nodes.
+    pub(crate) handover: Option<Duration>,
     /// Descriptors that the process may have open.
     pub(crate) open_files: u64,
     /// Where the socket is.
@@ -97,7 +100,30 @@ pub(crate) struct Listeners {
 pub(crate) struct Running {
     thread: thread::JoinHandle<()>,
     stop: oneshot::Sender<()>,
+    retirement: Retirement,
     data_dir: PathBuf,
+}
+
+/// Says that the node is to stop, from any thread, before its shards do.
+#[derive(Clone)]
+pub(crate) struct Retirement {
+    send: mpsc::Sender<std_mpsc::SyncSender<()>>,
+    handover: Duration,
+}
+
+/// How much longer than [`Settings::handover`] the first steps of a stop may take.
+const MARGIN: Duration = Duration::from_secs(3);
+
+impl Retirement {
+    /// Ends all connections and gives kept sessions to other nodes, as far as there are any and
+    /// as far as that goes in its time. Blocks until then.
+    pub(crate) fn begin(&self) {
+        let (tell, told) = std_mpsc::sync_channel(1);
+        if !self.handover.is_zero() && self.send.try_send(tell).is_ok() {
+            // Whatever happens there, the node stops.
+            _ = told.recv_timeout(self.handover + MARGIN);
+        }
+    }
 }
 
 /// What another node asks, and where the answer goes.
@@ -143,9 +169,14 @@ impl Listeners {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failure)?;
         let (stop, stopped) = oneshot::channel();
+        let (send, retire) = mpsc::channel(1);
+        let retirement = Retirement {
+            send,
+            handover: settings.handover.unwrap_or_default(),
+        };
         let data_dir = settings.data_dir.clone();
         let work = move || {
-            if let Err(error) = run(&runtime, self, settings, operator, links, stopped) {
+            if let Err(error) = run(&runtime, self, settings, operator, links, (stopped, retire)) {
                 error!("the HTTP API has failed: {error}");
             }
         };
@@ -154,12 +185,18 @@ impl Listeners {
         Ok(Running {
             thread,
             stop,
+            retirement,
             data_dir,
         })
     }
 }
 
 impl Running {
+    /// Says that the node is to stop.
+    pub(crate) fn retirement(&self) -> Retirement {
+        self.retirement.clone()
+    }
+
     /// Ends the thread and removes the socket.
     pub(crate) fn stop(self) {
         sockets::remove(&self.data_dir);
@@ -177,7 +214,10 @@ fn run(
     settings: Settings,
     operator: Operator,
     links: Option<Links>,
-    stopped: oneshot::Receiver<()>,
+    (stopped, mut retire): (
+        oneshot::Receiver<()>,
+        mpsc::Receiver<std_mpsc::SyncSender<()>>,
+    ),
 ) -> io::Result<()> {
     let desk = Rc::new(Desk::new(operator));
     let (handle, board) = links.map(|it| (it.handle, it.board)).unzip();
@@ -190,6 +230,7 @@ fn run(
         links: handle.clone(),
         drains: Drains::default(),
         server_reference: settings.server_reference,
+        handover: settings.handover.unwrap_or_default(),
         highest: RefCell::new([0; GAUGES.len()]),
     });
     let paths = Rc::new(Paths {
@@ -210,7 +251,14 @@ fn run(
         if let Some(handle) = handle {
             spawn_local(answer_others(Rc::clone(&local), handle));
         }
-        spawn_local(sample(local));
+        spawn_local(sample(Rc::clone(&local)));
+        spawn_local(async move {
+            while let Some(tell) = retire.recv().await {
+                local.retire().await;
+                // Who asked may wait no more.
+                _ = tell.send(());
+            }
+        });
         tokio::select! {
             ended = desk.pump() => ended,
             _ = stopped => Ok(()),

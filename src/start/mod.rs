@@ -69,7 +69,7 @@ pub(crate) fn run(config: Config) -> Result<ExitCode, Failure> {
     let mut running = plane::start(&settings(&config, &placement, listeners), storage)?;
     let links = links.map(|links| links.start(&mut running)).transpose()?;
     let operators = operators.start(&mut running, links.as_ref())?;
-    signals::watch(running.stopper())?;
+    signals::watch(running.stopper(), operators.retirement())?;
     announcement.show();
     notify::ready();
 

@@ -29,6 +29,7 @@ pub(super) fn prepare(
         node: own.unwrap_or(&config.node_name).clone(),
         cluster: config.cluster_name.clone(),
         listeners: listeners.iter().map(|it| it.name.clone()).collect(),
+        handover: config.cluster.as_ref().map(|cluster| cluster.handover),
         server_reference: config.mqtt.server_reference.clone(),
         open_files,
         data_dir: data_dir.to_owned(),

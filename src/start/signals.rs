@@ -8,15 +8,27 @@ use log::{info, warn};
 
 use crate::failure::Failure;
 use crate::host::system;
+use crate::http::Retirement;
 use crate::plane::Stopper;
 
 /// Starts the thread that waits for the signals, which [`system::hold_signals`] keeps for
 /// it. It lives as long as the process.
-pub(crate) fn watch(stopper: Stopper) -> Result<(), Failure> {
+pub(crate) fn watch(stopper: Stopper, retirement: Retirement) -> Result<(), Failure> {
+    let stop = move || {
+        retirement.begin();
+        stopper.stop();
+    };
     let wait = move || {
         let signal = system::next_signal();
         info!("{}: stopping; once more stops at once", name(signal));
-        stopper.stop();
+        // The next signal is waited for meanwhile.
+        let stops = thread::Builder::new()
+            .name("stopping".to_owned())
+            .spawn(stop);
+        if let Err(error) = stops {
+            warn!("no thread can be started to stop in order: {error}");
+            exit_at_once(signal)
+        }
         let signal = system::next_signal();
         warn!("{} once more: stopped at once", name(signal));
         exit_at_once(signal)

@@ -74,7 +74,8 @@ impl Engine {
             self.together.count(&self.together.ended);
         }
         let stored = self.store.as_ref().is_none_or(|store| !store.has_backlog());
-        let settled = self.neighbours.is_empty() && self.shard.is_settled();
+        let given = self.neighbours.is_empty() && !self.shard.has_node_batch();
+        let settled = given && self.shard.is_settled();
         let waited = match self.stage {
             Stage::Ended(since) => self.now_ms.saturating_sub(since) > LAST_WORDS_MS,
             _ => false,

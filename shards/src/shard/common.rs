@@ -57,6 +57,10 @@ pub(crate) struct Common {
     pub(crate) arrivals: Arrivals,
     /// Those that there have been.
     pub(crate) nodes_known: AtomicU64,
+    /// Nodes that are up and stay, a bit each: they may be given sessions.
+    pub(crate) nodes_open: AtomicU64,
+    /// This node goes: it takes no sessions that others give away.
+    pub(crate) goes: AtomicBool,
     /// Until when, by the shards' clock, this node may acknowledge QoS 1 and 2. Written by the
     /// thread with the links; of no meaning where there are no other nodes.
     pub(crate) lease_until_ms: AtomicU64,
@@ -83,6 +87,8 @@ impl Common {
             node_tags: Tags::default(),
             arrivals: Arrivals::default(),
             nodes_known: AtomicU64::default(),
+            nodes_open: AtomicU64::default(),
+            goes: AtomicBool::default(),
             lease_until_ms: AtomicU64::default(),
             stats: stats.collect(),
         }

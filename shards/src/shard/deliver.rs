@@ -104,7 +104,7 @@ impl Shard {
         outgoing: &mut Outgoing<'_>,
         to: Receiver<'_>,
     ) {
-        if self.has_moves && self.pass_on(to.session, &mut || delivery(outgoing, &to)) {
+        if self.has_moves && self.pass_on_in_order(&to, &mut || delivery(outgoing, &to)) {
             return;
         }
         let Some(session) = self.sessions.get_mut(to.session) else {

@@ -306,15 +306,20 @@ impl Shard {
     pub(crate) fn shut_down(&mut self) {
         let keys = self.connections.keys().filter(|key| !self.is_node(*key));
         let keys: Vec<u32> = keys.collect();
-        let limits = Arc::clone(&self.limits);
         for key in keys {
-            if limits.server_reference.is_empty() {
-                self.disconnect(key, ReasonCode::SERVER_SHUTTING_DOWN);
-            } else {
-                self.send_away(key, &limits.server_reference, false);
-            }
+            self.end_for_shutdown(key);
         }
         self.end_fence();
+    }
+
+    /// Ends a connection because the node stops.
+    pub(super) fn end_for_shutdown(&mut self, key: u32) {
+        let limits = Arc::clone(&self.limits);
+        if limits.server_reference.is_empty() {
+            self.disconnect(key, ReasonCode::SERVER_SHUTTING_DOWN);
+        } else {
+            self.send_away(key, &limits.server_reference, false);
+        }
     }
 
     /// Ends a connection and tells a 5.0 client where to go, if that is known: for now, or for

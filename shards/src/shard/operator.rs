@@ -11,7 +11,7 @@ use crate::operator::{
 };
 
 /// Places of a table that one answer looks at.
-const SLOTS_MAX: u32 = 512;
+pub(super) const SLOTS_MAX: u32 = 512;
 
 /// Entries of one answer.
 pub(super) const ENTRIES_MAX: u32 = 128;
@@ -74,7 +74,15 @@ impl Shard {
                 Answer::Client(session.map(|session| Box::new(self.client(session))))
             }
             Question::Kick(client_id) => Answer::Kick(self.kick(client_id)),
-            Question::SendAway(part) => self.send_some_away(part),
+            Question::SendAway(part) => {
+                let (sent, next) = self.end_some(part, Self::send_drained_away);
+                Answer::SendAway(sent, next)
+            }
+            Question::EndConnections(part) => {
+                let (ended, next) = self.end_some(part, Self::end_for_shutdown);
+                Answer::EndConnections(ended, next)
+            }
+            Question::HandOver(part) => self.hand_some_over(part),
             Question::Subscriptions(part) => {
                 Answer::Subscriptions(Some(self.list_subscriptions(part)))
             }
@@ -109,24 +117,33 @@ impl Shard {
         true
     }
 
-    /// Sends connected clients to another server; their sessions stay.
-    fn send_some_away(&mut self, part: &Part) -> Answer {
+    /// Sends a client where the clients of this node go while it is emptied.
+    fn send_drained_away(&mut self, key: u32) {
         let reference = self.common.drain.reference();
+        self.send_away(key, &reference, false);
+    }
+
+    /// Ends connections; their sessions stay.
+    fn end_some(
+        &mut self,
+        part: &Part,
+        mut end_one: impl FnMut(&mut Self, u32),
+    ) -> (u32, Option<Place>) {
         let end = self.sessions.end();
         let last = part.from.slot.saturating_add(SLOTS_MAX).min(end);
         let mut sent = 0;
         for slot in part.from.slot..last {
             if sent >= part.most.min(ENTRIES_MAX) {
-                return Answer::SendAway(sent, Some(at(slot, 0)));
+                return (sent, Some(at(slot, 0)));
             }
             let session = self.sessions.get(slot);
             let connection = session.map_or(NONE, |session| session.connection);
             if connection != NONE {
-                self.send_away(connection, &reference, false);
+                end_one(self, connection);
                 sent += 1;
             }
         }
-        Answer::SendAway(sent, (last < end).then_some(at(last, 0)))
+        (sent, (last < end).then_some(at(last, 0)))
     }
 
     fn list_clients(&self, part: &Part, pick: &Pick) -> Listed<Client> {

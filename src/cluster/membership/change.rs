@@ -347,6 +347,14 @@ pub(crate) async fn leave(shared: &Rc<Shared>) -> Result<(), ChangeError> {
     left.map_err(refused)
 }
 
+/// Has another core lead, if this one does and there is one: this node stops.
+pub(crate) async fn hand_over_own(shared: &Shared) -> Result<(), String> {
+    match shared.membership.consensus() {
+        Some(own) => hand_over(&own).await,
+        None => Ok(()),
+    }
+}
+
 /// Has another core lead, if this one does and there is one.
 async fn hand_over(own: &Consensus) -> Result<(), String> {
     let progress = own.leads().then(|| own.progress(false)).flatten();

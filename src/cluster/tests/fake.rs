@@ -49,6 +49,7 @@ struct Inner {
     requests: Vec<OwnerRequest>,
     events: Vec<OwnerEvent>,
     lease_until_ms: u64,
+    open: (u64, bool),
 }
 
 impl FakePlane {
@@ -176,6 +177,10 @@ impl Plane for FakePlane {
 
     fn set_lease_until(&mut self, until_ms: u64) {
         self.inner().lease_until_ms = until_ms;
+    }
+
+    fn set_open(&mut self, nodes: u64, goes: bool) {
+        self.inner().open = (nodes, goes);
     }
 
     fn news_fd(&self) -> BorrowedFd<'_> {

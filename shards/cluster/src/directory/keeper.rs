@@ -70,14 +70,16 @@ impl Directory {
             epoch,
             holder: holder.into(),
         };
-        if epoch > 0 && !waiter.is_exclusive() {
-            return self.claimed_former(client, waiter);
-        }
         let first = self.queue.get(client);
         if first.is_some_and(|first| first.goes_before(&waiter) && self.lives(first)) {
             return self.deny(client, &waiter);
         }
-        if let Some(former) = self.queue.insert(client.into(), waiter)
+        // Whoever has the session from before comes first, so that the next one gets it.
+        let queue = match epoch > 0 && !waiter.is_exclusive() {
+            true => &mut self.formers,
+            false => &mut self.queue,
+        };
+        if let Some(former) = queue.insert(client.into(), waiter)
             && *former.node != *from
         {
             self.deny(client, &former);
@@ -85,19 +87,7 @@ impl Directory {
         self.grant_queued();
     }
 
-    /// A node claims what it had in a former life. Of two the first gets it.
-    fn claimed_former(&mut self, client: &str, waiter: Waiter) {
-        let first = self.formers.get(client);
-        let is_rival = |first: &Waiter| first.node != waiter.node && self.lives(first);
-        if first.is_some_and(is_rival) {
-            return self.deny(client, &waiter);
-        }
-        self.formers.insert(client.into(), waiter);
-        self.grant_queued();
-    }
-
-    /// Answers what has waited until this node may grant. Who has the state of an identifier from
-    /// a former life goes first, and passes it on to a client that waits elsewhere.
+    /// Answers what has waited until this node may grant.
     pub(super) fn grant_queued(&mut self) {
         if self.queue.is_empty() && self.formers.is_empty() || !self.is_ready() {
             return;

@@ -24,12 +24,17 @@
 //!   since the keeper's own last changed.
 //!
 //! Then nobody takes another for the keeper, and the keeper knows of every owner: each holds a
-//! lease from a core in the view, and that core knows it. A process that has just started does
-//! not know whom its former life gave a lease, so it tells no view until these have run out;
-//! and an owner whose lease ran out owns nothing until it has claimed it again.
+//! lease from a core in the view, and that core knows it. A process of a core that has just started
+//! does not know whom its former life gave a lease, so it tells no view until these have run out,
+//! unless it knows that they have
+//! ([`Members::is_mature`](crate::members::Members::is_mature)); and an owner whose lease ran out
+//! owns nothing until it has claimed it again. A replicant tells its view at once: the lease of
+//! every owner has that of a core in each view that is a majority without the replicant.
 //!
-//! Until then claims wait: about a round trip after a core has gone, a lease's time after a node
-//! has started, and for as long as a node is neither reached nor given up.
+//! Until then claims wait: about a round trip after a core has gone, as long as leases may run that
+//! a process gave which was killed, and for as long as a node is neither reached nor given up. A
+//! node says what it claims before its view: so of those that wait, who has the session from a
+//! former life gets the identifier first, and the session goes from there to the next.
 //!
 //! **What one holder has for itself.** An exclusive subscription is claimed like an identifier,
 //! under a name that no client has, with the client that is to hold it
@@ -37,10 +42,6 @@
 //! it on another node, which it has left: then that node gives it up for it as it gives up
 //! identifiers, and it is free for nobody else in between. Of claims that wait, one from a former
 //! life goes first, then the first that came.
-//!
-//! **What a node had in its former life.** It claims that when it starts, and clients that it has
-//! sent away claim it on other nodes meanwhile. As long as neither can be granted, both wait, and
-//! the former one goes first: then the others get the identifier from that node, with its state.
 //!
 //! **What this promises.** Among nodes that hold their lease, a client identifier has at most
 //! one owner. [`Directory::owns`] is false without the lease. A node that was given up has
@@ -164,7 +165,7 @@ pub struct Directory {
     markers: BTreeMap<Box<str>, Marker>,
     /// As keeper: claims that wait until it may grant.
     queue: BTreeMap<Box<str>, Waiter>,
-    /// As keeper: claims from former lives that wait likewise. They go first.
+    /// The same, of nodes that have the session from a former life.
     formers: BTreeMap<Box<str>, Waiter>,
     events: VecDeque<Event>,
     /// Nodes that there is a connection to.

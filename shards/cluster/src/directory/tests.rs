@@ -129,6 +129,40 @@ fn a_client_that_connects_elsewhere_takes_its_identifier_along() {
 }
 
 #[test]
+fn of_those_that_wait_who_has_the_session_from_before_gets_it_first() {
+    let mut world = World::new();
+    for core in CORES {
+        world.node(core).up("r", 2, Role::Replicant);
+    }
+    world.node("b").claim("x");
+    world.settle();
+    assert_eq!(world.node("b").poll(), None);
+    let mut again = Directory::new("r", 2, Role::Replicant, 3);
+    for core in CORES {
+        again.up(core, 1, Role::Core);
+    }
+    again.claim_former("x", 1);
+    for core in CORES {
+        again.connected(core);
+        world.node(core).connected("r");
+    }
+    again.set_lease(Some(1), true);
+    world.nodes.insert("r", again);
+    world.settle();
+    let Event::Granted { epoch, .. } = world.event("r") else {
+        panic!("it was not granted");
+    };
+    let client: Box<str> = "x".into();
+    assert_eq!(world.event("r"), Event::Revoke { client, epoch });
+    world.node("r").revoked("x", epoch);
+    world.settle();
+    let Event::Granted { former, .. } = world.event("b") else {
+        panic!("it was not granted");
+    };
+    assert_eq!(former.as_deref(), Some("r"));
+}
+
+#[test]
 fn of_two_that_wait_the_later_gets_it_and_the_earlier_is_denied() {
     let mut world = World::new();
     world.node("a").claim("x");
@@ -451,41 +485,13 @@ fn what_a_node_kept_for_an_owner_that_has_died_is_asked_for_by_the_next() {
     }
 }
 
-/// A world in which `r` has had an identifier in a former life and claims it, and its keeper, `b`,
-/// grants nothing yet.
-fn restarted() -> (World, String) {
-    let mut world = World::new();
-    let client = world.kept_by("b");
-    world.node("b").set_lease(None, true);
-    world.node("r").claim_former(&client, 1);
-    world.settle();
-    (world, client)
-}
-
-#[test]
-fn who_had_it_in_a_former_life_passes_it_on_to_a_client_that_waited_elsewhere() {
-    let (mut world, client) = restarted();
-    world.node("a").claim(&client);
-    world.settle();
-    world.node("b").set_lease(Some(1), true);
-    world.settle();
-    let granted = |event| match event {
-        Event::Granted { former, .. } => former,
-        other => panic!("not granted: {other:?}"),
-    };
-    assert_eq!(granted(world.event("r")), None);
-    let Event::Revoke { epoch, .. } = world.event("r") else {
-        panic!("not revoked");
-    };
-    world.node("r").revoked(&client, epoch);
-    world.settle();
-    assert_eq!(granted(world.event("a")), Some("r".into()));
-    assert_eq!(world.owners(&client), ["a"]);
-}
-
 #[test]
 fn a_client_that_came_back_and_went_on_leaves_the_claim_from_the_former_life() {
-    let (mut world, client) = restarted();
+    let mut world = World::new();
+    let client = world.kept_by("b");
+    // It grants nothing yet.
+    world.node("b").set_lease(None, true);
+    world.node("r").claim_former(&client, 1);
     world.node("r").claim(&client);
     world.settle();
     world.node("a").claim(&client);
@@ -495,20 +501,6 @@ fn a_client_that_came_back_and_went_on_leaves_the_claim_from_the_former_life() {
     assert_eq!(world.owners(&client), ["r"]);
     assert!(matches!(world.event("r"), Event::Granted { .. }));
     assert!(matches!(world.event("r"), Event::Revoke { .. }));
-}
-
-#[test]
-fn of_two_former_lives_the_first_gets_it() {
-    let (mut world, client) = restarted();
-    world.node("a").claim_former(&client, 1);
-    world.settle();
-    let denied = Event::Denied {
-        client: client.clone().into(),
-    };
-    assert_eq!(world.event("a"), denied);
-    world.node("b").set_lease(Some(1), true);
-    world.settle();
-    assert_eq!(world.owners(&client), ["r"]);
 }
 
 #[test]

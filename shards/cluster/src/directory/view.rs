@@ -68,7 +68,6 @@ impl Directory {
                 }
             }
             self.owned = owned;
-            self.say_view(node);
             let claims = core::mem::take(&mut self.claims);
             for (client, claim) in &claims {
                 if keeper(client, &self.cores) == Some(node) {
@@ -76,6 +75,7 @@ impl Directory {
                 }
             }
             self.claims = claims;
+            self.say_view(node);
         }
         self.ask(node);
         self.revoke_again(node);
@@ -146,8 +146,8 @@ impl Directory {
             }
         }
         self.owned = owned;
-        self.say_views();
         self.claim_again();
+        self.say_views();
         let nodes: Vec<_> = self.nodes.keys().cloned().collect();
         nodes.iter().for_each(|node| self.ask(node));
     }

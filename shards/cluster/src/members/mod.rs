@@ -35,6 +35,12 @@
 //! A life that is condemned or gone hears so ([`Event::Renew`], or the reason
 //! [`Stale`](Reason::Stale)) and takes a new incarnation: nothing restarts.
 //!
+//! **Goodbye.** A node that stops ends its life itself ([`Members::end`]): from then on it holds
+//! no lease and gives none, and its heartbeats say that it is gone. Whoever hears that says
+//! [`Down`](Event::Down) at once, and counts its lease no more: the promise below holds, since it
+//! is the node's own. One that is about to stop says so before ([`Members::go`]): it is as alive
+//! as ever, and others give it nothing any more that it would have to pass on.
+//!
 //! **[`ServeLocal`](Policy::ServeLocal)** gives that up: every node acknowledges always, and
 //! gives up by itself whom it does not hear. In a partition both sides go on, and what one
 //! side acknowledges does not reach the other's sessions. Whom a neighbour hears is not given up:
@@ -155,8 +161,14 @@ pub struct Members {
     /// Whom this node reaches has changed: others are to know at once.
     has_moved: bool,
     renewing: bool,
+    /// How this node goes, if it does.
+    going: Going,
     /// When time began here.
     started_ms: Option<u64>,
+    /// For how long no process of this node had given a lease then.
+    rested_ms: u64,
+    /// When a lease was last given to somebody who is forgotten by now.
+    given_to_others_ms: Option<u64>,
     /// When time last went on here, and until when nobody is suspected: this process stood still,
     /// and has not read yet what has come meanwhile.
     ticked_ms: Option<u64>,
@@ -166,6 +178,17 @@ pub struct Members {
     is_lease_running: bool,
     /// When the cores changed here.
     cores_changed_ms: Option<u64>,
+}
+
+/// Whether a node goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Going {
+    #[default]
+    No,
+    /// It is about to.
+    Soon,
+    /// Its life is over.
+    Over,
 }
 
 impl Config {
@@ -232,7 +255,10 @@ impl Members {
             heartbeat_due_ms: 0,
             has_moved: false,
             renewing: false,
+            going: Going::No,
             started_ms: None,
+            rested_ms: 0,
+            given_to_others_ms: None,
             ticked_ms: None,
             listens_until_ms: 0,
             leases: 0,
@@ -330,6 +356,7 @@ impl Members {
         let Some(peer) = self.peers.remove(node) else {
             return;
         };
+        self.given_to_others_ms = self.given_to_others_ms.max(peer.given_ms());
         let (node, incarnation): (Box<str>, u64) = (node.into(), peer.incarnation);
         if peer.is_heard() {
             let node = node.clone();
@@ -364,7 +391,8 @@ impl Members {
 
     /// A peer has refused this node for being stale, speaking as `incarnation`.
     pub fn refused_as_stale(&mut self, incarnation: u64) {
-        if incarnation == self.config.incarnation && !self.renewing {
+        let goes_on = self.going != Going::Over && !self.renewing;
+        if incarnation == self.config.incarnation && goes_on {
             self.renewing = true;
             self.events.push_back(Event::Renew);
         }
@@ -376,6 +404,55 @@ impl Members {
         self.renewing = false;
         self.is_lease_running = false;
         self.peers.values_mut().for_each(Peer::end_lease);
+    }
+
+    /// This node is about to stop, or is not any more. It says so in its heartbeats.
+    pub fn go(&mut self, goes: bool) {
+        self.going = match (self.going, goes) {
+            (Going::Over, _) => Going::Over,
+            (_, true) => Going::Soon,
+            (_, false) => Going::No,
+        };
+    }
+
+    /// Whether this node is about to stop, or has.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.going != Going::No
+    }
+
+    /// Whether this life is over by [`Members::end`].
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.going == Going::Over
+    }
+
+    /// This life is over: it holds no lease from now on, whatever comes, and gives none. The next
+    /// heartbeats say so; nothing that was promised may be left to be done.
+    pub fn end(&mut self, now_ms: u64) {
+        self.going = Going::Over;
+        self.watch_lease(now_ms);
+    }
+
+    /// A peer answers this life no more, and counts on no lease from it.
+    pub fn parted(&mut self, node: &str) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.forget_given();
+        }
+    }
+
+    /// Whether no lease may run any more that this node has given.
+    #[must_use]
+    pub fn has_parted(&self, now_ms: u64) -> bool {
+        let given = self.peers.values().filter_map(Peer::given_ms);
+        let last_ms = given.chain(self.given_to_others_ms).max();
+        last_ms.is_none_or(|then| now_ms.saturating_sub(then) > self.config.silence_ms())
+    }
+
+    /// For so long no process of this node has given a lease when this one began; zero if that
+    /// is not known.
+    pub const fn set_rested_ms(&mut self, rested_ms: u64) {
+        self.rested_ms = rested_ms;
     }
 
     /// Time goes on. True if heartbeats are to be sent to all who are connected, after the
@@ -407,11 +484,14 @@ impl Members {
     }
 
     /// Writes a heartbeat for a peer. Nothing if it is not to be answered any more.
-    pub fn put_heartbeat(&self, now_ms: u64, to: &str, out: &mut Vec<u8>) {
-        let Some(peer) = self.peers.get(to).filter(|peer| peer.is_heard()) else {
+    pub fn put_heartbeat(&mut self, now_ms: u64, to: &str, out: &mut Vec<u8>) {
+        let Some(peer) = self.peers.get_mut(to).filter(|peer| peer.is_heard()) else {
             return;
         };
-        let (echo_ms, held_ms) = peer.echo(now_ms);
+        let (echo_ms, held_ms) = match self.going {
+            Going::Over => (0, 0),
+            Going::No | Going::Soon => peer.give(now_ms),
+        };
         let version = self.config.cores_version;
         let reaches = self.reaches_for(now_ms, to);
         let times = (now_ms, echo_ms, held_ms);
@@ -428,7 +508,7 @@ impl Members {
     /// over.
     #[must_use]
     pub fn lease_until_ms(&self) -> u64 {
-        if self.renewing {
+        if self.renewing || self.going == Going::Over {
             return 0;
         }
         let own = usize::from(self.config.votes());
@@ -460,12 +540,16 @@ impl Members {
         self.may_acknowledge(now_ms).then_some(self.leases)
     }
 
-    /// Whether this process has run for so long that no lease runs any more that a former
-    /// process of this node gave to somebody whom this one does not know.
+    /// Whether no lease runs any more that a former process of this node gave to somebody whom
+    /// this one does not know: it was that long ago, or this node gives none that counts for what
+    /// is decided by views (see the [directory](crate::directory)).
     #[must_use]
     pub fn is_mature(&self, now_ms: u64) -> bool {
         let started_ms = self.started_ms.unwrap_or(now_ms);
-        now_ms.saturating_sub(started_ms) > self.config.silence_ms()
+        let rested_ms = self
+            .rested_ms
+            .saturating_add(now_ms - started_ms.min(now_ms));
+        self.config.role == Role::Replicant || rested_ms > self.config.silence_ms()
     }
 
     fn watch_lease(&mut self, now_ms: u64) {
@@ -501,10 +585,11 @@ impl Members {
     /// Takes in what a peer thinks of others, and of this node.
     fn hear_views(&mut self, now_ms: u64, from: &str, heartbeat: &Heartbeat<'_>) {
         let is_core = self.config.is_core(from);
-        if let Some(peer) = self.peers.get_mut(from)
-            && is_core
-        {
-            peer.set_views(heartbeat.views);
+        if let Some(peer) = self.peers.get_mut(from) {
+            if is_core {
+                peer.set_views(heartbeat.views);
+            }
+            peer.hear_of_itself(from, heartbeat.views);
         }
         for view in heartbeat.views {
             if *view.node == *self.config.name {
@@ -513,7 +598,7 @@ impl Members {
                 }
             } else if view.health == Health::Gone {
                 self.give_up(view.node, view.incarnation);
-            } else if is_core {
+            } else if is_core && view.health > Health::Going {
                 let peer = self.peers.entry(view.node.into()).or_default();
                 peer.rumour(now_ms, view.incarnation);
             }

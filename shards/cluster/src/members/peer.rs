@@ -35,6 +35,8 @@ pub struct PeerStatus {
     pub round_trip_ms: u64,
     /// Until when it has given this node a lease, by this node's clock.
     pub lease_until_ms: u64,
+    /// It has said that it stops, or that it has.
+    pub is_going: bool,
 }
 
 /// A peer.
@@ -58,6 +60,9 @@ pub(super) struct Peer {
     time_came_ms: u64,
     round_trip_ms: u64,
     lease_until_ms: u64,
+    /// When this node last gave it a lease.
+    given_ms: Option<u64>,
+    is_going: bool,
     /// A later life that other cores suspect and that was not heard here, since when that is
     /// known, and whether that is as long as nobody is silent who lives.
     rumour: (u64, u64),
@@ -99,6 +104,7 @@ impl Peer {
         let former = self.is_heard().then_some(self.incarnation);
         self.state = State::Alive;
         self.incarnation = hello.incarnation;
+        self.is_going = false;
         (self.time_ms, self.time_came_ms) = (0, 0);
         self.views.clear();
         Some(Event::Up {
@@ -157,9 +163,31 @@ impl Peer {
     }
 
     /// What to echo, and for how long it was held.
-    pub(super) fn echo(&self, now_ms: u64) -> (u64, u32) {
+    fn echo(&self, now_ms: u64) -> (u64, u32) {
         let held_ms = now_ms.saturating_sub(self.time_came_ms);
         (self.time_ms, u32::try_from(held_ms).unwrap_or(u32::MAX))
+    }
+
+    /// The same, for a heartbeat that is sent now: that may be a lease.
+    pub(super) fn give(&mut self, now_ms: u64) -> (u64, u32) {
+        if self.time_ms > 0 {
+            self.given_ms = Some(now_ms);
+        }
+        self.echo(now_ms)
+    }
+
+    /// When it was last given a lease that it may count on.
+    pub(super) const fn given_ms(&self) -> Option<u64> {
+        self.given_ms
+    }
+
+    pub(super) const fn forget_given(&mut self) {
+        self.given_ms = None;
+    }
+
+    /// What it says of itself: that it goes, or that its life is over.
+    pub(super) fn hear_of_itself(&mut self, name: &str, mut views: Views<'_>) {
+        self.is_going = views.any(|view| *view.node == *name);
     }
 
     pub(super) fn suspect(&mut self, now_ms: u64, silence_ms: u64) {
@@ -226,7 +254,7 @@ impl Peer {
 
     pub(super) fn set_views(&mut self, views: Views<'_>) {
         self.views.clear();
-        for view in views {
+        for view in views.filter(|view| view.health > Health::Going) {
             if view.health >= Health::Condemned {
                 let verdict = self.verdicts.entry(view.node.into()).or_insert(0);
                 *verdict = view.incarnation.max(*verdict);
@@ -267,6 +295,7 @@ impl Peer {
             heard_ms: self.heard_ms,
             round_trip_ms: self.round_trip_ms,
             lease_until_ms: self.lease_until_ms,
+            is_going: self.is_going,
         }
     }
 }

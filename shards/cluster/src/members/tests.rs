@@ -332,6 +332,81 @@ fn replicants_follow_the_cores_and_are_forgotten_when_they_are_removed() {
 }
 
 #[test]
+fn a_node_that_says_goodbye_is_down_at_once_and_acknowledges_nothing() {
+    let mut world = World::cores();
+    world.nodes[2].go(true);
+    world.run(600);
+    assert!(world.nodes[0].peer("c").unwrap().is_going);
+    assert_eq!(world.may_acknowledge(), [true; 3]);
+    assert_eq!((world.downs(), world.events.len()), (vec![], 0));
+    world.nodes[2].end(world.now_ms);
+    assert_eq!(world.may_acknowledge(), [true, true, false]);
+    // One of them does not hear it, and is told by the other.
+    world.cut = vec![(2, 1)];
+    world.run(1100);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c")]);
+    // What others say of it does not bring it back.
+    assert!(!world.events.contains(&(2, Event::Renew)));
+    assert_eq!(world.nodes[0].peer("c").unwrap().lease_until_ms, 0);
+    let config = config("c", 2);
+    assert_eq!(world.nodes[0].hello(world.now_ms, &hello(&config)), Ok(()));
+    assert!(!world.nodes[0].peer("c").unwrap().is_going);
+}
+
+#[test]
+fn a_node_that_is_about_to_go_is_suspected_by_nobody_for_it() {
+    let mut world = World::cores();
+    world.nodes[2].go(true);
+    world.cut = vec![(2, 0)];
+    world.run(20_000);
+    assert_eq!(
+        (world.downs(), world.may_acknowledge()),
+        (vec![], vec![true; 3])
+    );
+    world.nodes[2].go(false);
+    world.run(600);
+    assert!(!world.nodes[1].peer("c").unwrap().is_going);
+}
+
+#[test]
+fn leases_that_a_node_gave_are_over_when_their_holders_have_parted_or_with_the_time() {
+    let mut world = World::cores();
+    assert!(!world.nodes[2].has_parted(world.now_ms));
+    world.nodes[2].end(world.now_ms);
+    let now_ms = world.now_ms;
+    world.nodes[2].parted("a");
+    assert!(!world.nodes[2].has_parted(now_ms));
+    // Heartbeats of a life that is over give none.
+    world.run(1000);
+    world.nodes[2].parted("b");
+    assert!(world.nodes[2].has_parted(now_ms));
+    world.nodes[1].forget("a");
+    world.nodes[1].parted("a");
+    assert!(!world.nodes[1].has_parted(now_ms));
+    world.nodes[1].end(now_ms);
+    assert!(world.nodes[1].has_parted(world.now_ms + 3200));
+}
+
+#[test]
+fn a_process_speaks_at_once_if_the_one_before_gave_no_lease_for_long_enough() {
+    let is_mature = |mut node: Members, at_ms| {
+        node.tick(1000);
+        node.is_mature(at_ms)
+    };
+    let node = |rested_ms| {
+        let mut node = Members::new(config("a", 2), []);
+        node.set_rested_ms(rested_ms);
+        node
+    };
+    assert!(!is_mature(node(0), 4000) && is_mature(node(0), 4200));
+    assert!(!is_mature(node(2000), 2000) && is_mature(node(2000), 2200));
+    assert!(is_mature(node(u64::MAX), 1000));
+    let mut config = config("a", 2);
+    config.role = Role::Replicant;
+    assert!(is_mature(Members::new(config, []), 1000));
+}
+
+#[test]
 fn strangers_are_refused() {
     let mut node = Members::new(config("a", 1), []);
     let stranger = config("x", 1);

@@ -1,7 +1,7 @@
 //! Who is given up, by whose votes.
 
 use super::peer::Peer;
-use super::{Event, Members, Policy};
+use super::{Event, Going, Members, Policy};
 use crate::wire::{Health, View};
 
 impl Members {
@@ -65,11 +65,25 @@ impl Members {
         }
     }
 
+    /// What this node says of itself, if it goes.
+    fn own_view(&self) -> Option<View<'_>> {
+        let health = match self.going {
+            Going::No => return None,
+            Going::Soon => Health::Going,
+            Going::Over => Health::Gone,
+        };
+        Some(View {
+            node: &self.config.name,
+            incarnation: self.config.incarnation,
+            health,
+        })
+    }
+
     /// What is to be told to others. Each gives up on its own with `ServeLocal`.
     pub(super) fn views(&self) -> impl Iterator<Item = View<'_>> {
         let tells = self.config.policy == Policy::Fence;
         let peers = self.peers.iter().filter(move |_| tells);
-        peers.flat_map(|(node, peer)| {
+        let others = peers.flat_map(|(node, peer)| {
             let (condemned, gone) = peer.lives_over();
             let suspected = peer.suspected().filter(|life| peer.answers(*life));
             let views = [
@@ -84,6 +98,7 @@ impl Members {
                     health,
                 })
             })
-        })
+        });
+        self.own_view().into_iter().chain(others)
     }
 }

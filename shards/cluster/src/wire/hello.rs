@@ -88,18 +88,20 @@ pub struct Heartbeat<'a> {
     pub cores_version: u64,
     /// Nodes that the sender can pass packets on to.
     pub reaches: Reaches<'a>,
-    /// Nodes that the sender does not think alive.
+    /// Nodes that the sender does not think alive; and itself, if it goes.
     pub views: Views<'a>,
 }
 
 /// How far a node is given up.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Health {
+    /// Alive; it is the sender itself and about to stop.
+    Going = 0,
     /// Not heard for the lease.
     Suspect = 1,
     /// The sender will never again answer this incarnation.
     Condemned = 2,
-    /// A majority of the cores will not.
+    /// A majority of the cores will not, or it is the sender itself, whose life is over.
     Gone = 3,
 }
 
@@ -269,6 +271,7 @@ impl<'a> View<'a> {
     fn read(from: &mut Reader<'a>) -> Result<Self, WireError> {
         Ok(Self {
             health: match from.u8()? {
+                0 => Health::Going,
                 1 => Health::Suspect,
                 2 => Health::Condemned,
                 3 => Health::Gone,

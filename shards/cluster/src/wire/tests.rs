@@ -101,11 +101,12 @@ fn samples() -> Vec<Vec<u8>> {
     let text = "other cluster";
     let reason = Reason::Cluster;
     Refused { reason, text }.put(&mut frames[1]);
-    let views = [View {
-        node: "n2",
+    let views = [("n2", Health::Condemned), ("n1", Health::Going)];
+    let views = views.map(|(node, health)| View {
+        node,
         incarnation: 3,
-        health: Health::Condemned,
-    }];
+        health,
+    });
     let reaches = [("n2", 1), ("n3", 2)].map(|(node, links)| Reach { node, links });
     let views = views.into_iter();
     Heartbeat::put(&mut frames[2], (1000, 900, 50), 7, &reaches, views);
@@ -186,7 +187,7 @@ fn a_heartbeat_says_whom_its_sender_reaches_and_whom_it_does_not_think_alive() {
     let reaches: Vec<_> = heartbeat.reaches.map(|it| (it.node, it.links)).collect();
     assert_eq!(reaches, [("n2", 1), ("n3", 2)]);
     let views: Vec<_> = heartbeat.views.map(|it| it.node).collect();
-    assert_eq!(views, ["n2"]);
+    assert_eq!(views, ["n2", "n1"]);
 }
 
 #[test]

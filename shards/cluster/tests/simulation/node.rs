@@ -43,6 +43,9 @@ pub(crate) struct Disk {
     filters: BTreeSet<String>,
     /// Client identifiers with their epochs, of a node that stores.
     owned: BTreeMap<Box<str>, u64>,
+    /// When it last could have given a lease, by its clock; nothing if all who had one are known
+    /// to count on none.
+    gave_ms: Option<u64>,
 }
 
 /// One side of a connection.
@@ -86,6 +89,8 @@ pub(crate) struct Node {
     greeted: Vec<usize>,
     /// Client identifiers that are to be given up, with their epochs.
     revoked: Vec<(Box<str>, u64)>,
+    /// It has said goodbye.
+    pub(crate) is_ending: bool,
     /// What clients that have left this node had for themselves, and is not released yet.
     left_behind: Vec<Box<str>>,
 }
@@ -94,7 +99,13 @@ pub(crate) struct Node {
 const EXCLUSIVE: char = '\0';
 
 impl Node {
-    pub(crate) fn start(config: Config, names: &[String], stores: bool, disk: &mut Disk) -> Self {
+    pub(crate) fn start(
+        now_ms: u64,
+        config: Config,
+        names: &[String],
+        stores: bool,
+        disk: &mut Disk,
+    ) -> Self {
         let small = Limits {
             tail_bytes: 400,
             routes: 1000,
@@ -135,9 +146,12 @@ impl Node {
             };
             (index, peer)
         });
+        let mut members = Members::new(config, disk.condemned.clone());
+        let rested_ms = disk.gave_ms.map_or(u64::MAX, |gave_ms| now_ms - gave_ms);
+        members.set_rested_ms(rested_ms);
         Self {
             peers: peers.collect(),
-            members: Members::new(config, disk.condemned.clone()),
+            members,
             name,
             names: names.to_vec(),
             routes,
@@ -149,6 +163,7 @@ impl Node {
             directory,
             greeted: Vec::new(),
             revoked: Vec::new(),
+            is_ending: false,
             left_behind: Vec::new(),
         }
     }
@@ -160,6 +175,29 @@ impl Node {
     pub(crate) fn has_greeted(&self, from: usize) -> bool {
         let side = self.peers.get(&from).and_then(|peer| peer.side.as_ref());
         side.is_some_and(|side| side.incarnation > 0)
+    }
+
+    /// This life is over, and its process soon. Says so to all.
+    pub(crate) fn say_goodbye(&mut self, now_ms: u64, disk: &mut Disk) -> Vec<Out> {
+        self.members.end(now_ms);
+        self.is_ending = true;
+        self.heartbeats(now_ms, disk)
+    }
+
+    /// A node answers this life no more.
+    pub(crate) fn refused_by(&mut self, by: usize) {
+        if self.is_ending {
+            self.members.parted(&self.names[by]);
+        } else {
+            self.members.refused_as_stale(self.incarnation());
+        }
+    }
+
+    /// The process ends.
+    pub(crate) fn ends(&self, now_ms: u64, disk: &mut Disk) {
+        if self.is_ending && self.members.has_parted(now_ms) {
+            disk.gave_ms = None;
+        }
     }
 
     /// There is a connection. Says hello.
@@ -451,10 +489,11 @@ impl Node {
         disk.streams.insert(from, (peer.incoming.boot(), positions));
     }
 
-    pub(crate) fn heartbeats(&mut self, now_ms: u64) -> Vec<Out> {
-        let greeted: Vec<usize> = self.peers.keys().copied().collect();
-        let greeted = greeted.into_iter().filter(|to| self.has_greeted(*to));
-        let beats = greeted.map(|to| {
+    pub(crate) fn heartbeats(&mut self, now_ms: u64, disk: &mut Disk) -> Vec<Out> {
+        disk.gave_ms = Some(now_ms);
+        let peers = self.peers.keys().copied();
+        let greeted: Vec<usize> = peers.filter(|to| self.has_greeted(*to)).collect();
+        let beats = greeted.into_iter().map(|to| {
             let mut out = Vec::new();
             self.members
                 .put_heartbeat(now_ms, &self.names[to], &mut out);

@@ -80,11 +80,13 @@ impl World {
         } else {
             Role::Replicant
         };
+        let now_ms = self.clock(index);
         let place = &mut self.places[index];
         place.disk.incarnation += 1;
         let incarnation = place.disk.incarnation;
         let config = Config::new("home", &self.names[index], role, incarnation, &cores);
-        let node = Node::start(config, &self.names, place.stores, &mut place.disk);
+        let (names, stores) = (&self.names, place.stores);
+        let node = Node::start(now_ms, config, names, stores, &mut place.disk);
         place.node = Some(node);
     }
 
@@ -96,6 +98,7 @@ impl World {
                 self.fault();
             }
             self.connect();
+            self.end_stopped();
             self.tick();
             if faults || self.now_ms + 15_000 < end_ms {
                 (0..4).for_each(|_| self.clients());
@@ -119,7 +122,7 @@ impl World {
         if a == b || !self.random.one_in(self.trouble) {
             return;
         }
-        match self.random.below(12 + self.mending) {
+        match self.random.below(15 + self.mending) {
             0 => self.net.cut(a, b),
             1 => {
                 self.net.cut(a, b);
@@ -134,7 +137,8 @@ impl World {
             3 => self.net.mend_all(),
             4..8 => self.disconnect(a, b),
             8 => self.crash(a),
-            9..12 => {
+            9..11 => self.stop(a),
+            11..15 => {
                 if self.places[a].node.is_none() {
                     self.start(a);
                 }
@@ -147,13 +151,51 @@ impl World {
     }
 
     fn crash(&mut self, index: usize) {
+        let now_ms = self.clock(index);
+        let place = &mut self.places[index];
+        if let Some(node) = &mut place.node {
+            node.ends(now_ms, &mut place.disk);
+        }
         self.close_all(index);
         self.places[index].node = None;
+    }
+
+    /// A node says goodbye, or ends if it has.
+    fn stop(&mut self, index: usize) {
+        let now_ms = self.clock(index);
+        let place = &mut self.places[index];
+        let Some(node) = &mut place.node else {
+            return;
+        };
+        if node.is_ending {
+            return self.crash(index);
+        }
+        let life = (index, node.incarnation());
+        let goodbyes = node.say_goodbye(now_ms, &mut place.disk);
+        self.ledger.down.insert(life);
+        self.send(index, goodbyes);
+    }
+
+    /// Nodes that have said goodbye end soon.
+    fn end_stopped(&mut self) {
+        for index in 0..self.places.len() {
+            let node = self.places[index].node.as_ref();
+            if node.is_some_and(|node| node.is_ending) && self.random.one_in(20) {
+                self.crash(index);
+                if self.random.one_in(2) {
+                    self.start(index);
+                }
+            }
+        }
     }
 
     pub(crate) fn end_faults(&mut self) {
         self.net.mend_all();
         for index in 0..self.places.len() {
+            let node = self.places[index].node.as_ref();
+            if node.is_some_and(|node| node.is_ending) {
+                self.crash(index);
+            }
             if self.places[index].node.is_none() {
                 self.start(index);
             }
@@ -180,9 +222,10 @@ impl World {
         for (a, b) in self.net.silent(self.now_ms) {
             self.disconnect(a, b);
         }
+        let goes_on = |place: &Place| place.node.as_ref().is_some_and(|node| !node.is_ending);
         for a in 0..self.places.len() {
             for b in a + 1..self.places.len() {
-                let both = self.places[a].node.is_some() && self.places[b].node.is_some();
+                let both = goes_on(&self.places[a]) && goes_on(&self.places[b]);
                 if both
                     && !self.net.is_connected(a, b)
                     && self.random.one_in(10)
@@ -219,7 +262,7 @@ impl World {
             let due = node.members.tick(now_ms);
             let renewed = node.events(&mut place.disk, &mut self.ledger);
             let beats = if due {
-                node.heartbeats(now_ms)
+                node.heartbeats(now_ms, &mut place.disk)
             } else {
                 Vec::new()
             };
@@ -340,7 +383,7 @@ impl World {
                 if let Some(node) = &mut self.places[from].node
                     && !self.random.one_in(4)
                 {
-                    node.members.refused_as_stale(node.incarnation());
+                    node.refused_by(to);
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
 use protocol::session::{Delivery, Inflow, Outflow};
+use protocol::wire::QoS;
 
 use super::Source;
 use super::marks::{About, Move, Writer};
@@ -11,6 +12,7 @@ use super::pack::Packer;
 use super::said::What;
 use super::settle::Shards;
 use crate::nodes::OwnerRequest;
+use crate::shard::deliver::Receiver;
 use crate::shard::durable::EXCLUSIVE_PREFIX;
 use crate::shard::session::Session;
 use crate::shard::{NONE, Shard};
@@ -309,6 +311,31 @@ impl Shard {
             let filter = format!("$share/{}/{}", name.group, name.filter);
             packer.subscription(&filter, options, identifier, Some(number));
         }
+    }
+
+    /// Like [`Shard::pass_on`], for a message that is being routed. One that is stored together
+    /// with others is passed on when it is, and only then; so is what follows it, for a session
+    /// of which nothing is stored here any more.
+    pub(in crate::shard) fn pass_on_in_order(
+        &mut self,
+        to: &Receiver<'_>,
+        delivery: &mut dyn FnMut() -> Delivery,
+    ) -> bool {
+        if self.touched.atomic
+            && to.qos != QoS::AtMostOnce
+            && let Some(session) = self.sessions.get(to.session)
+        {
+            if session.durable {
+                return false;
+            }
+            let moves = self.owners.as_ref().map(|owners| &owners.moves);
+            let is_leaving = moves.is_some_and(|moves| moves.is_leaving(&session.client_id));
+            if is_leaving && self.has_staged(to.session) {
+                self.stage(to.session, delivery(), Vec::new());
+                return true;
+            }
+        }
+        self.pass_on(to.session, delivery)
     }
 
     /// A message for a session: if that is on its way to another node, the message goes after

@@ -44,11 +44,13 @@
 //! | `arrive` | the new owner, until it has the session |
 //! | `settle` | the new owner, until all have turned |
 //! | `turn` | the nodes that publish |
+//! | `offer` | sessions that are given away because their node goes |
 //! | `marks` | what is said of many sessions at once, while they settle |
 
 mod arrive;
 mod leave;
 mod marks;
+mod offer;
 mod pack;
 mod said;
 mod settle;
@@ -63,6 +65,7 @@ use protocol::wire::QoS;
 use self::arrive::Arrival;
 use self::leave::Leaving;
 pub(super) use self::marks::MARKS;
+use self::offer::Offers;
 use self::said::{Said, What};
 use self::settle::Asking;
 use super::Shard;
@@ -87,6 +90,7 @@ struct Source {
 pub(super) struct Moves {
     arriving: HashMap<Box<str>, Arrival>,
     leaving: HashMap<Box<str>, Leaving>,
+    offers: Offers,
     asking: Asking,
     /// The nodes that were up, and how often any has come up, when it was last looked.
     seen: (u64, u64),
@@ -190,6 +194,7 @@ impl Shard {
             What::Taken => self.taken(node, client, epoch),
             What::Late(bytes) => self.late_arrived(node, client, epoch, bytes),
             What::Done => self.done_with(node, client, epoch),
+            What::Offer => self.offered(client),
         }
     }
 

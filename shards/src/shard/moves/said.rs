@@ -21,6 +21,8 @@ pub(super) enum What<'a> {
     Late(&'a [u8]),
     /// The new owner gets all that follows from elsewhere.
     Done,
+    /// The owner goes, and the other node may have the session. The epoch says nothing.
+    Offer,
 }
 
 /// What is said of a client identifier.
@@ -43,6 +45,7 @@ impl<'a> Said<'a> {
             What::Taken => (5, &[]),
             What::Late(bytes) => (6, bytes),
             What::Done => (7, &[]),
+            What::Offer => (8, &[]),
         };
         let mut out = Vec::with_capacity(11 + self.client.len() + rest.len());
         out.push(kind);
@@ -68,6 +71,7 @@ impl<'a> Said<'a> {
             (5, []) => What::Taken,
             (6, bytes) => What::Late(bytes),
             (7, []) => What::Done,
+            (8, []) => What::Offer,
             _ => return None,
         };
         Some(Self {

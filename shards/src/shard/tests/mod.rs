@@ -27,6 +27,7 @@ mod groups;
 mod moves;
 mod node;
 mod nodes;
+mod offers;
 mod operator;
 mod packet;
 mod positions;

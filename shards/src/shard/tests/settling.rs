@@ -197,7 +197,12 @@ impl World {
         let mut publishers: Vec<_> = publishers.collect();
         for publisher in &mut publishers {
             let name = format!("publisher-{}", publisher.topic);
-            publisher.client = cluster.connect(publisher.node, &Connect::new(&name)).0;
+            // Messages of QoS 2 of a stored session are stored as a whole before they go out.
+            let connect = match random.one_in(2) {
+                true => kept(&name),
+                false => Connect::new(&name),
+            };
+            publisher.client = cluster.connect(publisher.node, &connect).0;
         }
         cluster.settle();
         Self {
@@ -373,6 +378,54 @@ fn what_comes_directly_waits_for_what_comes_by_the_former_owner() {
     cluster.settle();
     mover.reads(&mut cluster);
     assert_eq!(numbers(&mover), [1, 2, 3]);
+}
+
+/// A publisher with a stored session: each of its messages of QoS 2 is stored as a whole, and
+/// delivered then.
+fn stored_publisher(cluster: &mut Cluster, publisher: &mut Publisher, node: usize) {
+    publisher.node = node;
+    publisher.client = cluster.connect(node, &kept("stored publisher")).0;
+    cluster.settle();
+}
+
+#[test]
+fn what_is_stored_as_a_whole_is_passed_on_once() {
+    let (mut cluster, mut mover, mut publisher) = two();
+    stored_publisher(&mut cluster, &mut publisher, 0);
+    // The session is fetched, and does not come yet.
+    cluster.held = Some((0, 1));
+    mover.moves_to(&mut cluster, 1);
+    cluster.settle();
+    publisher.publishes(&mut cluster, 2);
+    cluster.settle();
+    cluster.held = None;
+    cluster.settle();
+    mover.reads(&mut cluster);
+    assert_eq!(numbers(&mover), [1]);
+}
+
+#[test]
+fn what_follows_does_not_overtake_what_is_being_stored_when_the_session_is_taken() {
+    let (mut cluster, mut mover, mut publisher) = two();
+    stored_publisher(&mut cluster, &mut publisher, 0);
+    cluster.held = Some((0, 1));
+    mover.moves_to(&mut cluster, 1);
+    cluster.settle();
+    cluster.nodes[0].disk.as_mut().unwrap().held = true;
+    publisher.publishes(&mut cluster, 2);
+    cluster.settle();
+    // It is taken now, and its routes are not known.
+    cluster.held_routes = Some((1, 0));
+    cluster.held = None;
+    cluster.settle();
+    publisher.publishes(&mut cluster, 2);
+    cluster.settle();
+    cluster.nodes[0].disk.as_mut().unwrap().held = false;
+    cluster.settle();
+    cluster.held_routes = None;
+    cluster.settle();
+    mover.reads(&mut cluster);
+    assert_eq!(numbers(&mover), [1, 2]);
 }
 
 #[test]
