@@ -97,7 +97,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS", global = true)]
     bind: Option<String>,
     /// Name of this node, name@host [node.name]
-    #[arg(long, value_name = "NAME", global = true)]
+    #[arg(long, visible_alias = "node", value_name = "NAME", global = true)]
     node_name: Option<String>,
 }
 

@@ -136,12 +136,20 @@ within 60 all_see '1 2 3 4 5 6'
 fact $? 'all six see each other'
 reaches fifth 4 1 2 3 4 6 && reaches sixth 6 1 2 3 4 6
 fact $? 'its client, which stayed connected, gets and gives messages'
-ctl 6 cluster leave >"$folder/said" 2>&1
-fact $? "it leaves: $(cat "$folder/said")"
-publish 6 flow/seventh 1 6 && within 10 grep -q '^flow/seventh 1 6$' "$folder/on-6"
-fact $? 'it goes on with its client, alone'
 ! grep -q . "$folder/on-6.errors"
 fact $? 'which was never disconnected'
+ctl 6 cluster leave >"$folder/said" 2>&1
+fact $? "it leaves: $(cat "$folder/said")"
+has 1 'clients were sent to other nodes, 0 are left' "$folder/6.log"
+fact $? 'its client was sent to the others'
+is_back() {
+    publish 6 flow/back 0 6
+    sleep 0.05
+    grep -q '^flow/back ' "$folder/on-6"
+}
+within 30 is_back
+publish 6 flow/seventh 1 6 && within 10 grep -q '^flow/seventh 1 6$' "$folder/on-6"
+fact $? 'it lets its client in again, alone'
 ! grep -q '^flow/seventh' "$folder/on-1"
 fact $? 'and nothing of it reaches the others'
 

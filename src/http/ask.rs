@@ -55,13 +55,16 @@ pub(super) struct Drain {
 /// Bytes of the longest text that clients are redirected with.
 const REDIRECT_MAX: usize = 1024;
 
+/// The rate where none is given.
+pub(super) const RATE_USUAL: u32 = 500;
+
 /// The fastest rate.
 pub(super) const RATE_MAX: u32 = 100_000;
 
 impl Drain {
     /// As in EMQX.
     fn rate() -> u32 {
-        500
+        RATE_USUAL
     }
 
     /// As in EMQX.

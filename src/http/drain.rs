@@ -12,7 +12,7 @@ use shards::operator::{Answer, Part, Place, Question};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::ask::{Drain, RATE_MAX};
+use super::ask::{Drain, RATE_MAX, RATE_USUAL};
 use super::desk::Desk;
 use crate::cluster::Handle;
 
@@ -96,6 +96,20 @@ impl Drains {
         was_running
     }
 
+    /// Clients are let in by no means for a while, whether or not the node is being emptied.
+    pub(super) fn close_for_now(&self, desk: &Desk, reference: &str) {
+        if self.0.borrow().is_none() {
+            desk.start_drain(reference);
+        }
+    }
+
+    /// That while is over.
+    pub(super) fn open_again(&self, desk: &Desk) {
+        if self.0.borrow().is_none() {
+            desk.stop_drain();
+        }
+    }
+
     /// What EMQX's `/load_rebalance/status` says.
     pub(super) fn status(&self, node: &str, desk: &Desk) -> Value {
         let running = self.0.borrow();
@@ -166,6 +180,26 @@ pub(super) async fn end_connections(desk: &Desk) {
     while clients.left().is_none() && Instant::now() < end {
         clients.step(desk, Question::EndConnections).await;
         sleep(PAUSE).await;
+    }
+}
+
+/// Sends all clients to other nodes within a time, if there are some that take them.
+pub(super) async fn send_all_away(desk: &Desk, limit: Duration) {
+    let end = Instant::now() + limit;
+    let (first, half) = (connected(desk), (limit.as_secs() / 2).max(1));
+    let rate = (first / half).clamp(RATE_USUAL.into(), RATE_MAX.into());
+    let mut clock = interval(Duration::from_secs(1) / STEPS);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clients = Walks::new(desk.shards(), rate as u32);
+    while desk.has_open_nodes() && connected(desk) > 0 && Instant::now() < end {
+        clock.tick().await;
+        clients.step(desk, Question::SendAway).await;
+    }
+    if first > 0 {
+        info!(
+            "{first} clients were sent to other nodes, {} are left",
+            connected(desk)
+        );
     }
 }
 

@@ -55,15 +55,7 @@ impl Local {
                 joined.map_err(|error| error.to_string())?;
                 Ok(Value::Null)
             }
-            Ask::Leave => {
-                let links = self.links()?;
-                links.go(true).await;
-                drain::hand_all_over(&self.desk, self.handover).await;
-                let left = links.leave().await;
-                links.go(false).await;
-                left.map_err(|error| error.to_string())?;
-                Ok(Value::Null)
-            }
+            Ask::Leave => self.leave().await,
             Ask::ForceLeave(node) => {
                 let removed = self.links()?.force_leave(node).await;
                 removed.map_err(|error| error.to_string())?;
@@ -74,6 +66,21 @@ impl Local {
                 answer.map_err(|NoAnswer| "a shard does not answer".to_owned())
             }
         }
+    }
+
+    /// Leaves the cluster. Its clients and their sessions stay there.
+    async fn leave(&self) -> Result<Value, String> {
+        let links = self.links()?;
+        links.go(true).await;
+        self.drains
+            .close_for_now(&self.desk, &self.server_reference);
+        drain::send_all_away(&self.desk, self.handover).await;
+        drain::hand_all_over(&self.desk, self.handover).await;
+        let left = links.leave().await;
+        links.go(false).await;
+        self.drains.open_again(&self.desk);
+        left.map_err(|error| error.to_string())?;
+        Ok(Value::Null)
     }
 
     fn links(&self) -> Result<&Handle, String> {

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::Broker;
+use crate::common::{Broker, Client};
 use crate::ctl::{ctl, ctl_at};
 use crate::exchange::{PATIENCE, SETUP, get, request, wait_until};
 
@@ -43,15 +44,7 @@ fn cluster(count: u8) -> Vec<Broker> {
     }
     // Nobody is let in before enough nodes know each other.
     for broker in &brokers {
-        let end = Instant::now() + PATIENCE;
-        while broker.connect("probe").send().expect_connack().code != 0 {
-            assert!(
-                Instant::now() < end,
-                "nobody is let in:\n{}",
-                broker.output()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        drop(connected(broker, "probe"));
     }
     wait_until(&brokers[0], "/clients", |list| {
         list["data"] == serde_json::json!([])
@@ -188,7 +181,7 @@ fn a_cluster_to_try_is_started_with_one_command_and_stopped_with_ctrl_c() {
         let said = || fs::read_to_string(&output).unwrap();
         assert!(Instant::now() < end, "{status:?}\n{}", said());
         assert!(nodes.try_wait().unwrap().is_none(), "{}", said());
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     let pid = nodes.id().to_string();
     assert!(
@@ -236,7 +229,10 @@ fn a_node_joins_and_leaves_and_one_that_is_gone_is_removed() {
     members(&brokers[0], 2);
     let again = ctl_at(&brokers[1].data_dir(), &["cluster", "join", &first]);
     assert_eq!(again.0, Some(1), "{again:?}");
+    let mut client = connected(&brokers[1], "goes-elsewhere");
     assert_eq!(ctl(&brokers[1], &["cluster", "leave"]), "ok\n");
+    client.expect_refusal(0x9C);
+    drop(connected(&brokers[1], "comes-to-one-alone"));
     members(&brokers[0], 1);
     for broker in &brokers[1..] {
         join(broker, &first);
@@ -254,6 +250,23 @@ fn a_node_joins_and_leaves_and_one_that_is_gone_is_removed() {
     members(&second, 2);
 }
 
+/// A client of a broker, once that lets somebody in.
+fn connected(broker: &Broker, client_id: &str) -> Client {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut client = broker.connect(client_id).send();
+        if client.expect_connack().code == 0 {
+            return client;
+        }
+        assert!(
+            Instant::now() < end,
+            "nobody is let in:\n{}",
+            broker.output()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Has a broker join the cluster of a node, also if that has another change under way.
 fn join(broker: &Broker, node: &str) {
     let end = Instant::now() + PATIENCE;
@@ -267,6 +280,6 @@ fn join(broker: &Broker, node: &str) {
             errors.contains("try again") && Instant::now() < end,
             "{errors}"
         );
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
 }
