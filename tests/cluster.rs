@@ -38,6 +38,8 @@ scenarios! {
         a_node_with_another_cookie_is_refused,
         without_autoheal_a_node_that_was_given_up_waits_for_its_restart,
         nodes_that_do_not_belong_together_say_why,
+        what_is_published_anywhere_after_an_acked_suback_arrives,
+        an_acked_suback_waits_for_no_node_that_is_down,
     ],
 }
 
@@ -65,6 +67,53 @@ fn what_is_published_on_one_node_reaches_subscribers_on_all(setup: Setup) {
     clients
         .iter_mut()
         .for_each(Client::expect_silence_until_pong);
+}
+
+fn what_is_published_anywhere_after_an_acked_suback_arrives(setup: Setup) {
+    let brokers = cluster_with(setup, 3, &[("cluster.suback", "acked")]);
+    let mut clients: Vec<Client> = brokers
+        .iter()
+        .zip(0..)
+        .map(|(broker, number)| broker.client(&format!("client-{number}")))
+        .collect();
+    wait_for_nodes(&brokers);
+    for round in 0..102 {
+        let (from, to) = (round % 3, (round + 1 + round / 51) % 3);
+        // Every third one is of a group.
+        let topic = format!("acked/{round}");
+        let filter = match round / 3 % 3 {
+            0 => format!("$share/group/{topic}"),
+            _ => topic.clone(),
+        };
+        clients[to].subscribe(&filter, 1);
+        clients[from].publish(&topic, "x", 1);
+        clients[to].expect_message(&topic, "x", 1);
+    }
+}
+
+fn an_acked_suback_waits_for_no_node_that_is_down(setup: Setup) {
+    let mut brokers = cluster_with(setup, 3, &[("cluster.suback", "acked")]);
+    let mut client = brokers[0].client("client");
+    wait_for_nodes(&brokers);
+    brokers[2].kill();
+    // At once, or when it is known to be down.
+    client.subscribe("a", 1);
+    brokers[1].client("publisher").publish("a", "x", 1);
+    client.expect_message("a", "x", 1);
+    wait_for_output(&brokers[0], "is down");
+    client.subscribe("b", 1);
+    brokers[1].client("publisher").publish("b", "x", 1);
+    client.expect_message("b", "x", 1);
+}
+
+/// Waits until each of three brokers has said that both others are up.
+fn wait_for_nodes(brokers: &[Broker]) {
+    let end = Instant::now() + Duration::from_secs(60);
+    let ups = |broker: &Broker| broker.output().matches(" is up (in").count();
+    while !brokers.iter().all(|broker| ups(broker) >= 2) {
+        assert!(Instant::now() < end, "the nodes do not find each other");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn retained_messages_are_on_all_nodes(setup: Setup) {

@@ -29,6 +29,8 @@ pub struct Settings {
     /// There may be other nodes: [`Running::take_nodes`](crate::Running::take_nodes) gives what
     /// their links need. Costs a route index with one shard too.
     pub cluster: bool,
+    /// SUBACK waits until all nodes that are up have the routes (`cluster.suback = "acked"`).
+    pub suback_acked: bool,
     /// `$SYS` topics.
     pub sys_topics: SysTopics,
     /// Which `$SYS` topics say what clients do.

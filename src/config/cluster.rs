@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) policy: Policy,
     /// `cluster.autoheal`.
     pub(crate) autoheal: bool,
+    /// Whether `cluster.suback` is `acked`.
+    pub(crate) suback_acked: bool,
     /// How others are looked for.
     pub(crate) discovery: Strategy,
     /// How the links are protected.
@@ -79,6 +81,7 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
             _ => Policy::Fence,
         },
         autoheal: flag(entries, "cluster.autoheal"),
+        suback_acked: text(entries, "cluster.suback") == "acked",
         discovery: discovery::read(entries).ok()?,
         security: security(entries).ok()?,
         is_ipv4: match text(entries, PROTO_DIST) {
@@ -283,6 +286,11 @@ mod tests {
             ("shardmq", "a@10.0.0.1")
         );
         assert_eq!((cluster.policy, cluster.autoheal), (Policy::Fence, true));
+        assert!(!cluster.suback_acked);
+        let suback = |text| load(&[STATIC, SEEDS, COOKIE, "node.name=a@10.0.0.1", text]);
+        let acked = suback("cluster.suback=acked").unwrap().unwrap();
+        assert!(acked.suback_acked);
+        assert!(suback("cluster.suback=all").unwrap_err().contains("acked"));
         assert_eq!(cluster.seeds[1], Seed::parse("b@10.0.0.2:5000").unwrap());
         let own = load(&[STATIC, SEEDS, COOKIE, "node.name=b@10.0.0.2"]);
         assert_eq!(own.unwrap().unwrap().own.port, 5000);

@@ -27,6 +27,11 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "whether a node that others had given up takes part again by itself",
     ),
     key(
+        "cluster.suback",
+        Kind::Word(&["local", "acked"]),
+        "when SUBACK goes out: local, this node has the routes; acked, all that are up do",
+    ),
+    key(
         "cluster.proto_dist",
         Kind::Word(&["inet_tcp", "inet6_tcp", "inet_tls", "inet6_tls"]),
         "IPv4 or IPv6, with a generated key (_tcp) or certificates (_tls); always QUIC",

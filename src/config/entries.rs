@@ -16,6 +16,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("cluster.name", "shardmq"),
     ("cluster.partition_policy", "fence"),
     ("cluster.autoheal", "true"),
+    ("cluster.suback", "local"),
     ("cluster.discovery_strategy", "manual"),
     ("cluster.static.seeds", "[]"),
     ("cluster.core_nodes", "[]"),

@@ -85,14 +85,6 @@ impl Client {
     }
 }
 
-/// Other nodes learn of a subscription after SUBACK: where each client connects to any of several
-/// nodes, that is waited for.
-fn pause_for_routes() {
-    if std::env::var("SHARDMQ_TEST_NODES").is_ok() {
-        std::thread::sleep(std::time::Duration::from_millis(300));
-    }
-}
-
 /// Waiting for packets.
 impl Client {
     /// The next packet.
@@ -309,9 +301,6 @@ impl Client {
             if header[0] & 0x80 == 0 {
                 let mut body = vec![0; length];
                 self.read_exact(&mut body);
-                if first == 0x90 || first == 0xb0 {
-                    pause_for_routes();
-                }
                 return Packet { first, body };
             }
         }

@@ -32,7 +32,12 @@ impl Others {
             let names = &names;
             let started: Vec<_> = names
                 .iter()
-                .map(|name| scope.spawn(move || node(setup, name, names, settings)))
+                .map(|name| {
+                    // Each client connects to any of them: what it has subscribed to is to be
+                    // known everywhere.
+                    let settings = [settings, &[("cluster.suback", "acked")]].concat();
+                    scope.spawn(move || node(setup, name, names, &settings))
+                })
                 .collect();
             let started = started.into_iter();
             started.map(|broker| broker.join().unwrap()).collect()

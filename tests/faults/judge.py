@@ -23,6 +23,11 @@ class Judge:
         self.numbers[column] += count
         self.failures.append(text)
 
+    def note(self, text):
+        """Something to look at that may be as the documents say."""
+        if text not in self.world.notes:
+            self.world.notes.append(text)
+
     def all(self):
         self.numbers["sent"] = sum(len(one.acknowledged) for one in self.world.publishers)
         for subscriber in self.world.subscribers:
@@ -61,7 +66,7 @@ class Judge:
             if publisher.retain:
                 continue
             found = came.get(publisher.name, [])
-            self.judge_order(subscriber, publisher, [number for number, _, _ in found])
+            self.judge_order(subscriber, publisher, found)
             if publisher.qos == 0:
                 continue
             self.judge_loss(subscriber, publisher, {number for number, _, _ in found}, spans)
@@ -82,6 +87,8 @@ class Judge:
             self.fail(
                 "lost", f"{subscriber.name} lost {len(lost)} of {publisher.name}: "
                 f"{lost[:5]}, the first acknowledged at {when:+.2f} s", len(lost))
+            if subscriber.wanders:
+                self.note(f"{subscriber.name} was on {self.places(subscriber)}")
 
     def judge_twice(self, subscriber, publisher, found):
         counts = Counter(number for number, _, _ in found)
@@ -93,19 +100,36 @@ class Judge:
                f"{twice[:5]}"
         if subscriber.wanders:
             self.numbers["moved twice"] += len(twice)
+            self.note(f"moved: {text}, {self.moves(subscriber, found, twice[0])}")
         else:
             self.fail("twice", text, len(twice))
 
-    def judge_order(self, subscriber, publisher, numbers):
+    def judge_order(self, subscriber, publisher, found):
+        numbers = [number for number, _, _ in found]
         first = list(dict.fromkeys(numbers))
         back = [later for earlier, later in zip(first, first[1:]) if later < earlier]
         if not back:
             return
         if subscriber.wanders or publisher.wanders:
             self.numbers["moved order"] += len(back)
+            self.note(f"moved: {subscriber.name} got {back[:5]} of {publisher.name} too late, "
+                      f"{self.moves(subscriber, found, back[0])}")
         else:
             self.fail("order", f"{subscriber.name} got {back[:5]} of {publisher.name} too late",
                       len(back))
+
+    def moves(self, subscriber, found, number):
+        """When a number came, and where the subscriber was."""
+        zero = self.world.zero()
+        came = [f"{at - zero:+.3f}" for one, _, at in found if one == number]
+        return f"{number} came at {' '.join(came)}; it was on {self.places(subscriber)}"
+
+    def places(self, subscriber):
+        """Where a subscriber was, and when it began anew."""
+        zero = self.world.zero()
+        ups = [f"{at - zero:+.3f} node {node + 1}{'' if present else ' anew'}"
+               for at, node, present in subscriber.ups]
+        return ", ".join(ups)
 
     def judge_sessions(self, subscriber):
         """A kept session is there whenever its client comes back, but from a dead node."""
@@ -114,6 +138,8 @@ class Judge:
                 continue
             if self.world.is_lost(before):
                 self.numbers["new sessions"] += 1
+                self.note(f"{subscriber.name} comes from node {before + 1} at "
+                          f"{up - self.world.zero():+.2f} s without its session")
             else:
                 self.fail("session", f"{subscriber.name} comes from node {before + 1} at "
                           f"{up - self.world.zero():+.2f} s without its session")

@@ -42,6 +42,8 @@ pub(crate) struct Common {
     pub(super) rewrites: Option<Box<Rewrites>>,
     /// What clients subscribe to without asking.
     pub(super) auto_subscribe: Vec<Automatic>,
+    /// SUBACK waits until all nodes that are up have the routes.
+    pub(crate) suback_acked: bool,
     /// How clients may authenticate beyond name and password. No setting names one yet.
     pub(super) mechanisms: Vec<Arc<dyn Mechanism>>,
     /// What the clients of a listener may send.
@@ -79,6 +81,7 @@ impl Common {
             events: settings.events.clone(),
             rewrites: Rewrites::new(&settings.rewrite),
             auto_subscribe: settings.auto_subscribe.iter().map(Automatic::new).collect(),
+            suback_acked: settings.suback_acked,
             mechanisms: Vec::new(),
             listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),

@@ -396,6 +396,9 @@ impl Shard {
         if self.has_moves {
             self.go_on_moving();
         }
+        if self.waits_for_nodes() {
+            self.look_who_has_reached();
+        }
         if !self.unsent.is_empty() {
             self.send_to_readers();
         }

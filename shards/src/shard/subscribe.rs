@@ -41,6 +41,8 @@ pub(super) enum Then {
         /// Where in the packet the reason codes begin.
         codes_at: usize,
         replays: Vec<ReplayStart>,
+        /// It is still to wait for other nodes.
+        then_nodes: bool,
     },
     /// Tell another shard that the group is joined.
     Joined { shard: u16, ticket: u32 },
@@ -190,6 +192,7 @@ impl Shard {
                 connection: key,
                 serial,
                 codes_at: packet.len().saturating_sub(begun.codes.len()),
+                then_nodes: self.common.suback_acked && !packet.is_empty(),
                 packet,
                 replays: begun.replays,
             };
@@ -585,6 +588,10 @@ impl Shard {
 
     /// Makes a ticket wait until all routes asked for are applied. False when they are.
     pub(super) fn wait_for_routes(&mut self, ticket: u32) -> bool {
+        if self.common.suback_acked {
+            // What other nodes hear of groups at the end of a turn is waited for, too.
+            self.announce_groups();
+        }
         let waits = self.routes_asked > self.routes_applied;
         if waits {
             self.route_waits.push_back(RouteWait {
@@ -620,6 +627,14 @@ impl Shard {
         held.missing = held.missing.saturating_sub(1);
         if held.missing > 0 {
             return;
+        }
+        if let Then::SubAck { then_nodes, .. } = &mut held.then
+            && core::mem::take(then_nodes)
+        {
+            held.missing = 1;
+            if self.wait_for_nodes(ticket) {
+                return;
+            }
         }
         let Some(done) = self.tickets.remove(ticket) else {
             return;

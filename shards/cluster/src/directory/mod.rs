@@ -122,6 +122,8 @@ struct Claim {
     epoch: u64,
     /// This process has had it until its lease ran out.
     again: bool,
+    /// Its client has connected here since: it is wanted whoever has it.
+    is_wanted: bool,
 }
 
 /// One node's part of the directory: what it owns, and what it keeps.

@@ -8,7 +8,12 @@ impl Directory {
     /// A client has connected here: its identifier is claimed, unless this node has it.
     /// Answered by an event.
     pub fn claim(&mut self, client: &str) {
-        self.claim_with(client, 0);
+        let former = self.claims.get_mut(client).filter(|claim| claim.epoch > 0);
+        match former {
+            // That it had it before is not to be forgotten: it has its state.
+            Some(claim) if !self.holders.contains_key(client) => claim.is_wanted = true,
+            _ => self.claim_with(client, 0),
+        }
     }
 
     /// A session with that former epoch is on this node, from a former life: it is claimed
@@ -49,6 +54,7 @@ impl Directory {
             ticket,
             epoch,
             again,
+            is_wanted: false,
         };
         if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
             self.say_claim(&keeper, client, &claim);
@@ -121,8 +127,12 @@ impl Directory {
 
     pub(super) fn denied(&mut self, client: &str, ticket: u64) {
         let is_asked = |claim: &Claim| claim.ticket == ticket;
-        if self.claims.get(client).is_some_and(is_asked) {
+        let claim = self.claims.get(client).filter(|claim| is_asked(claim));
+        if let Some(is_wanted) = claim.map(|claim| claim.is_wanted) {
             self.answered(client);
+            if is_wanted {
+                return self.claim_with(client, 0);
+            }
             self.holders.remove(client);
             let client = client.into();
             self.events.push_back(Event::Denied { client });

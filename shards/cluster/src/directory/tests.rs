@@ -484,3 +484,35 @@ fn what_a_node_kept_for_an_owner_that_has_died_is_asked_for_by_the_next() {
         );
     }
 }
+
+#[test]
+fn a_client_that_came_back_and_went_on_leaves_the_claim_from_the_former_life() {
+    let mut world = World::new();
+    let client = world.kept_by("b");
+    // It grants nothing yet.
+    world.node("b").set_lease(None, true);
+    world.node("r").claim_former(&client, 1);
+    world.node("r").claim(&client);
+    world.settle();
+    world.node("a").claim(&client);
+    world.settle();
+    world.node("b").set_lease(Some(1), true);
+    world.settle();
+    assert_eq!(world.owners(&client), ["r"]);
+    assert!(matches!(world.event("r"), Event::Granted { .. }));
+    assert!(matches!(world.event("r"), Event::Revoke { .. }));
+}
+
+#[test]
+fn a_client_that_came_back_gets_what_another_node_has_by_now() {
+    let mut world = World::new();
+    let client = world.kept_by("b");
+    world.node("a").claim(&client);
+    world.settle();
+    world.event("a");
+    world.node("r").claim_former(&client, 1);
+    world.node("r").claim(&client);
+    world.settle();
+    assert!(matches!(world.event("a"), Event::Revoke { .. }));
+    assert_eq!(world.node("r").poll(), None);
+}

@@ -107,6 +107,7 @@ impl Directory {
                 ticket,
                 epoch,
                 again,
+                is_wanted: false,
             };
             if let Entry::Vacant(vacant) = self.claims.entry(client) {
                 vacant.insert(claim);

@@ -156,7 +156,7 @@ impl Shard {
         self.tell_nodes();
     }
 
-    fn announce_groups(&mut self) {
+    pub(super) fn announce_groups(&mut self) {
         let Some(groups) = &mut self.groups else {
             return;
         };

@@ -64,8 +64,9 @@ impl super::Moves {
 impl Shard {
     /// When something of what arrives is due.
     pub(in crate::shard) fn next_arrival_ms(&self) -> Option<u64> {
-        let owners = self.owners.as_ref().filter(|_| self.has_moves)?;
-        owners.moves.next_arrival_ms()
+        let moves = &self.owners.as_ref()?.moves;
+        let arrival = moves.next_arrival_ms().filter(|_| self.has_moves);
+        arrival.into_iter().chain(moves.reaching.next_ms()).min()
     }
 
     /// Asks the former owner for a session, or to end it: in both cases the client waits for

@@ -23,6 +23,10 @@ pub(in crate::shard) enum About {
     /// The former owner, to the new one: you have all that came from this shard of the node with
     /// this tag before it turned.
     Passed { node: u64, shard: u16 },
+    /// A node, to another one: say when my routes up to this place are in force there.
+    Reach(RoutesAt),
+    /// They are.
+    Reached(RoutesAt),
 }
 
 /// A session that moves.
@@ -45,6 +49,8 @@ impl Writer {
             About::Turn(at) => (1, at.incarnation, at.sequence),
             About::Turned { shards } => (2, u64::from(shards), 0),
             About::Passed { node, shard } => (3, node, u64::from(shard)),
+            About::Reach(at) => (4, at.incarnation, at.sequence),
+            About::Reached(at) => (5, at.incarnation, at.sequence),
         };
         let mut out = Vec::with_capacity(64);
         out.push(kind);
@@ -92,6 +98,8 @@ impl<'a> Marks<'a> {
                 node: one,
                 shard: u16::try_from(two).ok()?,
             },
+            4 => About::Reach(at),
+            5 => About::Reached(at),
             _ => return None,
         };
         Some(Self { about, rest })
@@ -140,6 +148,8 @@ mod tests {
             About::Turn(at),
             About::Turned { shards: 256 },
             About::Passed { node: 9, shard: 65 },
+            About::Reach(at),
+            About::Reached(at),
         ];
         let moves = ["", "äö", "client"].map(|client| Move {
             client,

@@ -45,6 +45,7 @@
 //! | `settle` | the new owner, until all have turned |
 //! | `turn` | the nodes that publish |
 //! | `offer` | sessions that are given away because their node goes |
+//! | `reached` | SUBACKs that wait for the routes of all nodes |
 //! | `marks` | what is said of many sessions at once, while they settle |
 
 mod arrive;
@@ -52,6 +53,7 @@ mod leave;
 mod marks;
 mod offer;
 mod pack;
+mod reached;
 mod said;
 mod settle;
 mod turn;
@@ -66,6 +68,7 @@ use self::arrive::Arrival;
 use self::leave::Leaving;
 pub(super) use self::marks::MARKS;
 use self::offer::Offers;
+use self::reached::Reaching;
 use self::said::{Said, What};
 use self::settle::Asking;
 use super::Shard;
@@ -92,6 +95,7 @@ pub(super) struct Moves {
     leaving: HashMap<Box<str>, Leaving>,
     offers: Offers,
     asking: Asking,
+    reaching: Reaching,
     /// The nodes that were up, and how often any has come up, when it was last looked.
     seen: (u64, u64),
 }

@@ -139,7 +139,9 @@ impl Arrival {
 impl super::Moves {
     /// Whether something is to be asked.
     pub(super) fn has_questions(&self) -> bool {
-        !self.asking.news.is_empty() && self.asking.asked.is_empty()
+        let (moves, subacks) = (&self.asking, &self.reaching);
+        let has_news = !moves.news.is_empty() || !subacks.news.is_empty();
+        has_news && moves.asked.is_empty() && subacks.asked.is_empty()
     }
 }
 
@@ -170,6 +172,8 @@ impl Shard {
         {
             let asking = &mut owners.moves.asking;
             asking.asked = core::mem::take(&mut asking.news);
+            let reaching = &mut owners.moves.reaching;
+            reaching.asked = core::mem::take(&mut reaching.news);
             owners.request(OwnerRequest::AskRoutesAt { shard });
         }
     }
@@ -179,6 +183,7 @@ impl Shard {
     pub(in crate::shard) fn place_is_known(&mut self, at: RoutesAt) {
         let Some(moves) = self.moves() else { return };
         let clients = core::mem::take(&mut moves.asking.asked);
+        let tickets = core::mem::take(&mut moves.reaching.asked);
         let nodes = self.nodes_that_publish();
         for client in &clients {
             let moves = self.moves();
@@ -193,6 +198,8 @@ impl Shard {
         for (node, _) in nodes {
             self.ask_to_turn(node, at, &clients);
         }
+        self.ask_who_has_reached(at, tickets);
+        self.ask_for_place();
     }
 
     /// All nodes that are up, this one as [`NODES_MAX`], and their lives.

@@ -18,14 +18,14 @@ impl Shard {
             return;
         };
         match marks.about {
-            About::Turn(at) => {
+            About::Turn(at) | About::Reach(at) => {
                 let shard = self.id;
                 self.await_routes(OwnerRequest::AwaitRoutes {
                     shard,
                     node,
                     at,
                     payload: payload.into(),
-                    all: true,
+                    all: matches!(marks.about, About::Turn(_)),
                 });
             }
             About::Turned { .. } | About::Passed { .. } => {
@@ -34,6 +34,19 @@ impl Shard {
                     shard: stream,
                 };
                 self.sort_marks(from, &marks);
+            }
+            About::Reached(at) => {
+                for shard in (0..self.count).filter(|shard| *shard != self.id) {
+                    if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
+                        let payload = payload.into();
+                        peer.push(Item::Marks {
+                            node,
+                            stream,
+                            payload,
+                        });
+                    }
+                }
+                self.has_reached(node, at);
             }
         }
     }
@@ -100,7 +113,8 @@ impl Shard {
                     self.was_passed(each.client, each.epoch, Source { node, shard });
                 }
             }
-            About::Turn(_) => {}
+            About::Reached(at) => self.has_reached(from.node, at),
+            About::Turn(_) | About::Reach(_) => {}
         }
     }
 
@@ -131,6 +145,9 @@ impl Shard {
         let Some(marks) = Marks::read(payload) else {
             return;
         };
+        if let About::Reach(at) = marks.about {
+            return self.say_marks(owner, &Writer::new(About::Reached(at)).finish());
+        }
         let shards = self.count;
         let turned = || Writer::new(About::Turned { shards });
         let mut to_owner = turned();

@@ -71,7 +71,22 @@ fn setup(number: usize, disk: Option<Disk>) -> Setup {
 impl Cluster {
     pub(super) fn new(count: usize, durable: bool) -> Self {
         let disk = || durable.then(|| Disk::new(usize::from(SHARDS)));
-        let nodes = (0..count).map(|number| Node::with(setup(number, disk())));
+        Self::of((0..count).map(|number| setup(number, disk())).collect())
+    }
+
+    /// Nodes that say SUBACK when the others have the routes.
+    pub(super) fn acked(count: usize) -> Self {
+        let setups = (0..count).map(|number| {
+            let mut setup = setup(number, None);
+            setup.common.suback_acked = true;
+            setup
+        });
+        Self::of(setups.collect())
+    }
+
+    fn of(setups: Vec<Setup>) -> Self {
+        let count = setups.len();
+        let nodes = setups.into_iter().map(Node::with);
         let mut cluster = Self {
             nodes: nodes.collect(),
             owners: BTreeMap::new(),

@@ -34,6 +34,7 @@ mod positions;
 mod queues;
 mod random;
 mod rates;
+mod reached;
 mod received;
 mod replicas;
 mod retained;
