@@ -47,6 +47,15 @@ impl Mosquitto {
             eprintln!("skipped: Mosquitto is not installed");
             return None;
         };
+        loop {
+            let mut broker = Self::begin(program);
+            if broker.listens() {
+                return Some(broker);
+            }
+        }
+    }
+
+    fn begin(program: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -65,15 +74,27 @@ impl Mosquitto {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let broker = Self {
+        Self {
             process: Process(child),
             port,
             configuration,
-        };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        }
+    }
+
+    /// Waits until it does. False if it has ended, since somebody else has its port by now.
+    fn listens(&mut self) -> bool {
+        loop {
+            if self.process.0.try_wait().unwrap().is_some() {
+                return false;
+            }
+            // TCP may choose this very port for the client's side, and connects it with itself.
+            let answers = TcpStream::connect(("127.0.0.1", self.port))
+                .is_ok_and(|it| it.local_addr().ok() != it.peer_addr().ok());
+            if answers {
+                return true;
+            }
             std::thread::yield_now();
         }
-        Some(broker)
     }
 
     /// Runs a scenario; gives its JSON report if it passed.
