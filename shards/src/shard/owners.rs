@@ -210,7 +210,7 @@ impl Shard {
         let Some(owners) = &mut self.owners else {
             return;
         };
-        if owners.moves.revoke_later(&client, epoch) {
+        if owners.moves.revoke_later(self.now_ms, &client, epoch) {
             // It has not got all of the session itself yet.
             if let Some(waiting) = owners.waiting.remove(&client) {
                 self.refuse_waiting(&waiting);

@@ -12,6 +12,11 @@ use crate::shard::owners::PATIENCE_MS;
 use crate::shard::subscribe::{Then, Ticket};
 use crate::shard::{NONE, Shard};
 
+/// How long a client waits for the nodes that publish to turn to this one. Who is silent for so
+/// long is down by then; whoever does not turn for another reason must not keep the client from
+/// moving on or from its SUBACK.
+pub(super) const TURNED_MS: u64 = 5000;
+
 /// A session that comes from another node.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -32,8 +37,8 @@ pub(super) struct Arrival {
     pub(super) settling: Option<Settling>,
     /// Who waits until all of it has come.
     pub(super) tickets: Vec<u32>,
-    /// When the session is not waited for any more.
-    until_ms: u64,
+    /// When the session is not waited for any more, nor those who are to turn.
+    pub(super) until_ms: u64,
     /// Another node is to get the identifier, when all of the session has come.
     pub(super) revoked: Option<u64>,
 }
@@ -43,20 +48,30 @@ impl Arrival {
     pub(super) fn is_here(&self) -> bool {
         self.is_here
     }
+
+    /// Whether somebody waits for it, and not longer than until its time.
+    fn is_timed(&self) -> bool {
+        let has_waiting = self.revoked.is_some() || !self.tickets.is_empty();
+        !self.is_here || self.is_whole() && has_waiting
+    }
 }
 
 impl super::Moves {
     /// Whether a client identifier that is to be given up is so later.
-    pub(in crate::shard) fn revoke_later(&mut self, client: &str, epoch: u64) -> bool {
+    pub(in crate::shard) fn revoke_later(&mut self, now_ms: u64, client: &str, epoch: u64) -> bool {
         let Some(arrival) = self.arriving.get_mut(client) else {
             return false;
         };
         arrival.revoked = Some(epoch);
+        if arrival.is_here {
+            arrival.until_ms = now_ms + TURNED_MS;
+        }
         true
     }
 
     pub(super) fn next_arrival_ms(&self) -> Option<u64> {
-        let arrivals = self.arriving.values().filter(|arrival| !arrival.is_here);
+        let arrivals = self.arriving.values();
+        let arrivals = arrivals.filter(|arrival| arrival.is_timed());
         arrivals.map(|arrival| arrival.until_ms).min()
     }
 }
@@ -263,7 +278,7 @@ impl Shard {
         for (client, arrival) in &owners.moves.arriving {
             let is_gone = self.life_of(arrival.former) != Some(arrival.life);
             let is_due = self.now_ms >= arrival.until_ms;
-            if is_gone || is_due && !arrival.is_here {
+            if is_gone || is_due && arrival.is_timed() {
                 over.push((client.clone(), is_gone));
             }
         }
@@ -275,16 +290,25 @@ impl Shard {
     }
 
     /// A session that has not come is waited for as long as the node lives that has it: who
-    /// wants to be let in is told to try again meanwhile, and keeps it.
+    /// wants to be let in is told to try again meanwhile, and keeps it. One that is here settles
+    /// on, unless it is to move on.
     fn waits_on(&mut self, client: &str) -> bool {
         let until_ms = self.now_ms + PATIENCE_MS;
         let moves = self.moves();
         let arrival = moves.and_then(|moves| moves.arriving.get_mut(client));
-        let waiting = arrival.filter(|arrival| !arrival.is_here && !arrival.begins_anew);
-        waiting.is_some_and(|arrival| {
-            arrival.until_ms = until_ms;
-            true
-        })
+        let waits = |arrival: &&mut Arrival| {
+            !(arrival.begins_anew || arrival.is_here && arrival.revoked.is_some())
+        };
+        let Some(arrival) = arrival.filter(waits) else {
+            return false;
+        };
+        arrival.until_ms = until_ms;
+        if arrival.is_here {
+            for ticket in core::mem::take(&mut arrival.tickets) {
+                self.ticket_done(ticket);
+            }
+        }
+        true
     }
 
     /// Nothing is special about a session any more that was to come, and has, or does not.
@@ -305,6 +329,11 @@ impl Shard {
         }
         if is_gone {
             info!("the session of {client} has arrived; its former node is gone");
+        } else if arrival.revoked.is_some() && self.now_ms >= arrival.until_ms {
+            warn!(
+                "the session of {client} moves on, and not all nodes have said in {TURNED_MS} ms \
+                 that they know where it is: messages of this time may be missing"
+            );
         }
         self.free_arrival(client, &mut arrival);
         self.say_done(client, &arrival);

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use protocol::session::Delivery;
 use protocol::wire::QoS;
 
+use super::arrive::TURNED_MS;
 use super::marks::{About, Move, Writer};
 use super::{Arrival, Source, What};
 use crate::bits::bits;
@@ -131,7 +132,7 @@ impl Settling {
 
 impl Arrival {
     /// Whether the former owner has nothing more to say of it but what it passes on.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.is_taken && self.in_force
     }
 }
@@ -399,12 +400,16 @@ impl Shard {
     /// comes to nobody before. False if it does not settle.
     pub(in crate::shard) fn wait_for_move(&mut self, session: u32, ticket: u32) -> bool {
         let client = self.sessions.get(session).map(|s| s.client_id.clone());
+        let until_ms = self.now_ms + TURNED_MS;
         let Some((moves, client)) = self.moves().zip(client) else {
             return false;
         };
         let Some(arrival) = moves.arriving.get_mut(&client) else {
             return false;
         };
+        if arrival.tickets.is_empty() && arrival.is_here {
+            arrival.until_ms = until_ms;
+        }
         arrival.tickets.push(ticket);
         true
     }

@@ -461,6 +461,42 @@ fn nobody_waits_for_a_node_that_is_gone() {
 }
 
 #[test]
+fn a_node_that_does_not_turn_keeps_nobody_from_moving_on() {
+    let (mut cluster, mut mover, mut publisher) = two();
+    cluster.held_routes = Some((1, 2));
+    mover.moves_to(&mut cluster, 1);
+    cluster.settle();
+    mover.reads(&mut cluster);
+    let (_, client, _) = *mover.connections.last().unwrap();
+    let subscribe = packet::subscribe(protocol::wire::Version::V5, 9, 0, &[("t/+", 1)]);
+    cluster.nodes[1].send(client, &subscribe);
+    cluster.advance(4000);
+    assert!(cluster.nodes[1].take(client).is_empty());
+    cluster.advance(2000);
+    let packets = cluster.nodes[1].take(client);
+    assert!(
+        matches!(packets[..], [Received::SubAck { id: 9, .. }]),
+        "{packets:?}"
+    );
+    // The former owner still passes on what node 2 publishes.
+    publisher.publishes(&mut cluster, 1);
+    cluster.settle();
+    mover.reads(&mut cluster);
+    assert_eq!(numbers(&mover), [1]);
+    mover.moves_to(&mut cluster, 0);
+    cluster.advance(4000);
+    mover.reads(&mut cluster);
+    assert!(!mover.is_in());
+    cluster.advance(2000);
+    mover.reads(&mut cluster);
+    assert!(mover.is_in());
+    publisher.publishes(&mut cluster, 1);
+    cluster.settle();
+    mover.reads(&mut cluster);
+    assert_eq!(numbers(&mover), [1, 2]);
+}
+
+#[test]
 fn a_node_that_comes_up_meanwhile_turns_too() {
     let (mut cluster, mut mover, mut publisher) = two();
     cluster.held_routes = Some((1, 2));
