@@ -39,7 +39,8 @@ struct Who {
     standing: Standing,
     /// Its log.
     id: u64,
-    /// How many commands have changed the members, as it knows.
+    /// How many commands had changed the members when it was one of them, as it knows; zero if it
+    /// was not yet.
     version: u64,
 }
 
@@ -138,7 +139,9 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
         let who = Who {
             standing: membership.standing(),
             id: identity.id,
-            version: registry.version(),
+            // Who is on the way in may know more than the one who is asked, and less than what
+            // has taken it in.
+            version: if is_member { registry.version() } else { 0 },
         };
         let Some(known) = ask(shared, &node, &who).await else {
             continue;
