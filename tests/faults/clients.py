@@ -59,7 +59,9 @@ class Client:
         """Is called all the time while it is connected."""
 
     def next_node(self):
-        """Where it connects."""
+        """Where it connects; elsewhere if the node has left and runs no more."""
+        if all(node.number != self.node for node in self.world.nodes):
+            return self.world.random.choice(self.world.reachable())
         return self.node
 
     def run(self):
