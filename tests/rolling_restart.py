@@ -163,6 +163,26 @@ def restart(node, others):
     within(60, f"node {number} is back", lambda: others[0].running() == 3)
 
 
+def under_load(nodes, restart_one):
+    """Restarts the nodes in turn while three clients publish. What was acknowledged, by topic, and
+    the publishers."""
+    stop = threading.Event()
+    acknowledged, publishers, threads = {}, [], []
+    for number in range(3):
+        publishers.append(Client(f"publisher-{number}", number))
+        topic = f"roll/{number}"
+        work = (publishers[-1], topic, acknowledged.setdefault(topic, []), stop)
+        threads.append(threading.Thread(target=publish, args=work))
+        threads[-1].start()
+    time.sleep(3)
+    for node in nodes:
+        restart_one(node, [other for other in nodes if other is not node])
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return acknowledged, publishers
+
+
 def judge(subscribers, acknowledged, resent):
     """Whether every subscriber has everything, in order."""
     good = True
@@ -203,20 +223,7 @@ def main():
             all_in = lambda: all(client.present for client in subscribers.values())
             within(60, "subscribers are connected", all_in)
             time.sleep(2)
-            stop = threading.Event()
-            acknowledged, publishers, threads = {}, [], []
-            for number in range(3):
-                publishers.append(Client(f"publisher-{number}", number))
-                topic = f"roll/{number}"
-                work = (publishers[-1], topic, acknowledged.setdefault(topic, []), stop)
-                threads.append(threading.Thread(target=publish, args=work))
-                threads[-1].start()
-            time.sleep(3)
-            for node in nodes:
-                restart(node, [other for other in nodes if other is not node])
-            stop.set()
-            for thread in threads:
-                thread.join()
+            acknowledged, publishers = under_load(nodes, restart)
             time.sleep(3)
             total = sum(map(len, acknowledged.values()))
             print(f"{total} messages of QoS {QOS} were acknowledged")

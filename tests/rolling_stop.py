@@ -18,7 +18,7 @@ import threading
 import time
 
 import rolling_restart as rolling
-from rolling_restart import HOSTS, PORT, Client, Node, judge, publish, within
+from rolling_restart import HOSTS, PORT, Client, Node, judge, under_load, within
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -142,20 +142,7 @@ def run(nodes):
         mortal(number, 0)
         mortal(number, WILL_DELAY)
     time.sleep(2)
-    over = threading.Event()
-    acknowledged, publishers, threads = {}, [], []
-    for number in range(3):
-        publishers.append(Client(f"publisher-{number}", number))
-        topic = f"roll/{number}"
-        work = (publishers[-1], topic, acknowledged.setdefault(topic, []), over)
-        threads.append(threading.Thread(target=publish, args=work))
-        threads[-1].start()
-    time.sleep(3)
-    for node in nodes:
-        restart(node, [other for other in nodes if other is not node])
-    over.set()
-    for thread in threads:
-        thread.join()
+    acknowledged, publishers = under_load(nodes, restart)
     topics = [f"will/{number}/{delay}" for number in range(3) for delay in (0, WILL_DELAY)]
     all_came = lambda: {*topics} <= {seen[0] for seen in watcher.received}
     within(WILL_DELAY + 20, "all wills came", all_came)
