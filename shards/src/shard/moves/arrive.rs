@@ -44,11 +44,6 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Whether it is in the tables.
-    pub(super) fn is_here(&self) -> bool {
-        self.is_here
-    }
-
     /// Whether somebody waits for it, and not longer than until its time.
     fn is_timed(&self) -> bool {
         let has_waiting = self.revoked.is_some() || !self.tickets.is_empty();

@@ -110,7 +110,7 @@ impl Moves {
     /// Whether the session of a client has still to come.
     pub(super) fn is_awaited(&self, client: &str) -> bool {
         let arrival = self.arriving.get(client);
-        arrival.is_some_and(|arrival| !arrival.is_here())
+        arrival.is_some_and(|arrival| !arrival.is_here)
     }
 
     /// Whether a session is on its way to this node, or has come and its former node is to hear so.
