@@ -33,6 +33,8 @@ class Judge:
         for subscriber in self.world.subscribers:
             self.judge_messages(subscriber)
             self.judge_sessions(subscriber)
+        for member in sum(self.world.groups.values(), []):
+            self.judge_sessions(member)
         self.judge_groups()
         self.judge_wills()
         self.judge_delayed()
