@@ -116,32 +116,7 @@ impl Owners {
     ) {
         self.set_lease(members, plane.now_ms());
         for request in plane.owner_requests() {
-            match request {
-                OwnerRequest::Claim { client } => self.directory.claim(&client),
-                // Any epoch says that it is a former one.
-                OwnerRequest::ClaimFormer { client } => self.directory.claim_former(&client, 1),
-                OwnerRequest::ClaimFilter {
-                    client,
-                    holder,
-                    is_former,
-                } => self.directory.claim_exclusive(&client, &holder, is_former),
-                OwnerRequest::Revoked { client, epoch } => self.directory.revoked(&client, epoch),
-                OwnerRequest::Release { client } => self.directory.release(&client),
-                OwnerRequest::AskRoutesAt { shard } => reach.ask(shard),
-                OwnerRequest::AwaitRoutes {
-                    shard,
-                    node,
-                    at,
-                    payload,
-                    all,
-                } => reach.wait(Awaited {
-                    shard,
-                    node,
-                    at,
-                    payload,
-                    all,
-                }),
-            }
+            self.take(request, reach);
         }
         // Behind what is claimed: whoever hears the view is to know of that.
         let now_ms = plane.now_ms();
@@ -170,10 +145,47 @@ impl Owners {
                 },
                 Event::Denied { client } => OwnerEvent::Denied { client },
                 Event::Revoke { client, epoch } => OwnerEvent::Revoke { client, epoch },
+                Event::Drop { client } => OwnerEvent::Drop { client },
             });
         }
         if has_news {
             plane.flush();
+        }
+    }
+
+    /// Takes what a shard has said.
+    fn take(&mut self, request: OwnerRequest, reach: &mut Reach) {
+        match request {
+            OwnerRequest::Claim { client } => self.directory.claim(&client),
+            // Any epoch says that it is a former one.
+            OwnerRequest::ClaimFormer { client } => self.directory.claim_former(&client, 1),
+            OwnerRequest::ClaimFilter {
+                client,
+                holder,
+                is_former,
+            } => self.directory.claim_exclusive(&client, &holder, is_former),
+            OwnerRequest::Revoked {
+                client,
+                epoch,
+                keeps,
+            } => self.directory.revoked(&client, epoch, keeps),
+            OwnerRequest::Dropped { client } => self.directory.dropped(&client),
+            OwnerRequest::Settled { client } => self.directory.settled(&client),
+            OwnerRequest::Release { client } => self.directory.release(&client),
+            OwnerRequest::AskRoutesAt { shard } => reach.ask(shard),
+            OwnerRequest::AwaitRoutes {
+                shard,
+                node,
+                at,
+                payload,
+                all,
+            } => reach.wait(Awaited {
+                shard,
+                node,
+                at,
+                payload,
+                all,
+            }),
         }
     }
 }

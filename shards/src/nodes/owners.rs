@@ -51,6 +51,18 @@ pub enum OwnerRequest {
         client: Box<str>,
         /// The epoch.
         epoch: u64,
+        /// There is a session, which is kept for the next owner.
+        keeps: bool,
+    },
+    /// What was kept for the next owner is not needed any more, or has ended.
+    Dropped {
+        /// The client identifier.
+        client: Box<str>,
+    },
+    /// The session that was to come from the former owner is stored here, or does not come.
+    Settled {
+        /// The client identifier.
+        client: Box<str>,
     },
     /// Its session has ended here.
     Release {
@@ -117,6 +129,12 @@ pub enum OwnerEvent {
         /// The epoch.
         epoch: u64,
     },
+    /// Others have had it since it was this node's: what is here of its session goes. Who waits
+    /// for it waits on.
+    Drop {
+        /// The client identifier.
+        client: Box<str>,
+    },
     /// So far is the log of this node's routes.
     RoutesAt {
         /// The shard that has asked.
@@ -149,7 +167,8 @@ impl OwnerEvent {
         match self {
             Self::Granted { client, .. }
             | Self::Denied { client }
-            | Self::Revoke { client, .. } => Place::Client(client),
+            | Self::Revoke { client, .. }
+            | Self::Drop { client } => Place::Client(client),
             Self::RoutesAt { shard, .. } | Self::RoutesKnown { shard, .. } => Place::Shard(*shard),
         }
     }

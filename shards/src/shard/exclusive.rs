@@ -177,7 +177,11 @@ impl Shard {
         self.lose_filter(filter);
         if let Some(owners) = &mut self.owners {
             let client = exclusive_name(filter);
-            owners.request(OwnerRequest::Revoked { client, epoch });
+            owners.request(OwnerRequest::Revoked {
+                client,
+                epoch,
+                keeps: false,
+            });
         }
     }
 

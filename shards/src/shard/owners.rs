@@ -10,6 +10,7 @@
 //! | granted | lets the client in; if another node had it, gets the session from there first |
 //! | denied | refuses the client, or drops the session that it has from a former life |
 //! | revoke | closes the connection and keeps the session for the next owner |
+//! | drop | drops what it keeps: others have had the client since |
 
 use std::collections::HashMap;
 
@@ -151,7 +152,9 @@ impl Shard {
                     OwnerEvent::Granted { .. } => self.filter_granted(filter),
                     OwnerEvent::Denied { .. } => self.filter_denied(filter),
                     OwnerEvent::Revoke { epoch, .. } => self.filter_revoked(filter, epoch),
-                    OwnerEvent::RoutesAt { .. } | OwnerEvent::RoutesKnown { .. } => {}
+                    OwnerEvent::Drop { .. }
+                    | OwnerEvent::RoutesAt { .. }
+                    | OwnerEvent::RoutesKnown { .. } => {}
                 }
                 continue;
             }
@@ -163,6 +166,7 @@ impl Shard {
                 } => self.granted_client(&client, epoch, former),
                 OwnerEvent::Denied { client } => self.denied_client(&client),
                 OwnerEvent::Revoke { client, epoch } => self.revoke_client(client, epoch),
+                OwnerEvent::Drop { client } => self.drop_out_of_date(&client),
                 OwnerEvent::RoutesAt { at, .. } => self.place_is_known(at),
                 OwnerEvent::RoutesKnown { node, payload, .. } => self.turn_to(node, &payload),
             }
@@ -180,6 +184,7 @@ impl Shard {
                 self.keep_after_all(client);
                 self.let_waiting_in(client);
             }
+            Some(node) if owners.moves.has_come_from(client, node) => self.let_waiting_in(client),
             Some(node) => {
                 // What is here was given up, and moved on since.
                 self.drop_given_up(client);
@@ -192,7 +197,12 @@ impl Shard {
         let Some(owners) = &mut self.owners else {
             return;
         };
-        if let Some(waiting) = owners.waiting.remove(client) {
+        let waiting = owners.waiting.remove(client);
+        self.stop_fetching(client);
+        let Some(owners) = &self.owners else {
+            return;
+        };
+        if let Some(waiting) = waiting {
             self.refuse_waiting(&waiting);
         } else if !owners.moves.is_leaving(client)
             && let Some(session) = self.find_session(client)
@@ -200,6 +210,17 @@ impl Shard {
             // It is from a former life, and another node has the client by now.
             self.take_over(session, false);
             self.drop_session_silently(client);
+        }
+    }
+
+    /// A client is another node's from here on: its connection ends, or is not let in.
+    pub(super) fn turn_away(&mut self, client: &str) {
+        if let Some(session) = self.find_session(client) {
+            self.take_over(session, false);
+        }
+        let owners = self.owners.as_mut();
+        if let Some(waiting) = owners.and_then(|owners| owners.waiting.remove(client)) {
+            self.refuse_waiting(&waiting);
         }
     }
 

@@ -85,7 +85,11 @@ impl FakePlane {
 
     pub(super) fn revoked(&self, client: &str, epoch: u64) {
         let client = client.into();
-        let request = OwnerRequest::Revoked { client, epoch };
+        let request = OwnerRequest::Revoked {
+            client,
+            epoch,
+            keeps: true,
+        };
         self.inner().requests.push(request);
         self.ring();
     }

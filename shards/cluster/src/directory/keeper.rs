@@ -1,5 +1,7 @@
 //! What this node keeps for others.
 
+use std::collections::BTreeMap;
+
 use super::Directory;
 use super::view::keeper;
 use crate::wire::{Directory as Said, Lives};
@@ -14,10 +16,41 @@ pub(super) struct Entry {
     ticket: u64,
     /// Who gets it next; its owner was asked to give it up.
     waiter: Option<Box<Waiter>>,
-    /// The owner has given it up, and keeps the state for the next.
+    /// The owner has given it up, and keeps the state for the next. With an epoch of zero others
+    /// may have had it since.
     is_free: bool,
     /// The node that gave it up for this owner, and keeps the state until that has it.
-    former: Option<Box<str>>,
+    former: Option<Box<Former>>,
+}
+
+impl Entry {
+    /// The owner has not got it: it is free again with the state that its former node keeps, if
+    /// one does.
+    fn goes_back(&mut self, nodes: &BTreeMap<Box<str>, u64>) -> bool {
+        let former = self.former.take();
+        let former = former.filter(|former| nodes.get(&former.node) == Some(&former.incarnation));
+        if let Some(former) = former {
+            let Former { node, incarnation } = *former;
+            (self.node, self.incarnation) = (node, incarnation);
+            (self.is_free, self.ticket) = (true, 0);
+            return true;
+        }
+        false
+    }
+}
+
+/// A node that keeps the state for an owner.
+#[derive(Debug)]
+struct Former {
+    node: Box<str>,
+    /// Zero as long as nothing was heard of it.
+    incarnation: u64,
+}
+
+impl Former {
+    fn is(&self, node: &str, incarnation: u64) -> bool {
+        *self.node == *node && [0, incarnation].contains(&self.incarnation)
+    }
 }
 
 /// Who claims a client identifier.
@@ -107,35 +140,36 @@ impl Directory {
 
     fn answer(&mut self, client: &str, waiter: Waiter) {
         let Some(entry) = self.entries.get_mut(client) else {
-            return self.grant(client, &waiter, "");
+            return self.grant(client, &waiter, None);
         };
         let is_owner = entry.node == waiter.node;
-        if is_owner && entry.ticket == waiter.ticket && !entry.is_free {
-            // Asked again after a disconnect: the answer is the same.
-            let (ticket, epoch, former) = (waiter.ticket, entry.epoch, "");
-            let said = Said::Granted {
-                client,
-                ticket,
-                epoch,
-                former,
-            };
-            return self.say(&waiter.node, &said);
+        if is_owner && !entry.is_free {
+            return self.grant_again(client, &waiter);
         }
         let is_alive = self.nodes.get(&entry.node) == Some(&entry.incarnation);
         if is_owner || !is_alive {
-            return self.grant(client, &waiter, "");
+            return self.grant(client, &waiter, None);
         }
         // A holder takes along what it has when it moves.
         let moves = waiter.epoch == 0 && self.held.get(client) == Some(&waiter.holder);
         let is_taken = waiter.is_exclusive() && !moves && !entry.is_free;
-        if waiter.epoch > 0 || is_taken {
+        let is_former = waiter.epoch > 0 && !waiter.is_exclusive();
+        if is_taken || waiter.epoch > 0 && !(is_former && entry.is_free) {
             return self.deny(client, &waiter);
         }
-        if entry.is_free {
-            let former = entry.node.clone();
-            return self.grant(client, &waiter, &former);
-        }
         let (owner, epoch) = (entry.node.clone(), entry.epoch);
+        if entry.is_free && !is_former {
+            let (node, incarnation) = (owner, entry.incarnation);
+            let former = Former { node, incarnation };
+            return self.grant(client, &waiter, Some(Box::new(former)));
+        }
+        if entry.is_free && epoch == 0 {
+            // Of two from before, one that comes from a disk is the later: it was not there yet
+            // when the other was given up.
+            self.say(&owner, &Said::Drop { client, epoch });
+            return self.grant(client, &waiter, None);
+        }
+        // Asked to give it up; or, if that has given it up, whether it keeps the state still.
         let node = waiter.node.clone();
         let former = entry.waiter.replace(Box::new(waiter));
         // One that asks again, after a disconnect, is not its own rival.
@@ -145,9 +179,36 @@ impl Directory {
         self.say(&owner, &Said::Revoke { client, epoch });
     }
 
-    fn grant(&mut self, client: &str, waiter: &Waiter, former: &str) {
+    /// The owner claims what it has. It has not got what it was told, or has not had its lease.
+    fn grant_again(&mut self, client: &str, waiter: &Waiter) {
+        let Some(entry) = self.entries.get_mut(client) else {
+            return;
+        };
+        if entry.ticket != waiter.ticket {
+            let former = entry.former.take();
+            return self.grant(client, waiter, former);
+        }
+        let said = Said::Granted {
+            client,
+            ticket: waiter.ticket,
+            epoch: entry.epoch,
+            former: entry.former.as_ref().map_or("", |former| &former.node),
+        };
+        let mut frame = Vec::new();
+        said.put(&mut frame);
+        self.send(&waiter.node, frame);
+    }
+
+    fn grant(&mut self, client: &str, waiter: &Waiter, former: Option<Box<Former>>) {
         self.epoch += 1;
         let epoch = self.epoch;
+        let said = Said::Granted {
+            client,
+            ticket: waiter.ticket,
+            epoch,
+            former: former.as_ref().map_or("", |former| &former.node),
+        };
+        self.say(&waiter.node, &said);
         let entry = Entry {
             node: waiter.node.clone(),
             incarnation: waiter.incarnation,
@@ -155,7 +216,7 @@ impl Directory {
             ticket: waiter.ticket,
             waiter: None,
             is_free: false,
-            former: (!former.is_empty()).then(|| former.into()),
+            former,
         };
         if waiter.is_exclusive() {
             self.held.insert(client.into(), waiter.holder.clone());
@@ -167,13 +228,6 @@ impl Directory {
         {
             self.deny(client, &waiting);
         }
-        let said = Said::Granted {
-            client,
-            ticket: waiter.ticket,
-            epoch,
-            former,
-        };
-        self.say(&waiter.node, &said);
     }
 
     fn deny(&mut self, client: &str, waiter: &Waiter) {
@@ -181,26 +235,119 @@ impl Directory {
         self.say(&waiter.node, &Said::Denied { client, ticket });
     }
 
-    /// An owner has given an identifier up. If it was asked to, it keeps the state for the next.
-    pub(super) fn given_up(&mut self, from: &str, client: &str, epoch: u64, asked: bool) {
-        let is_it = |entry: &&mut Entry| *entry.node == *from && entry.epoch == epoch;
-        let Some(entry) = self.entries.get_mut(client).filter(is_it) else {
+    /// A node has given an identifier up, and keeps the state for the next owner.
+    pub(super) fn keeps(&mut self, from: &str, client: &str, epoch: u64) {
+        self.epoch = self.epoch.max(epoch);
+        let Some(incarnation) = self.nodes.get(from).copied() else {
             return;
         };
-        let waiter = entry.waiter.take();
-        entry.is_free = true;
-        if !asked {
-            self.entries.remove(client);
-            self.held.remove(client);
+        let Some(entry) = self.entries.get_mut(client) else {
+            return self.enter_kept((from, incarnation), client, epoch);
+        };
+        if *entry.node == *from {
+            if entry.is_free {
+                let is_doubted = epoch == 0;
+                entry.epoch = if is_doubted {
+                    0
+                } else {
+                    entry.epoch.max(epoch)
+                };
+                // A session from a disk is an older one than what is kept.
+                match entry.waiter.take() {
+                    Some(waiter) if is_doubted => self.answer(client, *waiter),
+                    Some(waiter) => self.deny(client, &waiter),
+                    None => {}
+                }
+            } else if epoch >= entry.epoch {
+                (entry.epoch, entry.is_free, entry.former) = (epoch, true, None);
+                let waiter = entry.waiter.take();
+                self.goes_on_waiting(client, waiter);
+            }
+            return;
         }
-        // Granted as soon as this node may.
+        let former = entry.former.as_mut();
+        if let Some(former) = former.filter(|former| former.is(from, incarnation)) {
+            former.incarnation = incarnation;
+            return;
+        }
+        if epoch <= entry.epoch {
+            // Somebody has had it since who does not wait for what is kept there.
+            return self.say(from, &Said::Drop { client, epoch });
+        }
+        let (other, other_epoch, is_free) = (entry.node.clone(), entry.epoch, entry.is_free);
+        let waiter = entry.waiter.take();
+        self.enter_kept((from, incarnation), client, epoch);
+        self.is_overtaken(&other, client, other_epoch, is_free);
+        self.goes_on_waiting(client, waiter);
+    }
+
+    fn enter_kept(&mut self, (node, incarnation): (&str, u64), client: &str, epoch: u64) {
+        let entry = Entry {
+            node: node.into(),
+            incarnation,
+            epoch,
+            ticket: 0,
+            waiter: None,
+            is_free: true,
+            former: None,
+        };
+        self.entries.insert(client.into(), entry);
+    }
+
+    /// Another node has had it later than one that has it, or keeps its state.
+    fn is_overtaken(&mut self, node: &str, client: &str, epoch: u64, is_free: bool) {
+        let said = match is_free {
+            true => Said::Drop { client, epoch },
+            false => Said::Revoke { client, epoch },
+        };
+        self.say(node, &said);
+    }
+
+    /// Granted as soon as this node may.
+    fn goes_on_waiting(&mut self, client: &str, waiter: Option<Box<Waiter>>) {
         if let Some(waiter) = waiter {
             self.wait_again(client, *waiter);
             self.grant_queued();
         }
     }
 
-    pub(super) fn registered(&mut self, from: &str, client: &str, epoch: u64, holder: &str) {
+    /// The session of an owner has ended, or what a node has kept of it.
+    pub(super) fn released(&mut self, from: &str, client: &str, epoch: u64) {
+        let Some(entry) = self.entries.get_mut(client) else {
+            return;
+        };
+        if *entry.node != *from {
+            entry.former.take_if(|former| *former.node == *from);
+        } else if entry.is_free || entry.epoch == epoch {
+            let waiter = entry.waiter.take();
+            self.entries.remove(client);
+            self.held.remove(client);
+            self.goes_on_waiting(client, waiter);
+        }
+    }
+
+    /// One that was asked to give an identifier up has never had it, or has it no more.
+    pub(super) fn is_absent(&mut self, from: &str, client: &str, epoch: u64) {
+        let is_it = |entry: &&mut Entry| *entry.node == *from && entry.epoch == epoch;
+        let Some(entry) = self.entries.get_mut(client).filter(is_it) else {
+            return;
+        };
+        let waiter = entry.waiter.take();
+        let is_kept = !entry.is_free && entry.goes_back(&self.nodes);
+        if !is_kept {
+            self.entries.remove(client);
+            self.held.remove(client);
+        }
+        self.goes_on_waiting(client, waiter);
+    }
+
+    pub(super) fn registered(
+        &mut self,
+        from: &str,
+        (client, epoch): (&str, u64),
+        holder: &str,
+        former: &str,
+    ) {
         self.epoch = self.epoch.max(epoch);
         let Some(incarnation) = self.nodes.get(from).copied() else {
             return;
@@ -214,8 +361,9 @@ impl Directory {
             return;
         }
         let other = known.as_ref().filter(|entry| *entry.node != *from);
-        let other = other.map(|entry| (entry.node.clone(), entry.epoch));
+        let other = other.map(|entry| (entry.node.clone(), entry.epoch, entry.is_free));
         let waiter = known.and_then(|entry| entry.waiter.take());
+        let life = self.nodes.get(former).copied();
         let entry = Entry {
             node: from.into(),
             incarnation,
@@ -223,20 +371,23 @@ impl Directory {
             ticket: 0,
             waiter: None,
             is_free: false,
-            former: None,
+            former: (!former.is_empty()).then(|| {
+                let incarnation = life.unwrap_or(0);
+                let node = former.into();
+                Box::new(Former { node, incarnation })
+            }),
         };
         self.entries.insert(client.into(), entry);
         if !holder.is_empty() {
             self.held.insert(client.into(), holder.into());
         }
-        if let Some((other, epoch)) = other {
-            self.say(&other, &Said::Revoke { client, epoch });
+        if let Some((other, epoch, is_free)) = other
+            && !(is_free && *other == *former)
+        {
+            self.is_overtaken(&other, client, epoch, is_free);
         }
         // Who waited for the former owner waits for this one.
-        if let Some(waiter) = waiter {
-            self.wait_again(client, *waiter);
-            self.grant_queued();
-        }
+        self.goes_on_waiting(client, waiter);
     }
 
     pub(super) fn marked(&mut self, from: &str, view: (u64, u128), epoch: u64, nodes: Lives<'_>) {
@@ -279,19 +430,16 @@ impl Directory {
         let nodes = &self.nodes;
         let mut waiters = Vec::new();
         self.entries.retain(|client, entry| {
-            let is_alive = nodes.get(&entry.node) == Some(&entry.incarnation);
-            let waiter = entry.waiter.take_if(|_| !is_alive);
-            waiters.extend(waiter.map(|waiter| (client.clone(), waiter)));
-            let former = entry.former.take_if(|_| !is_alive);
-            let life = former
-                .as_ref()
-                .and_then(|former| nodes.get(former).copied());
-            if let (Some(former), Some(life)) = (former, life) {
-                (entry.node, entry.incarnation, entry.is_free) = (former, life, true);
-                entry.ticket = 0;
+            let lives = |former: &mut Former| {
+                former.incarnation == 0 || nodes.get(&former.node) == Some(&former.incarnation)
+            };
+            entry.former.take_if(|former| !lives(former));
+            if nodes.get(&entry.node) == Some(&entry.incarnation) {
                 return true;
             }
-            is_alive
+            let waiter = entry.waiter.take();
+            waiters.extend(waiter.map(|waiter| (client.clone(), waiter)));
+            entry.goes_back(nodes)
         });
         self.forget_holders();
         for (client, waiter) in waiters {

@@ -36,6 +36,19 @@
 //! node says what it claims before its view: so of those that wait, who has the session from a
 //! former life gets the identifier first, and the session goes from there to the next.
 //!
+//! **What a former owner keeps.** It keeps the state of an identifier that it gave up until the
+//! next owner has stored that, or has begun without. Until then it says so to each new keeper
+//! ([`Revoked`](crate::wire::Directory::Revoked) again), and the next owner says from whom it
+//! still awaits the state ([`Register`](crate::wire::Directory::Register)). So a keeper knows
+//! both, whichever of them dies: if the owner does, the identifier is free again with what is
+//! kept, and the next claim is told where. When the former owner needs to keep it no more it says
+//! [`Release`](crate::wire::Directory::Release). One that keeps what the owner does not await is
+//! out of date, and told so ([`Drop`](crate::wire::Directory::Drop)): it was given up, and the
+//! client went on without it. A node that was without its lease, or has a new life, is not sure
+//! of what it keeps: it says so with the epoch zero, and whoever has had the identifier since
+//! counts more. A session from a disk counts less than what a living node keeps and is sure of;
+//! before it is denied that node is asked, since what it has said may not have arrived.
+//!
 //! **What one holder has for itself.** An exclusive subscription is claimed like an identifier,
 //! under a name that no client has, with the client that is to hold it
 //! ([`Directory::claim_exclusive`]). It is granted if nobody has it; or if the same client holds
@@ -56,9 +69,8 @@
 //! elsewhere while its former node was away is not remembered: the former node gets it back. An
 //! epoch is higher than any that the keeper, and whoever has told it a view, knows; one that
 //! only nodes know that are dead or without their lease may be given again: it is not to be
-//! compared with one of another life. If the keeper changes twice during a hand-over, the new
-//! owner is not told who has the state. An identifier whose claim waits when its node dies is
-//! claimed again by the client.
+//! compared with one of another life. An identifier whose claim waits when its node dies is claimed
+//! again by the client.
 
 mod keeper;
 mod owner;
@@ -96,6 +108,12 @@ pub enum Event {
         /// The epoch.
         epoch: u64,
     },
+    /// Others have had it since this node has given it up, or in a former life: what is here of it
+    /// goes.
+    Drop {
+        /// The client identifier.
+        client: Box<str>,
+    },
 }
 
 /// How many client identifiers a node has to do with.
@@ -124,6 +142,8 @@ struct Claim {
     again: bool,
     /// Its client has connected here since: it is wanted whoever has it.
     is_wanted: bool,
+    /// It is to be given up, with this epoch: of what this node has had.
+    revoked: Option<u64>,
 }
 
 /// One node's part of the directory: what it owns, and what it keeps.
@@ -151,6 +171,11 @@ pub struct Directory {
     epoch: u64,
     ticket: u64,
     owned: BTreeMap<Box<str>, u64>,
+    /// What was given up and is kept for the next owner, with the epoch; zero if others may have
+    /// had it since.
+    kept: BTreeMap<Box<str>, u64>,
+    /// Of what is owned, or was until the lease ran out: from whom the state is still to come.
+    awaited: BTreeMap<Box<str>, Box<str>>,
     claims: BTreeMap<Box<str>, Claim>,
     /// How many of them are for what was owned until the lease ran out.
     unconfirmed: usize,
@@ -192,6 +217,8 @@ impl Directory {
             epoch: 0,
             ticket: 0,
             owned: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             claims: BTreeMap::new(),
             unconfirmed: 0,
             holders: BTreeMap::new(),
@@ -221,7 +248,10 @@ impl Directory {
     /// before anything else. A lease that ran out takes along what was owned under it: it is
     /// claimed again, since keepers that did not know of this node may have granted it.
     pub fn set_lease(&mut self, lease: Option<u64>, is_mature: bool) {
-        self.may_act = lease.is_some();
+        let had_lease = core::mem::replace(&mut self.may_act, lease.is_some());
+        if had_lease && !self.may_act {
+            self.doubt_kept();
+        }
         if let Some(lease) = lease
             && core::mem::replace(&mut self.lease, lease) != lease
         {
@@ -251,13 +281,16 @@ impl Directory {
             } => self.granted(client, ticket, epoch, former),
             Said::Denied { client, ticket } => self.denied(client, ticket),
             Said::Revoke { client, epoch } => self.revoke(from, client, epoch),
-            Said::Revoked { client, epoch } => self.given_up(from, client, epoch, true),
-            Said::Release { client, epoch } => self.given_up(from, client, epoch, false),
+            Said::Revoked { client, epoch } => self.keeps(from, client, epoch),
+            Said::Release { client, epoch } => self.released(from, client, epoch),
             Said::Register {
                 client,
                 epoch,
                 holder,
-            } => self.registered(from, client, epoch, holder),
+                former,
+            } => self.registered(from, (client, epoch), holder, former),
+            Said::Drop { client, epoch } => self.is_out_of_date(from, client, epoch),
+            Said::Absent { client, epoch } => self.is_absent(from, client, epoch),
             Said::Ask { generation } => self.asked(from, generation),
             Said::View {
                 generation,

@@ -55,6 +55,7 @@ impl Directory {
             epoch,
             again,
             is_wanted: false,
+            revoked: None,
         };
         if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
             self.say_claim(&keeper, client, &claim);
@@ -86,25 +87,76 @@ impl Directory {
         self.unconfirmed > 0
     }
 
-    /// What was asked for by [`Event::Revoke`] is done.
-    pub fn revoked(&mut self, client: &str, epoch: u64) {
-        self.give_up(client, epoch, &Said::Revoked { client, epoch });
+    /// What was asked for by [`Event::Revoke`] is done. `keeps`: there is a state that waits for
+    /// the next owner, until [`Directory::dropped`].
+    pub fn revoked(&mut self, client: &str, epoch: u64, keeps: bool) {
+        let claim = self.claims.get(client);
+        let claim = claim.filter(|claim| claim.revoked == Some(epoch));
+        let is_wanted = claim.is_some_and(|claim| claim.is_wanted);
+        if claim.is_some() {
+            self.answered(client);
+        } else if self.owned.get(client) == Some(&epoch) {
+            self.owned.remove(client);
+        } else {
+            return;
+        }
+        self.holders.remove(client);
+        let is_awaited = self.awaited.remove(client).is_some();
+        let said = match (keeps, is_awaited) {
+            (true, _) => Said::Revoked { client, epoch },
+            // The former owner keeps it still.
+            (false, true) => Said::Absent { client, epoch },
+            (false, false) => Said::Release { client, epoch },
+        };
+        if keeps {
+            self.kept.insert(client.into(), epoch);
+        }
+        self.say_to_keeper(client, &said);
+        if is_wanted {
+            self.claim_with(client, 0);
+        }
     }
 
     /// The session has ended here.
     pub fn release(&mut self, client: &str) {
-        if let Some(epoch) = self.owned.get(client).copied() {
-            self.give_up(client, epoch, &Said::Release { client, epoch });
+        if let Some(epoch) = self.owned.remove(client) {
+            self.holders.remove(client);
+            self.awaited.remove(client);
+            self.say_to_keeper(client, &Said::Release { client, epoch });
         }
     }
 
-    fn give_up(&mut self, client: &str, epoch: u64, said: &Said<'_>) {
-        if self.owned.get(client) == Some(&epoch) {
-            self.owned.remove(client);
-            self.holders.remove(client);
-            if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
-                self.say(&keeper, said);
-            }
+    /// What was kept for the next owner is gone: that has it, or it has ended.
+    pub fn dropped(&mut self, client: &str) {
+        if let Some(epoch) = self.kept.remove(client) {
+            self.say_to_keeper(client, &Said::Release { client, epoch });
+        }
+    }
+
+    /// The state that an owned identifier was to get from its former owner has come and is stored,
+    /// or does not come.
+    pub fn settled(&mut self, client: &str) {
+        self.awaited.remove(client);
+    }
+
+    /// Others may have what this node keeps, from now on.
+    pub(super) fn doubt_kept(&mut self) {
+        self.kept.values_mut().for_each(|epoch| *epoch = 0);
+    }
+
+    /// Others have a later state than what is kept here.
+    pub(super) fn is_out_of_date(&mut self, from: &str, client: &str, epoch: u64) {
+        let kept = self.kept.get(client).is_some_and(|kept| *kept <= epoch);
+        if kept && keeper(client, &self.cores) == Some(from) {
+            self.kept.remove(client);
+            let client = client.into();
+            self.events.push_back(Event::Drop { client });
+        }
+    }
+
+    fn say_to_keeper(&mut self, client: &str, said: &Said<'_>) {
+        if let Some(keeper) = keeper(client, &self.cores).map(str::to_owned) {
+            self.say(&keeper, said);
         }
     }
 
@@ -115,9 +167,19 @@ impl Directory {
         if !self.claims.get(client).is_some_and(is_asked) {
             return;
         }
+        let had_it = self.claims.get(client).is_some_and(|claim| claim.epoch > 0);
         self.answered(client);
         self.owned.insert(client.into(), epoch);
-        let former = (!former.is_empty()).then(|| former.into());
+        self.kept.remove(client);
+        // One that has had it awaits what it has awaited, and may have to ask for it again.
+        let former: Option<Box<str>> = match had_it {
+            true => self.awaited.remove(client),
+            false => (!former.is_empty()).then(|| former.into()),
+        };
+        match &former {
+            Some(former) => self.awaited.insert(client.into(), former.clone()),
+            None => self.awaited.remove(client),
+        };
         self.events.push_back(Event::Granted {
             client: client.into(),
             epoch,
@@ -131,9 +193,12 @@ impl Directory {
         if let Some(is_wanted) = claim.map(|claim| claim.is_wanted) {
             self.answered(client);
             if is_wanted {
+                let dropped = client.into();
+                self.events.push_back(Event::Drop { client: dropped });
                 return self.claim_with(client, 0);
             }
             self.holders.remove(client);
+            self.awaited.remove(client);
             let client = client.into();
             self.events.push_back(Event::Denied { client });
         }
@@ -156,7 +221,17 @@ impl Directory {
             self.events.push_back(Event::Revoke { client, epoch });
             return;
         }
-        self.say(from, &Said::Revoked { client, epoch });
+        if let Some(kept) = self.kept.get_mut(client) {
+            *kept = epoch;
+            self.say(from, &Said::Revoked { client, epoch });
+        } else if let Some(claim) = self.claims.get_mut(client).filter(|claim| claim.epoch > 0) {
+            // It has what it had until its lease ran out, or in a former life.
+            claim.revoked = Some(epoch);
+            let client = client.into();
+            return self.events.push_back(Event::Revoke { client, epoch });
+        } else {
+            self.say(from, &Said::Absent { client, epoch });
+        }
         // What was granted with that epoch may still come: it does not count any more.
         if let Some(mut claim) = self.claims.remove(client) {
             self.ticket += 1;
@@ -197,6 +272,7 @@ impl Directory {
             client,
             epoch,
             holder: self.holders.get(client).map_or("", |holder| &**holder),
+            former: self.awaited.get(client).map_or("", |former| &**former),
         };
         let mut frame = Vec::new();
         said.put(&mut frame);

@@ -116,7 +116,7 @@ fn a_client_that_connects_elsewhere_takes_its_identifier_along() {
     };
     assert_eq!(world.event("a"), revoke);
     assert_eq!(world.owners("x"), ["a"]);
-    world.node("a").revoked("x", epoch);
+    world.node("a").revoked("x", epoch, true);
     assert_eq!(world.owners("x"), [""; 0]);
     world.settle();
     let granted = Event::Granted {
@@ -154,7 +154,7 @@ fn of_those_that_wait_who_has_the_session_from_before_gets_it_first() {
     };
     let client: Box<str> = "x".into();
     assert_eq!(world.event("r"), Event::Revoke { client, epoch });
-    world.node("r").revoked("x", epoch);
+    world.node("r").revoked("x", epoch, true);
     world.settle();
     let Event::Granted { former, .. } = world.event("b") else {
         panic!("it was not granted");
@@ -177,7 +177,7 @@ fn of_two_that_wait_the_later_gets_it_and_the_earlier_is_denied() {
     world.settle();
     let client = "x".into();
     assert_eq!(world.event("b"), Event::Denied { client });
-    world.node("a").revoked("x", epoch);
+    world.node("a").revoked("x", epoch, true);
     world.settle();
     assert_eq!(world.owners("x"), ["r"]);
 }
@@ -243,7 +243,7 @@ fn a_keeper_that_takes_over_knows_who_has_what_before_it_grants() {
     let Event::Revoke { epoch, .. } = world.event("r") else {
         panic!("not revoked");
     };
-    world.node("r").revoked(&client, epoch);
+    world.node("r").revoked(&client, epoch, true);
     world.settle_without("c");
     assert_eq!(world.owners(&client), ["a"]);
 }
@@ -352,7 +352,7 @@ fn of_two_owners_that_did_not_know_each_other_the_later_one_stays() {
     world.settle();
     while let Some(event) = world.node("b").poll() {
         if let Event::Revoke { client, epoch } = event {
-            world.node("b").revoked(&client, epoch);
+            world.node("b").revoked(&client, epoch, true);
         }
     }
     world.settle();
@@ -406,7 +406,7 @@ fn a_holder_takes_it_along_to_another_node_and_it_is_never_free() {
         let Event::Revoke { client, epoch } = world.event("r") else {
             panic!("it was told nothing");
         };
-        world.node("r").revoked(&client, epoch);
+        world.node("r").revoked(&client, epoch, true);
         world.settle_without(keeper);
         assert!(granted(&mut world, others[0]));
         world.node(others[1]).claim_exclusive(&name, "two", false);
@@ -455,7 +455,7 @@ fn what_a_node_kept_for_an_owner_that_has_died_is_asked_for_by_the_next() {
         world.node("b").claim(&client);
         world.settle();
         world.node("r").poll();
-        world.node("r").revoked(&client, epoch);
+        world.node("r").revoked(&client, epoch, true);
         world.settle();
         assert!(granted(&mut world, "b"));
         if comes_before {
@@ -514,5 +514,196 @@ fn a_client_that_came_back_gets_what_another_node_has_by_now() {
     world.node("r").claim(&client);
     world.settle();
     assert!(matches!(world.event("a"), Event::Revoke { .. }));
+    assert_eq!(
+        world.node("r").poll(),
+        Some(Event::Drop {
+            client: client.into()
+        })
+    );
+    assert_eq!(world.node("r").poll(), None);
+}
+
+/// A session moves from `r` to `b`, which has not got it yet; `keeper` keeps its identifier.
+fn moving(world: &mut World, keeper: &str) -> (String, u64) {
+    let client = world.kept_by(keeper);
+    world.node("r").claim(&client);
+    world.settle();
+    let Event::Granted { epoch, .. } = world.event("r") else {
+        panic!("not granted");
+    };
+    world.node("b").claim(&client);
+    world.settle();
+    world.event("r");
+    world.node("r").revoked(&client, epoch, true);
+    world.settle();
+    assert!(granted(world, "b"));
+    (client, epoch)
+}
+
+fn dies(world: &mut World, names: &[&'static str]) {
+    for name in names {
+        world.nodes.remove(name);
+    }
+    let left: Vec<_> = world.nodes.keys().copied().collect();
+    for at in left {
+        names.iter().for_each(|name| world.node(at).down(name));
+        // The rest is a majority of what is configured.
+        world.node(at).set_cores(1);
+    }
+}
+
+/// Lets everything arrive that goes to a node that lives.
+fn settle_left(world: &mut World) {
+    let names: Vec<_> = world.nodes.keys().copied().collect();
+    loop {
+        let mut sent = Vec::new();
+        for from in &names {
+            let node = world.node(from);
+            sent.extend(
+                core::iter::from_fn(|| node.transmit()).map(|(to, frame)| (*from, to, frame)),
+            );
+        }
+        if sent.is_empty() {
+            return;
+        }
+        for (from, to, frame) in sent {
+            let (kind, body, _) = split(&frame, FRAME_MAX).unwrap().unwrap();
+            if let Ok(Frame::Directory(said)) = decode(kind, body)
+                && let Some(node) = world.nodes.get_mut(&*to)
+            {
+                node.handle(from, &said);
+            }
+        }
+    }
+}
+
+fn former_of(world: &mut World, name: &str) -> Option<Box<str>> {
+    match world.event(name) {
+        Event::Granted { former, .. } => former,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_node_keeps_is_found_when_its_keeper_dies_with_the_new_owner() {
+    for together in [true, false] {
+        let mut world = World::new();
+        let (client, _) = moving(&mut world, "a");
+        if together {
+            dies(&mut world, &["a", "b"]);
+        } else {
+            dies(&mut world, &["a"]);
+            settle_left(&mut world);
+            dies(&mut world, &["b"]);
+        }
+        world.node("c").claim(&client);
+        settle_left(&mut world);
+        assert_eq!(former_of(&mut world, "c").as_deref(), Some("r"));
+    }
+}
+
+#[test]
+fn what_a_new_owner_has_got_is_not_asked_for_where_it_was() {
+    for keeper_dies in [true, false] {
+        let mut world = World::new();
+        let (client, _) = moving(&mut world, "a");
+        world.node("b").settled(&client);
+        world.node("r").dropped(&client);
+        settle_left(&mut world);
+        dies(&mut world, if keeper_dies { &["a", "b"] } else { &["b"] });
+        world.node("c").claim(&client);
+        settle_left(&mut world);
+        assert_eq!(former_of(&mut world, "c"), None);
+    }
+}
+
+/// A node that was killed comes back with a session on its disk.
+fn comes_back(world: &mut World, name: &'static str, client: &str) {
+    let mut again = Directory::new(name, 2, Role::Core, 1);
+    again.claim_former(client, 1);
+    let others: Vec<_> = world.nodes.keys().copied().collect();
+    for other in others {
+        let role = world.nodes[other].role;
+        world.node(other).up(name, 2, Role::Core);
+        again.up(other, 1, role);
+        world.node(other).connected(name);
+        again.connected(other);
+    }
+    again.set_lease(Some(1), true);
+    world.nodes.insert(name, again);
+    settle_left(world);
+}
+
+#[test]
+fn a_new_owner_that_comes_back_has_what_it_had_got_unless_the_former_one_keeps_it_still() {
+    for is_kept in [true, false] {
+        for keeper in ["a", "b"] {
+            let mut world = World::new();
+            let (client, _) = moving(&mut world, keeper);
+            if !is_kept {
+                // The keeper does not hear of it.
+                world.node("r").dropped(&client);
+                while world.node("r").transmit().is_some() {}
+            }
+            dies(&mut world, &["b"]);
+            settle_left(&mut world);
+            comes_back(&mut world, "b", &client);
+            let denied = Event::Denied {
+                client: client.as_str().into(),
+            };
+            let event = world.event("b");
+            assert_eq!(event == denied, is_kept, "{event:?}");
+            world.node("c").claim(&client);
+            settle_left(&mut world);
+            if is_kept {
+                assert_eq!(former_of(&mut world, "c").as_deref(), Some("r"));
+            }
+        }
+    }
+}
+
+#[test]
+fn who_keeps_what_others_have_had_since_is_told_to_drop_it() {
+    let mut world = World::new();
+    let (client, _) = moving(&mut world, "a");
+    // The former owner is given up, and the client begins anew.
+    for name in CORES {
+        world.node(name).down("r");
+    }
+    world.node("r").set_lease(None, true);
+    world.settle_without("r");
+    world.node("b").settled(&client);
+    world.node("r").renew(2);
+    for name in CORES {
+        world.node(name).up("r", 2, Role::Replicant);
+        world.node(name).connected("r");
+        world.node("r").connected(name);
+    }
+    world.node("r").set_lease(Some(2), true);
+    world.settle();
+    let client = client.into();
+    assert_eq!(world.node("r").poll(), Some(Event::Drop { client }));
+}
+
+#[test]
+fn what_a_node_that_was_given_up_keeps_is_found_if_nobody_has_had_it_since() {
+    let mut world = World::new();
+    let (client, _) = moving(&mut world, "a");
+    dies(&mut world, &["b"]);
+    for name in ["a", "c"] {
+        world.node(name).down("r");
+    }
+    world.node("r").set_lease(None, true);
+    world.node("r").renew(2);
+    for name in ["a", "c"] {
+        world.node(name).up("r", 2, Role::Replicant);
+        world.node(name).connected("r");
+        world.node("r").connected(name);
+    }
+    world.node("r").set_lease(Some(2), true);
+    settle_left(&mut world);
+    world.node("c").claim(&client);
+    settle_left(&mut world);
+    assert_eq!(former_of(&mut world, "c").as_deref(), Some("r"));
     assert_eq!(world.node("r").poll(), None);
 }

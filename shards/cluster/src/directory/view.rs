@@ -61,13 +61,7 @@ impl Directory {
         self.disconnected(node);
         self.linked.insert(node.into());
         if self.cores.contains_key(node) {
-            let owned = core::mem::take(&mut self.owned);
-            for (client, epoch) in &owned {
-                if keeper(client, &self.cores) == Some(node) {
-                    self.say_registered(node, client, *epoch);
-                }
-            }
-            self.owned = owned;
+            self.say_what_is_here(|_, keeper| keeper == node);
             let claims = core::mem::take(&mut self.claims);
             for (client, claim) in &claims {
                 if keeper(client, &self.cores) == Some(node) {
@@ -81,11 +75,34 @@ impl Directory {
         self.revoke_again(node);
     }
 
+    /// Says what this node owns, and what it keeps for the next owners, to some of those who
+    /// keep whose it is.
+    fn say_what_is_here(&mut self, is_said: impl Fn(&str, &str) -> bool) {
+        let kept = core::mem::take(&mut self.kept);
+        for (client, epoch) in &kept {
+            let keeper = keeper(client, &self.cores).filter(|core| is_said(client, core));
+            if let Some(keeper) = keeper.map(str::to_owned) {
+                let epoch = *epoch;
+                self.say(&keeper, &Said::Revoked { client, epoch });
+            }
+        }
+        self.kept = kept;
+        let owned = core::mem::take(&mut self.owned);
+        for (client, epoch) in &owned {
+            let keeper = keeper(client, &self.cores).filter(|core| is_said(client, core));
+            if let Some(keeper) = keeper.map(str::to_owned) {
+                self.say_registered(&keeper, client, *epoch);
+            }
+        }
+        self.owned = owned;
+    }
+
     /// This node was given up and takes a new life: it owns nothing any more, and claims
     /// what it had. All connections are made anew.
     pub fn renew(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
         self.may_act = false;
+        self.doubt_kept();
         self.entries.clear();
         self.held.clear();
         self.markers.clear();
@@ -108,6 +125,7 @@ impl Directory {
                 epoch,
                 again,
                 is_wanted: false,
+                revoked: None,
             };
             if let Entry::Vacant(vacant) = self.claims.entry(client) {
                 vacant.insert(claim);
@@ -135,17 +153,11 @@ impl Directory {
             text.extend_from_slice(&incarnation.to_le_bytes());
         }
         self.view = (self.view.0 + 1, siphash128([0, 0], &text));
-        let owned = core::mem::take(&mut self.owned);
-        for (client, epoch) in &owned {
-            let life = |cores: &BTreeMap<Box<str>, u64>| {
-                keeper(client, cores).map(|core| (Box::from(core), cores.get(core).copied()))
-            };
-            let now: Option<(Box<str>, _)> = life(&self.cores);
-            if let Some((keeper, _)) = now.as_ref().filter(|_| now != life(before)) {
-                self.say_registered(keeper, client, *epoch);
-            }
-        }
-        self.owned = owned;
+        let now = self.cores.clone();
+        self.say_what_is_here(|client, core| {
+            let was = keeper(client, before);
+            was != Some(core) || before.get(core) != now.get(core)
+        });
         self.claim_again();
         self.say_views();
         let nodes: Vec<_> = self.nodes.keys().cloned().collect();

@@ -46,14 +46,15 @@ pub enum Directory<'a> {
         /// The epoch of its ownership.
         epoch: u64,
     },
-    /// It has.
+    /// The sender has given it up, and keeps the state until the next owner has that. Said again
+    /// to a core that keeps the identifier from now on.
     Revoked {
         /// The client identifier.
         client: &'a str,
-        /// The epoch of its ownership.
+        /// The epoch of its ownership; zero if others may have had it since.
         epoch: u64,
     },
-    /// The session has ended.
+    /// The session has ended, or what the sender kept of it.
     Release {
         /// The client identifier.
         client: &'a str,
@@ -68,6 +69,22 @@ pub enum Directory<'a> {
         epoch: u64,
         /// Who holds it, as in a claim.
         holder: &'a str,
+        /// The node that the sender is still to get the state from, or nothing.
+        former: &'a str,
+    },
+    /// The receiver keeps the state of a client identifier of which others have a later one.
+    Drop {
+        /// The client identifier.
+        client: &'a str,
+        /// The epoch of its ownership.
+        epoch: u64,
+    },
+    /// The receiver wants the sender to give up what that does not have.
+    Absent {
+        /// The client identifier.
+        client: &'a str,
+        /// The epoch of its ownership.
+        epoch: u64,
     },
     /// The sender wants to be told views with this number from now on: its own has changed.
     Ask {
@@ -150,7 +167,13 @@ impl<'a> Directory<'a> {
                 client,
                 epoch,
                 holder,
-            } => frame.u8(7).long(client).u64(epoch).long(holder),
+                former,
+            } => {
+                frame.u8(7).long(client).u64(epoch).long(holder);
+                frame.short(former)
+            }
+            Self::Drop { client, epoch } => frame.u8(10).long(client).u64(epoch),
+            Self::Absent { client, epoch } => frame.u8(11).long(client).u64(epoch),
             Self::Ask { generation } => frame.u8(9).u64(generation),
             Self::View { .. } => &mut frame,
         };
@@ -198,16 +221,19 @@ impl<'a> Directory<'a> {
                 let ticket = from.u64()?;
                 Self::Denied { client, ticket }
             }
-            4..=7 => {
+            4..=7 | 10 | 11 => {
                 let epoch = from.u64()?;
                 match what {
                     4 => Self::Revoke { client, epoch },
                     5 => Self::Revoked { client, epoch },
                     6 => Self::Release { client, epoch },
+                    10 => Self::Drop { client, epoch },
+                    11 => Self::Absent { client, epoch },
                     _ => Self::Register {
                         client,
                         epoch,
                         holder: from.long()?,
+                        former: from.short()?,
                     },
                 }
             }

@@ -58,7 +58,7 @@ fn changes() -> Vec<u8> {
     out
 }
 
-fn directory() -> [Directory<'static>; 9] {
+fn directory() -> [Directory<'static>; 11] {
     let (client, ticket, epoch, former) = ("sensor", 1, 2, "n1");
     let lives = Directory::View {
         generation: 4,
@@ -87,7 +87,10 @@ fn directory() -> [Directory<'static>; 9] {
             client,
             epoch,
             holder: "",
+            former,
         },
+        Directory::Drop { client, epoch },
+        Directory::Absent { client, epoch },
         Directory::Ask { generation: 3 },
         lives,
     ]

@@ -20,6 +20,12 @@ pub(crate) struct Ledger {
     pub(crate) grants: u64,
     /// How often a filter was granted to one client for itself.
     pub(crate) exclusive_grants: u64,
+    /// How many sessions there have been, each one anew where it has moved.
+    pub(crate) sessions: u64,
+    /// The last session of a client that has ended.
+    ends: BTreeMap<Box<str>, u64>,
+    /// How often a session was found by its client on another node.
+    pub(crate) found: u64,
     /// By client identifier that was given up for another node: what it has for itself.
     pub(crate) moving: BTreeMap<Box<str>, Vec<Box<str>>>,
 }
@@ -44,6 +50,16 @@ impl Sessions {
 }
 
 impl Ledger {
+    /// The session of a client has ended.
+    pub(crate) fn ended(&mut self, client: &str, number: u64) {
+        let last = self.ends.entry(client.into()).or_default();
+        *last = number.max(*last);
+    }
+
+    pub(crate) fn last_ended(&self, client: &str) -> Option<u64> {
+        self.ends.get(client).copied()
+    }
+
     pub(crate) fn publish(&mut self, to: Vec<(usize, u64)>) -> u64 {
         self.messages.push(Published {
             to,

@@ -11,6 +11,9 @@
 //! - a message comes to a node once, and in the order of its publisher;
 //! - a life that anybody has given up acknowledges nothing, ever;
 //! - of the nodes that hold their lease, one at most owns a client identifier;
+//! - a client that is let in gets its session if a node has it that lives, holds its lease and was
+//!   given up by nobody since it got it: the one it has, or the one that it keeps for the next
+//!   owner. So nobody gets a session that is older than that, nor one that has ended;
 //! - of the clients whose node holds its lease, one at most has a filter for itself.
 //!
 //! And when the faults have stopped:
@@ -30,6 +33,7 @@ mod ledger;
 mod net;
 mod node;
 mod random;
+mod sessions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,7 +42,7 @@ use self::world::World;
 
 /// Seeds of a test run, and others that have found what these did not.
 const SEEDS: u64 = 30;
-const FURTHER: [u64; 1] = [84];
+const FURTHER: [u64; 8] = [41, 83, 84, 297, 445, 1018, 1292, 2238];
 
 /// How long there are faults, and how long there are none at the end.
 const FAULTS_MS: u64 = 40_000;

@@ -56,6 +56,10 @@ impl Net {
         self.cut.clear();
     }
 
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut.contains(&(from, to))
+    }
+
     pub(crate) fn is_connected(&self, a: usize, b: usize) -> bool {
         self.connections.contains_key(&pair(a, b))
     }

@@ -14,6 +14,7 @@ use shard_cluster::wire::{
 
 use crate::ledger::{Ledger, Sessions};
 use crate::random::Random;
+use crate::sessions::{Clients, Copies, Letter};
 
 pub(crate) const CONTROL: u16 = 0;
 const ROUTES: u16 = 1;
@@ -41,8 +42,8 @@ pub(crate) struct Disk {
     streams: BTreeMap<usize, (u64, Vec<StreamPosition>)>,
     pub(crate) sessions: Sessions,
     filters: BTreeSet<String>,
-    /// Client identifiers with their epochs, of a node that stores.
-    owned: BTreeMap<Box<str>, u64>,
+    /// Sessions of client identifiers, of a node that stores.
+    copies: Copies,
     /// When it last could have given a lease, by its clock; nothing if all who had one are known
     /// to count on none.
     gave_ms: Option<u64>,
@@ -87,8 +88,8 @@ pub(crate) struct Node {
     pub(crate) directory: Directory,
     /// Peers that have said hello and whom the directory has not been told of.
     greeted: Vec<usize>,
-    /// Client identifiers that are to be given up, with their epochs.
-    revoked: Vec<(Box<str>, u64)>,
+    /// The sessions of its clients.
+    pub(crate) clients: Clients,
     /// It has said goodbye.
     pub(crate) is_ending: bool,
     /// What clients that have left this node had for themselves, and is not released yet.
@@ -118,12 +119,9 @@ impl Node {
             disk.sessions = Sessions::default();
             disk.streams.clear();
             disk.filters.clear();
-            disk.owned.clear();
         }
         let mut directory = Directory::new(&name, boot, config.role, config.cores.len());
-        for (client, epoch) in core::mem::take(&mut disk.owned) {
-            directory.claim_former(&client, epoch);
-        }
+        let clients = Clients::start(stores, &mut disk.copies, &mut directory);
         let filters = disk.filters.clone();
         filters.iter().for_each(|filter| {
             routes.own_mut().add(filter);
@@ -162,7 +160,7 @@ impl Node {
             stores,
             directory,
             greeted: Vec::new(),
-            revoked: Vec::new(),
+            clients,
             is_ending: false,
             left_behind: Vec::new(),
         }
@@ -321,6 +319,8 @@ impl Node {
                 } => {
                     let role = self.members.peer(&node).unwrap().role.unwrap();
                     self.directory.up(&node, incarnation, role);
+                    let index = self.names.iter().position(|name| **name == *node);
+                    self.clients.is_up(index.unwrap());
                 }
                 Event::Condemned { node, incarnation } => {
                     disk.condemned.insert(node, incarnation);
@@ -330,8 +330,7 @@ impl Node {
                     self.members.renew(disk.incarnation);
                     self.routes.own_mut().renew(disk.incarnation);
                     self.directory.renew(disk.incarnation);
-                    disk.owned.clear();
-                    self.revoked.clear();
+                    self.clients.doubt();
                     renewed = true;
                 }
                 Event::Down { node, incarnation } => self.down(&node, incarnation, ledger),
@@ -344,6 +343,7 @@ impl Node {
         let index = self.names.iter().position(|name| *name == *node).unwrap();
         ledger.down.insert((index, incarnation));
         self.directory.down(node);
+        self.clients.is_down(index);
         let peer = self.peers.get_mut(&index).unwrap();
         for wait in &self.waits {
             let out = &peer.out[usize::from(wait.shard)];
@@ -510,9 +510,14 @@ impl Node {
         revokes: bool,
         disk: &mut Disk,
         ledger: &mut Ledger,
+        random: &mut Random,
     ) -> Vec<Out> {
+        let lease = self.members.lease(now_ms);
+        if lease.is_none() {
+            self.clients.doubt();
+        }
         self.directory
-            .set_lease(self.members.lease(now_ms), self.members.is_mature(now_ms));
+            .set_lease(lease, self.members.is_mature(now_ms));
         for from in core::mem::take(&mut self.greeted) {
             self.directory.connected(&self.names[from]);
         }
@@ -522,48 +527,58 @@ impl Node {
             out.push((to, DIRECTORY, frame));
         }
         while let Some(event) = self.directory.poll() {
-            match event {
-                directory::Event::Granted { client, .. } if client.starts_with(EXCLUSIVE) => {
-                    ledger.exclusive_grants += 1;
-                    // It may have been released since.
-                    let holder = self.directory.holder(&client);
-                    if holder.is_some_and(|holder| self.directory.owns(holder).is_none()) {
-                        self.left_behind.push(client);
-                    }
-                }
-                directory::Event::Granted {
-                    client,
-                    epoch,
-                    former,
-                } => {
-                    ledger.grants += 1;
-                    // Its session has come, with what it has for itself.
-                    let filters = ledger.moving.remove(&client).unwrap_or_default();
-                    for filter in filters.iter().filter(|_| former.is_some()) {
-                        self.directory.claim_exclusive(filter, &client, false);
-                    }
-                    disk.owned.insert(client, epoch);
-                }
-                directory::Event::Denied { .. } => {}
-                directory::Event::Revoke { client, epoch } if client.starts_with(EXCLUSIVE) => {
-                    self.directory.revoked(&client, epoch);
-                }
-                directory::Event::Revoke { client, epoch } => self.revoked.push((client, epoch)),
-            }
+            self.decided(now_ms, event, ledger);
         }
         if revokes {
             for filter in core::mem::take(&mut self.left_behind) {
                 self.directory.release(&filter);
             }
-            for (client, epoch) in core::mem::take(&mut self.revoked) {
+            for client in self.clients.revoked() {
                 let filters = self.filters_of(&client);
                 self.left_behind.extend(filters.iter().cloned());
-                ledger.moving.insert(client.clone(), filters);
-                self.directory.revoked(&client, epoch);
-                disk.owned.remove(&client);
+                ledger.moving.insert(client, filters);
             }
+            self.clients.give_up_revoked(&mut self.directory);
         }
+        let directory = &mut self.directory;
+        self.clients
+            .tick(now_ms, &mut disk.copies, directory, random);
         out
+    }
+
+    fn decided(&mut self, now_ms: u64, event: directory::Event, ledger: &mut Ledger) {
+        match event {
+            directory::Event::Granted { client, .. } if client.starts_with(EXCLUSIVE) => {
+                ledger.exclusive_grants += 1;
+                // It may have been released since.
+                let holder = self.directory.holder(&client);
+                if holder.is_some_and(|holder| self.directory.owns(holder).is_none()) {
+                    self.left_behind.push(client);
+                }
+                return;
+            }
+            directory::Event::Revoke { client, epoch } if client.starts_with(EXCLUSIVE) => {
+                return self.directory.revoked(&client, epoch, false);
+            }
+            directory::Event::Granted { ref client, .. } => {
+                ledger.grants += 1;
+                // Its session has come, with what it has for itself.
+                for filter in ledger.moving.remove(client).unwrap_or_default() {
+                    self.directory.claim_exclusive(&filter, client, false);
+                }
+            }
+            _ => {}
+        }
+        let names = &self.names;
+        let index = |node: &str| names.iter().position(|name| name == node).unwrap();
+        let both = (&mut self.directory, ledger);
+        self.clients.decided(now_ms, event, both, index);
+    }
+
+    /// Another node has said something of a session.
+    pub(crate) fn hear(&mut self, from: usize, letter: Letter, ledger: &mut Ledger) {
+        self.clients
+            .hear(from, letter, (&mut self.directory, ledger));
     }
 
     /// What a client has for itself.
@@ -601,14 +616,20 @@ impl Node {
         }
     }
 
-    pub(crate) fn release(&mut self, client: &str, disk: &mut Disk) {
+    /// A client connects.
+    pub(crate) fn connect(&mut self, now_ms: u64, client: &str, begins_anew: bool) {
+        self.clients.connect(now_ms, client, begins_anew);
+        self.directory.claim(client);
+    }
+
+    /// A session ends.
+    pub(crate) fn release(&mut self, client: &str, ledger: &mut Ledger) {
         if self.directory.owns(client).is_some() {
             for filter in self.filters_of(client) {
                 self.directory.release(&filter);
             }
         }
-        self.directory.release(client);
-        disk.owned.remove(client);
+        self.clients.end(client, &mut self.directory, ledger);
     }
 
     /// Everything that there is to send.

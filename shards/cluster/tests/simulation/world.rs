@@ -1,6 +1,6 @@
 //! The nodes, the network, and what happens next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::wire::QoS;
 use shard_cluster::members::{Config, State};
@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::net::{Arrival, Net};
 use crate::node::{CONTROL, Disk, Node, Out, SHARDS};
 use crate::random::Random;
+use crate::sessions::Letter;
 
 const STEP_MS: u64 = 20;
 const CORES: usize = 3;
@@ -33,6 +34,8 @@ pub(crate) struct World {
     names: Vec<String>,
     places: Vec<Place>,
     ledger: Ledger,
+    /// What nodes say of sessions, by sender and receiver, and when it arrives.
+    letters: BTreeMap<(usize, usize), VecDeque<(u64, Letter)>>,
     /// One in so many steps, sessions of a node accept what came from another.
     patience: u64,
     /// One in so many steps, something fails.
@@ -60,6 +63,7 @@ impl World {
             names,
             places,
             ledger: Ledger::default(),
+            letters: BTreeMap::new(),
             patience: 1 + seed % 16,
             trouble: 10 + seed % 7 * 10,
             mending: 2 + seed % 5 * 2,
@@ -107,6 +111,7 @@ impl World {
             self.move_clients(faults || self.now_ms + 15_000 < end_ms);
             self.pump();
             self.deliver();
+            self.deliver_letters();
             self.acknowledge();
             self.check_given_up();
             self.check_owners();
@@ -158,6 +163,7 @@ impl World {
         }
         self.close_all(index);
         self.places[index].node = None;
+        self.letters.retain(|(from, _), _| *from != index);
     }
 
     /// A node says goodbye, or ends if it has.
@@ -306,23 +312,99 @@ impl World {
             let now_ms = self.clock(index);
             let client = format!("client-{}", self.random.below(CLIENTS));
             let what = self.random.below(60);
-            let revokes = self.random.one_in(5);
+            let (revokes, anew) = (self.random.one_in(5), self.random.one_in(6));
             let place = &mut self.places[index];
             let Some(node) = &mut place.node else {
                 continue;
             };
             match what {
-                0..2 if connect => node.directory.claim(&client),
-                2 if connect => node.release(&client, &mut place.disk),
+                0..2 if connect => node.connect(now_ms, &client, anew),
+                2 if connect => node.release(&client, &mut self.ledger),
                 3..6 if connect => {
                     let filter = self.random.below(FILTERS);
                     node.want(filter, what != 5, &mut self.random);
                 }
                 _ => {}
             }
-            let out = node.clients(now_ms, revokes, &mut place.disk, &mut self.ledger);
+            let (disk, ledger) = (&mut place.disk, &mut self.ledger);
+            let out = node.clients(now_ms, revokes, disk, ledger, &mut self.random);
             self.send(index, out);
+            self.post(index);
+            self.check_sessions(index);
         }
+    }
+
+    /// What a node says of sessions goes on its way: at least once, and in order, as long as
+    /// neither the sender nor the receiver ends.
+    fn post(&mut self, from: usize) {
+        let Some(node) = &mut self.places[from].node else {
+            return;
+        };
+        for (to, letter) in core::mem::take(&mut node.clients.letters) {
+            let earliest_ms = self.now_ms + self.random.below(60);
+            let queue = self.letters.entry((from, to)).or_default();
+            queue.push_back((earliest_ms, letter));
+        }
+        let is_down = |to: usize| !node.clients.knows(to);
+        self.letters
+            .retain(|(by, to), _| *by != from || !is_down(*to));
+    }
+
+    fn deliver_letters(&mut self) {
+        let pairs: Vec<_> = self.letters.keys().copied().collect();
+        for (from, to) in pairs {
+            let ends = [(from, to), (to, from)];
+            let is_linked = |(at, peer): (usize, usize)| {
+                let node = self.places[at].node.as_ref();
+                node.is_some_and(|node| node.has_greeted(peer))
+            };
+            if !ends.into_iter().all(is_linked) || self.net.is_cut(from, to) {
+                continue;
+            }
+            let now_ms = self.now_ms;
+            while let Some(queue) = self.letters.get_mut(&(from, to))
+                && queue.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms)
+                && let Some((_, letter)) = queue.pop_front()
+                && let Some(node) = &mut self.places[to].node
+            {
+                node.hear(from, letter, &mut self.ledger);
+            }
+        }
+    }
+
+    /// A client that is let in gets its session, if a node that lives has it; and nobody gets one
+    /// that is older than what such a node has.
+    fn check_sessions(&mut self, at: usize) {
+        let Some(node) = &mut self.places[at].node else {
+            return;
+        };
+        let let_in = core::mem::take(&mut node.clients.let_in);
+        if self.who_acts(at).is_none() {
+            return;
+        }
+        for one in let_in {
+            self.ledger.found += u64::from(one.session.is_some());
+            let others = (0..self.places.len()).filter(|other| *other != at && !one.begins_anew);
+            for other in others.filter(|other| one.unmet != Some(*other)) {
+                let known = self.who_acts(other);
+                let has = known.and_then(|node| node.clients.sure(&one.client));
+                assert!(
+                    has <= one.session.max(self.ledger.last_ended(&one.client)),
+                    "{} is let in by {at} with {:?} at {}, and {other} has {has:?}",
+                    one.client,
+                    one.session,
+                    self.now_ms
+                );
+            }
+        }
+    }
+
+    /// A node that lives, has its lease, and was given up by nobody.
+    fn who_acts(&self, index: usize) -> Option<&Node> {
+        let node = self.places[index].node.as_ref()?;
+        let is_down = self.ledger.down.contains(&(index, node.incarnation()));
+        let acts = node.members.may_acknowledge(self.clock(index)) && !node.is_ending;
+        (acts && !is_down).then_some(node)
     }
 
     /// Sessions accept what came, some time later.
@@ -449,6 +531,7 @@ impl World {
     pub(crate) fn check(&self) {
         assert!(self.ledger.grants > 0);
         assert!(self.ledger.exclusive_grants > 0);
+        assert!(self.ledger.found > 0);
         let nodes = self.places.iter().filter_map(|place| place.node.as_ref());
         let nodes: Vec<&Node> = nodes.collect();
         assert_eq!(nodes.len(), self.places.len());

@@ -6,6 +6,7 @@ use shard_store::{Body, Change, SessionNumber, StoredSession};
 use super::pack::{self, Unpacker};
 use super::said::What;
 use super::settle::Settling;
+use crate::nodes::OwnerRequest;
 use crate::shard::durable::put_session;
 use crate::shard::journal::Waiter;
 use crate::shard::owners::PATIENCE_MS;
@@ -17,11 +18,16 @@ use crate::shard::{NONE, Shard};
 /// moving on or from its SUBACK.
 pub(super) const TURNED_MS: u64 = 5000;
 
+/// How long a node is waited for that has a session and is not up here. It is in the cluster, or
+/// was when this node got the identifier: one that has just come or come back meets it soon.
+const UNMET_MS: u64 = 5000;
+
 /// A session that comes from another node.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) former: u16,
-    life: u32,
+    /// Nothing as long as it is not up here.
+    life: Option<u32>,
     pub(super) epoch: u64,
     /// What has come of it.
     packed: Vec<u8>,
@@ -88,9 +94,11 @@ impl Shard {
         former: u16,
         begins_anew: bool,
     ) {
-        let Some(life) = self.life_of(former) else {
-            warn!("the session of {client} was on a node that is gone");
-            return self.let_waiting_in(client);
+        let life = self.life_of(former);
+        let patience_ms = if life.is_some() {
+            PATIENCE_MS
+        } else {
+            UNMET_MS
         };
         let arrival = Arrival {
             former,
@@ -103,19 +111,48 @@ impl Shard {
             in_force: false,
             settling: None,
             tickets: Vec::new(),
-            until_ms: self.now_ms + PATIENCE_MS,
+            until_ms: self.now_ms + patience_ms,
             revoked: None,
         };
         if let Some(moves) = self.moves() {
             moves.arriving.insert(client.into(), arrival);
         }
         self.note_moves();
-        let what = if begins_anew {
-            What::Discard
-        } else {
-            What::Fetch
-        };
-        self.say(former, client, epoch, what);
+        if life.is_some() {
+            self.ask_former_owner(client);
+        }
+    }
+
+    /// Asks for a session, or says that it is to end.
+    fn ask_former_owner(&mut self, client: &str) {
+        let moves = self.moves();
+        if let Some(arrival) = moves.and_then(|moves| moves.arriving.get(client)) {
+            let what = match arrival.begins_anew {
+                true => What::Discard,
+                false => What::Fetch,
+            };
+            let (former, epoch) = (arrival.former, arrival.epoch);
+            self.say(former, client, epoch, what);
+        }
+    }
+
+    /// The former owners of some sessions have come up here.
+    fn meet_former_owners(&mut self) {
+        let Some(owners) = &self.owners else { return };
+        let unmet = owners.moves.arriving.iter();
+        let unmet = unmet.filter(|(_, arrival)| arrival.life.is_none());
+        let met = unmet.filter_map(|(client, arrival)| {
+            let life = self.life_of(arrival.former)?;
+            Some((client.clone(), life))
+        });
+        for (client, life) in met.collect::<Vec<_>>() {
+            let until_ms = self.now_ms + PATIENCE_MS;
+            let moves = self.moves();
+            if let Some(arrival) = moves.and_then(|moves| moves.arriving.get_mut(&client)) {
+                (arrival.life, arrival.until_ms) = (Some(life), until_ms);
+            }
+            self.ask_former_owner(&client);
+        }
     }
 
     fn arriving(&mut self, node: u16, client: &str, epoch: u64) -> Option<&mut Arrival> {
@@ -149,7 +186,7 @@ impl Shard {
             Some(journal) => journal.wait(Waiter::Taken { session, serial }),
             None => self.arrived_is_stored(session, serial),
         }
-        self.let_waiting_in(client);
+        self.let_in_who_has_waited(client);
         let arrived = self.sessions.get(session);
         let arrived = arrived.filter(|arrived| arrived.serial == serial);
         if arrived.is_some_and(|arrived| arrived.connection == NONE) {
@@ -158,19 +195,57 @@ impl Shard {
         }
     }
 
-    /// There is no session, or it does not come.
-    fn begin_without(&mut self, client: &str) {
-        let arrival = self.moves().and_then(|moves| moves.arriving.remove(client));
-        if let Some(arrival) = arrival {
-            self.revoked_by_now(client, arrival.revoked);
+    /// Nothing more is to come for a client that waits. Whether the identifier is this node's still
+    /// is asked again: it may have been without its lease meanwhile.
+    fn let_in_who_has_waited(&mut self, client: &str) {
+        let owners = self.owners.as_mut();
+        if let Some(owners) = owners.filter(|owners| owners.begins_anew(client).is_some()) {
+            let client = client.into();
+            return owners.request(OwnerRequest::Claim { client });
         }
         self.let_waiting_in(client);
+    }
+
+    /// There is no session, or it does not come.
+    fn begin_without(&mut self, client: &str) {
+        if let Some(arrival) = self.stop_arriving(client) {
+            self.revoked_by_now(client, arrival.revoked);
+        }
+        self.let_in_who_has_waited(client);
         self.note_moves();
+    }
+
+    /// Another node has got the identifier before all of the session has come.
+    pub(in crate::shard) fn stop_fetching(&mut self, client: &str) {
+        if let Some(mut arrival) = self.stop_arriving(client) {
+            self.free_arrival(client, &mut arrival);
+        }
+        self.note_moves();
+    }
+
+    /// Nothing comes from another node any more.
+    pub(super) fn stop_arriving(&mut self, client: &str) -> Option<Arrival> {
+        let arrival = self.moves()?.arriving.remove(client)?;
+        // If it is to be given up and has not come, the next owner asks where this one has asked.
+        if arrival.revoked.is_none() || arrival.is_here || arrival.begins_anew {
+            self.has_settled(client);
+        }
+        Some(arrival)
+    }
+
+    /// The session that was to come from the former owner is stored, or does not come.
+    fn has_settled(&mut self, client: &str) {
+        if let Some(owners) = &mut self.owners {
+            let client = client.into();
+            owners.request(OwnerRequest::Settled { client });
+        }
     }
 
     /// Gives up an identifier that was to be given up when its session had come.
     pub(super) fn revoked_by_now(&mut self, client: &str, revoked: Option<u64>) {
         if let Some(epoch) = revoked {
+            // Its client may have come back here since.
+            self.turn_away(client);
             self.give_up(client.into(), epoch);
         }
     }
@@ -239,6 +314,7 @@ impl Shard {
         if let Some(arrival) = arrival {
             arrival.is_taken = true;
             let (former, epoch) = (arrival.former, arrival.epoch);
+            self.has_settled(&client);
             self.say(former, &client, epoch, What::Taken);
             self.settle_move(&client);
         }
@@ -264,6 +340,9 @@ impl Shard {
 
     /// Ends what does not arrive any more.
     pub(super) fn watch_former_owners(&mut self, others_have_changed: bool) {
+        if others_have_changed {
+            self.meet_former_owners();
+        }
         let Some(owners) = &self.owners else { return };
         let due_ms = owners.moves.next_arrival_ms();
         if !others_have_changed && due_ms.is_none_or(|due| due > self.now_ms) {
@@ -271,8 +350,9 @@ impl Shard {
         }
         let mut over = Vec::new();
         for (client, arrival) in &owners.moves.arriving {
-            let is_gone = self.life_of(arrival.former) != Some(arrival.life);
             let is_due = self.now_ms >= arrival.until_ms;
+            let life = self.life_of(arrival.former);
+            let is_gone = life != arrival.life || life.is_none() && is_due;
             if is_gone || is_due && arrival.is_timed() {
                 over.push((client.clone(), is_gone));
             }
@@ -308,8 +388,9 @@ impl Shard {
 
     /// Nothing is special about a session any more that was to come, and has, or does not.
     pub(super) fn end_arrival(&mut self, client: &str, is_gone: bool) {
-        let arrival = self.moves().and_then(|moves| moves.arriving.remove(client));
-        let Some(mut arrival) = arrival else { return };
+        let Some(mut arrival) = self.stop_arriving(client) else {
+            return;
+        };
         if !arrival.is_here {
             let why = match is_gone {
                 true => "the node that had it is gone",
@@ -320,7 +401,7 @@ impl Shard {
                 self.say(arrival.former, client, arrival.epoch, What::Discard);
             }
             self.revoked_by_now(client, arrival.revoked);
-            return self.let_waiting_in(client);
+            return self.let_in_who_has_waited(client);
         }
         if is_gone {
             info!("the session of {client} has arrived; its former node is gone");

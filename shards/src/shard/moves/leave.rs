@@ -21,15 +21,18 @@ use crate::shard::{NONE, Shard};
 const PART_BYTES: usize = 32 << 10;
 
 /// A session that is kept for another node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Leaving {
     to: Option<To>,
+    /// Who has come for it and is not up here yet, and the epoch: it has met this node before this
+    /// one has met it.
+    early: Option<(u16, u64)>,
 }
 
 impl Leaving {
     /// Whether somebody has come for it.
     pub(super) fn is_under_way(&self) -> bool {
-        self.to.is_some()
+        self.to.is_some() || self.early.is_some()
     }
 }
 
@@ -69,16 +72,21 @@ impl Shard {
             return;
         };
         let known = client.clone();
-        owners.request(OwnerRequest::Revoked { client, epoch });
+        owners.request(OwnerRequest::Revoked {
+            client,
+            epoch,
+            keeps: is_there,
+        });
         if is_there {
-            owners.moves.leaving.insert(known, Leaving { to: None });
+            let leaving = owners.moves.leaving.entry(known);
+            leaving.or_default();
         }
         self.note_moves();
     }
 
     /// The identifier is this node's again, and nobody has taken the session.
     pub(in crate::shard) fn keep_after_all(&mut self, client: &str) {
-        let left = self.moves().and_then(|moves| moves.leaving.remove(client));
+        let left = self.stop_leaving(client);
         match left.and_then(|left| left.to) {
             Some(to) if to.taken => self.drop_session_silently(client),
             Some(_) => self.let_time_go_on(client),
@@ -92,11 +100,27 @@ impl Shard {
 
     /// A session that was given up has moved on.
     pub(in crate::shard) fn drop_given_up(&mut self, client: &str) {
-        if let Some(moves) = self.moves() {
-            moves.leaving.remove(client);
-        }
+        self.stop_leaving(client);
         self.drop_session_silently(client);
         self.note_moves();
+    }
+
+    /// Others have had a session since it was this node's.
+    pub(in crate::shard) fn drop_out_of_date(&mut self, client: &str) {
+        self.stop_fetching(client);
+        if let Some(session) = self.find_session(client) {
+            self.take_over(session, false);
+        }
+        self.drop_given_up(client);
+    }
+
+    /// Nothing is kept for another node any more.
+    pub(super) fn stop_leaving(&mut self, client: &str) -> Option<Leaving> {
+        let owners = self.owners.as_mut()?;
+        let left = owners.moves.leaving.remove(client)?;
+        let client = client.into();
+        owners.request(OwnerRequest::Dropped { client });
+        Some(left)
     }
 
     fn let_time_go_on(&mut self, client: &str) {
@@ -107,10 +131,19 @@ impl Shard {
 
     /// The new owner asks for the session.
     pub(super) fn fetched(&mut self, node: u16, client: &str, epoch: u64) {
-        let is_kept = self.moves().is_some_and(|moves| moves.is_leaving(client));
+        let leaving = self.moves().and_then(|moves| moves.leaving.get(client));
+        let is_taken = |left: &Leaving| left.to.as_ref().is_some_and(|to| to.taken);
+        let is_kept = leaving.is_some_and(|left| !is_taken(left));
         let session = self.find_session(client).filter(|_| is_kept);
-        let (Some(session), Some(life)) = (session, self.life_of(node)) else {
+        let Some(session) = session else {
             return self.say(node, client, epoch, What::End { is_there: false });
+        };
+        let life = self.life_of(node);
+        if let Some(left) = self.moves().and_then(|moves| moves.leaving.get_mut(client)) {
+            left.early = life.is_none().then_some((node, epoch));
+        }
+        let Some(life) = life else {
+            return self.note_moves();
         };
         let packed = self.pack(session);
         if let Some(session) = self.sessions.get_mut(session)
@@ -139,7 +172,7 @@ impl Shard {
 
     /// The client begins anew elsewhere: what is kept for it ends [MQTT-3.1.2-4].
     pub(super) fn discarded(&mut self, node: u16, client: &str, epoch: u64) {
-        let kept = self.moves().and_then(|moves| moves.leaving.remove(client));
+        let kept = self.stop_leaving(client);
         if kept.is_some()
             && let Some(session) = self.find_session(client)
         {
@@ -159,6 +192,13 @@ impl Shard {
             return;
         }
         to.packed = Vec::new();
+        if let Some(owners) = &mut self.owners {
+            let client = client.into();
+            owners.request(OwnerRequest::Dropped { client });
+        }
+        let Some(to) = self.leaving_to(node, client, epoch) else {
+            return;
+        };
         for late in core::mem::take(&mut to.late) {
             self.say(node, client, epoch, What::Late(&late));
         }
@@ -367,6 +407,9 @@ impl Shard {
 
     /// Sends what is to be sent, as far as there is room, and looks who is still there.
     pub(super) fn go_on_leaving(&mut self, others_have_changed: bool) {
+        if others_have_changed {
+            self.meet_new_owners();
+        }
         let Some(moves) = self.moves() else { return };
         let has_work = |to: &To| others_have_changed || to.has_work();
         let leaving = moves.leaving.iter();
@@ -391,6 +434,21 @@ impl Shard {
             {
                 left.to = Some(to);
             }
+        }
+    }
+
+    /// Those who have come early are up by now.
+    fn meet_new_owners(&mut self) {
+        let Some(owners) = &self.owners else { return };
+        let leaving = owners.moves.leaving.iter();
+        let met = leaving.filter_map(|(client, left)| {
+            let (node, epoch) = left
+                .early
+                .filter(|(node, _)| self.life_of(*node).is_some())?;
+            Some((client.clone(), node, epoch))
+        });
+        for (client, node, epoch) in met.collect::<Vec<_>>() {
+            self.fetched(node, &client, epoch);
         }
     }
 

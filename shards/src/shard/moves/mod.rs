@@ -24,10 +24,11 @@
 //! published goes first.
 //!
 //! The former owner has the whole session, what comes meanwhile included, until the new one has
-//! stored it; so if that dies before, nothing is lost. A client that begins anew sends `Discard`
-//! instead of `Fetch`, and there is no session to come. If the former one dies before all has
-//! come, the new one goes on with a new session. Of a session that moves on while it still
-//! arrives the next owner waits until all of it has arrived.
+//! stored it; so if that dies before, nothing is lost: the former owner says to whoever keeps the
+//! identifier that it has the session, until then (`Dropped`). A client that begins anew sends
+//! `Discard` instead of `Fetch`, and there is no session to come. If the former one dies before
+//! all has come, the new one goes on with a new session. Of a session that moves on while it
+//! still arrives the next owner waits until all of it has arrived.
 //!
 //! **Each message once, and in order.** Until a shard turns, the former owner gets for the session
 //! what the shard publishes; from then on the new one. It turns when the new owner's routes are
@@ -111,6 +112,12 @@ impl Moves {
     pub(super) fn is_awaited(&self, client: &str) -> bool {
         let arrival = self.arriving.get(client);
         arrival.is_some_and(|arrival| !arrival.is_here)
+    }
+
+    /// Whether the session of a client has come from a node.
+    pub(super) fn has_come_from(&self, client: &str, node: u16) -> bool {
+        let arrival = self.arriving.get(client);
+        arrival.is_some_and(|arrival| arrival.is_here && arrival.former == node)
     }
 
     /// Whether a session is on its way to this node, or has come and its former node is to hear so.
@@ -263,9 +270,8 @@ impl Shard {
 
     /// A session has ended here, or is somebody else's.
     pub(super) fn forget_moves(&mut self, client: &str) {
-        let Some(moves) = self.moves() else { return };
-        moves.leaving.remove(client);
-        if let Some(mut arrival) = moves.arriving.remove(client) {
+        self.stop_leaving(client);
+        if let Some(mut arrival) = self.stop_arriving(client) {
             self.free_arrival(client, &mut arrival);
             self.say_done(client, &arrival);
             self.revoked_by_now(client, arrival.revoked);

@@ -154,6 +154,18 @@ impl Cluster {
         self.settle();
     }
 
+    /// Whether a node has met another one.
+    pub(super) fn meets(&mut self, at: usize, other: usize, has_met: bool) {
+        let common = &self.nodes[at].shards[0].common;
+        if has_met {
+            common.nodes_up.fetch_or(1 << other, Ordering::Relaxed);
+            common.arrivals.add(other as u16);
+        } else {
+            common.nodes_up.fetch_and(!(1 << other), Ordering::Relaxed);
+        }
+        self.nodes[at].turn_all();
+    }
+
     /// The other nodes know that one is gone.
     pub(super) fn lose(&mut self, gone: usize) {
         for number in (0..self.nodes.len()).filter(|number| *number != gone) {
@@ -190,7 +202,7 @@ impl Cluster {
         }
     }
 
-    fn tell(&mut self, node: usize, event: OwnerEvent) {
+    pub(super) fn tell(&mut self, node: usize, event: OwnerEvent) {
         let home = usize::from(match event.place() {
             Place::Client(client) => {
                 let name = exclusive_filter(client).unwrap_or(client);
@@ -282,6 +294,8 @@ impl Cluster {
             | OwnerRequest::ClaimFilter { client, .. }
             | OwnerRequest::ClaimFormer { client }
             | OwnerRequest::Revoked { client, .. }
+            | OwnerRequest::Dropped { client }
+            | OwnerRequest::Settled { client }
             | OwnerRequest::Release { client } => client.clone(),
         };
         let known = self.owners.get_mut(&client);
@@ -311,7 +325,7 @@ impl Cluster {
                     self.tell(node, OwnerEvent::Revoke { client, epoch });
                 }
             }
-            (OwnerRequest::Revoked { client, epoch }, Some(owner))
+            (OwnerRequest::Revoked { client, epoch, .. }, Some(owner))
                 if (owner.node, owner.epoch) == (from, epoch) =>
             {
                 if let Some(next) = owner.waiter.take() {

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::node::Client;
 use super::packet::{self, Connect, Publish, Will};
 use super::received::{Delivery, Received};
+use crate::nodes::OwnerEvent;
 
 fn kept(name: &str) -> Connect {
     Connect::new(name).resume().expiry(1000)
@@ -222,6 +223,7 @@ fn when_the_former_node_dies_the_client_begins_anew() {
     let client = cluster.begin(1, &kept("mover"));
     cluster.settle();
     cluster.lose(0);
+    cluster.settle();
     assert!(!cluster.connack(1, client));
 }
 
@@ -289,4 +291,60 @@ fn a_node_that_comes_back_drops_the_sessions_that_others_have_by_now() {
     );
     assert!(!cluster.nodes[1].is_closed(client));
     assert!(cluster.connect(1, &kept("stays")).1);
+}
+
+#[test]
+fn a_client_that_comes_back_while_its_session_is_to_move_on_is_not_let_in() {
+    let mut cluster = Cluster::new(3, false);
+    away(&mut cluster, "t", 1, 1);
+    cluster.held = Some((0, 1));
+    let first = cluster.begin(1, &kept("mover"));
+    cluster.settle();
+    let next = cluster.begin(2, &kept("mover"));
+    cluster.settle();
+    assert!(cluster.nodes[1].is_closed(first));
+    let back = cluster.begin(1, &kept("mover"));
+    cluster.settle();
+    assert!(cluster.nodes[1].take(back).is_empty());
+    cluster.lose(0);
+    cluster.settle();
+    assert!(cluster.nodes[1].is_closed(back));
+    cluster.connack(2, next);
+    assert_eq!((sessions(&cluster, 1), sessions(&cluster, 2)), (1, 1));
+    assert_eq!(cluster.owner("mover"), Some(2));
+}
+
+#[test]
+fn a_node_that_has_just_come_waits_to_meet_the_one_that_has_the_session() {
+    for (meets, new_owner_first) in [(true, true), (true, false), (false, true)] {
+        let mut cluster = Cluster::new(2, false);
+        away(&mut cluster, "t", 1, 1);
+        let (at, other) = if new_owner_first { (1, 0) } else { (0, 1) };
+        cluster.meets(at, other, false);
+        let client = cluster.begin(1, &kept("mover"));
+        cluster.settle();
+        assert!(cluster.nodes[1].take(client).is_empty());
+        if meets {
+            cluster.meets(at, other, true);
+        }
+        cluster.settle();
+        if !meets {
+            cluster.advance(6_000);
+        }
+        assert_eq!(cluster.connack(1, client), meets, "{at} {other}");
+    }
+}
+
+#[test]
+fn a_node_drops_what_it_keeps_when_others_have_had_the_client_since() {
+    let mut cluster = Cluster::new(2, true);
+    away(&mut cluster, "t", 1, 1);
+    cluster.held = Some((0, 1));
+    cluster.begin(1, &kept("mover"));
+    cluster.settle();
+    assert_eq!(sessions(&cluster, 0), 1);
+    let client = "mover".into();
+    cluster.tell(0, OwnerEvent::Drop { client });
+    cluster.settle();
+    assert_eq!(sessions(&cluster, 0), 0);
 }
