@@ -47,12 +47,20 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Kinds of filters, by what is in place of `*`.
-const KINDS: [(&str, &str); 4] = [
-    ("exact", "device/*/command"),
-    ("hash", "device/*/#"),
-    ("plus", "device/*/+"),
-    ("plus and a word", "device/*/+/command"),
+/// Kinds of filters, with a number in place of `*`. Of several, each number has each.
+const KINDS: [(&str, &[&str]); 9] = [
+    ("exact", &["device/*/command"]),
+    ("hash", &["device/*/#"]),
+    ("plus", &["device/*/+"]),
+    ("plus and a word", &["device/*/+/command"]),
+    ("plus and three words", &["device/*/+/a/b/c"]),
+    ("many plus", &["device/*/+/+/+/+/+/+/+/+"]),
+    ("two of a device", &["device/*/+/state", "device/*/cmd/#"]),
+    ("one within the other", &["device/*/+", "device/*/+/state"]),
+    (
+        "long",
+        &["fleet/*-4b1e-9c7d-2f6a-0123456789ab/+/configuration/#"],
+    ),
 ];
 
 /// A copy, and a change in it or its end.
@@ -138,20 +146,22 @@ fn resident_bytes() -> usize {
     kilobytes.unwrap_or_default() * 1024
 }
 
-fn filter(pattern: &str, n: u64) -> String {
-    pattern.replace('*', &format!("{n:08}"))
+fn filter(patterns: &[&str], n: u64) -> String {
+    let count = patterns.len() as u64;
+    let pattern = patterns[(n % count) as usize];
+    pattern.replace('*', &format!("{:08}", n / count))
 }
 
 fn per(what: Duration, count: u64) -> String {
     format!("{:.3} µs", what.as_secs_f64() * 1e6 / count as f64)
 }
 
-fn run(name: &str, pattern: &str) {
+fn run(name: &str, patterns: &[&str]) {
     let limits = Limits::default();
     let mut owner = Routes::new("owner", 1, 1, limits);
     let before = ALLOCATED.load(Ordering::Relaxed);
     (0..ROUTES).for_each(|n| {
-        owner.own_mut().add(&filter(pattern, n));
+        owner.own_mut().add(&filter(patterns, n));
     });
     let owners = ALLOCATED.load(Ordering::Relaxed) - before;
     let mut feed = Feed::new();
@@ -173,7 +183,7 @@ fn run(name: &str, pattern: &str) {
     let in_replica = follower.apply(&frames);
     let heap = ALLOCATED.load(Ordering::Relaxed) - allocated;
     let resident = resident_bytes().saturating_sub(resident);
-    println!("{name}: {pattern}, {ROUTES} routes");
+    println!("{name}: {}, {ROUTES} routes", patterns.join(" and "));
     println!(
         "  snapshot: made in {}, applied in {} by the replica and {} by the index, each",
         per(made, ROUTES),
@@ -192,7 +202,7 @@ fn run(name: &str, pattern: &str) {
     let (mut in_replica, mut sent) = (Duration::ZERO, Duration::ZERO);
     follower.in_index = Duration::ZERO;
     for n in 0..CHANGES {
-        owner.own_mut().remove(&filter(pattern, n));
+        owner.own_mut().remove(&filter(patterns, n));
         if n % 1000 == 999 {
             frames.clear();
             let started = Instant::now();
@@ -239,7 +249,7 @@ fn end(follower: &mut Follower) {
 }
 
 fn main() {
-    for (name, pattern) in KINDS {
-        run(name, pattern);
+    for (name, patterns) in KINDS {
+        run(name, patterns);
     }
 }

@@ -90,6 +90,12 @@ impl Numbers {
         self.unused - 1
     }
 
+    /// Records that were taken and not given back.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn in_use(&self) -> usize {
+        self.made() as usize - self.free.len() - self.limbo.len()
+    }
+
     /// Numbers that wait for readers.
     pub(super) fn waiting(&self) -> usize {
         self.limbo.len()

@@ -158,4 +158,10 @@ impl<T> Limbo<T> {
     pub(super) fn len(&self) -> usize {
         self.unlinked.len()
     }
+
+    /// What is kept.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.unlinked.iter().map(|(_, item)| item)
+    }
 }

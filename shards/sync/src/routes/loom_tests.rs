@@ -120,6 +120,80 @@ fn loom_a_record_that_is_used_again_leads_no_message_astray() {
 }
 
 #[test]
+fn loom_a_filter_is_found_while_its_leaf_is_split() {
+    check(|| {
+        let found = match_beside(
+            &[("a/+/c", OURS)],
+            |writer| assert!(writer.add("a/+/d", OTHER).is_ok()),
+            "a/b/c",
+        );
+        assert_eq!(found.nodes(), [1]);
+    });
+}
+
+#[test]
+fn loom_a_filter_is_found_while_the_nodes_above_it_become_a_leaf() {
+    check(|| {
+        let found = match_beside(
+            &[("a/+/c", OURS), ("a/+/d", OTHER)],
+            |writer| {
+                assert!(writer.remove("a/+/d", OTHER));
+                assert!(writer.add("b/+", OTHER).is_ok());
+            },
+            "a/b/c",
+        );
+        assert_eq!(found.nodes(), [1]);
+    });
+}
+
+#[test]
+fn loom_a_filter_that_ends_at_a_node_is_found_while_that_becomes_a_leaf() {
+    check(|| {
+        let found = match_beside(
+            &[("a/+", OURS), ("a/+/c", OTHER)],
+            |writer| {
+                assert!(writer.remove("a/+/c", OTHER));
+                assert!(writer.add("a/+/d", OTHER).is_ok());
+            },
+            "a/b",
+        );
+        assert_eq!(found.nodes(), [1]);
+    });
+}
+
+#[test]
+fn loom_a_filter_is_found_while_its_leaf_is_merged_and_split_again() {
+    check(|| {
+        let found = match_beside(
+            &[("a/b/+", OURS), ("a/c/+", OTHER)],
+            |writer| {
+                assert!(writer.remove("a/c/+", OTHER));
+                assert!(writer.add("a/d/+", OTHER).is_ok());
+            },
+            "a/b/x",
+        );
+        assert_eq!(found.nodes(), [1]);
+    });
+}
+
+#[test]
+fn loom_a_leaf_that_was_merged_and_is_used_again_leads_no_message_astray() {
+    check(|| {
+        let found = match_beside(
+            &[("a/b/+", OURS), ("a/c/+", OURS)],
+            |writer| {
+                assert!(writer.remove("a/c/+", OURS));
+                assert!(writer.remove("a/b/+", OURS));
+                assert!(writer.add("d/b/+", OTHER).is_ok());
+                assert!(writer.add("d/c/+", OTHER).is_ok());
+            },
+            "a/b/x",
+        );
+        assert!(!found.contains(OTHER));
+    });
+}
+
+#[test]
 fn loom_an_exact_record_that_is_used_again_has_forgotten_its_destinations() {
     check(|| {
         let found = match_beside(

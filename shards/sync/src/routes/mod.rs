@@ -5,7 +5,8 @@
 //! the destination's own table of sessions.
 //!
 //! Filters without wildcards are in a hash table by the whole topic (`exact`), the others
-//! in a trie (`trie`) whose edges `(parent, word) → child` are in a hash table as well.
+//! in a trie (`trie`) whose edges `(parent, word) → child` are in a hash table as well. What a
+//! filter with wildcards shares with no other one is in one record.
 //!
 //! ```text
 //!   table                       arena
@@ -21,7 +22,8 @@
 //!
 //! **Why this holds.** There is one writer. Each change becomes visible by one store of one
 //! word: a slot of a table, the word of a record that holds its destinations, the link to a
-//! `+` child, or the pointer to a bigger table. What such a word leads to is complete before
+//! `+` child, or the pointer to a bigger table. A filter that moves to another record is complete
+//! there before the one link that leads to it changes. What such a word leads to is complete before
 //! the store and is not reused before every reader that may have seen it is done
 //! (`grace`). Words of topics are compared byte by byte, so a collision of hashes costs
 //! time and delivers nothing to the wrong client.

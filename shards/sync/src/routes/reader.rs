@@ -46,8 +46,10 @@ impl RouteReader {
             sets: &shared.sets,
             seed: &shared.seed,
             pin: &pin,
+            text: topic.as_bytes(),
+            topic: &self.topic,
         };
-        view.collect(&self.topic, &mut self.visits, found);
+        view.collect(&mut self.visits, found);
         if let Some(word) = shared.exact.find(topic, hash, &pin) {
             stored::collect(word, &shared.sets, &pin, found);
         }

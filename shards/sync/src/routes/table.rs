@@ -128,13 +128,17 @@ impl Slots {
             position &= self.slots.len() - 1;
             let slot = self.slots[position].load(Ordering::Relaxed);
             if slot == EMPTY || slot == TOMBSTONE {
-                // Release: whoever finds the number finds the record complete.
-                let full = u64::from(tag) << 32 | u64::from(number);
-                self.slots[position].store(full, Ordering::Release);
+                self.put(position, tag, number);
                 return slot;
             }
             position += 1;
         }
+    }
+
+    fn put(&self, position: usize, tag: u32, number: u32) {
+        let full = u64::from(tag) << 32 | u64::from(number);
+        // Release: whoever finds the number finds the record complete.
+        self.slots[position].store(full, Ordering::Release);
     }
 
     fn copy_to(&self, other: &Self) {
@@ -189,6 +193,15 @@ impl TableWriter {
         self.segments[segment_of(hash)].fill(hash as u32, number);
     }
 
+    /// Has the slot of a record hold another one with the same key. Readers find one of them.
+    pub(super) fn replace(&mut self, hash: u64, from: u32, to: u32) {
+        if let Some(slots) = &self.segments[segment_of(hash)].slots
+            && let Some((position, _)) = slots.find(hash, |found| found == from)
+        {
+            slots.put(position, hash as u32, to);
+        }
+    }
+
     /// Unlinks a record. Readers may still be at it.
     pub(super) fn remove(&mut self, table: &Table, hash: u64, number: u32, grace: &Grace) {
         let segment = &mut self.segments[segment_of(hash)];
@@ -197,6 +210,12 @@ impl TableWriter {
             let replaced = segment.rebuild(&table.segments[segment_of(hash)]);
             self.keep(replaced, grace);
         }
+    }
+
+    /// Records in the table.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn len(&self) -> usize {
+        self.segments.iter().map(|segment| segment.full).sum()
     }
 
     /// Segments that were replaced and wait for readers.

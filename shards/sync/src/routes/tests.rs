@@ -1,6 +1,7 @@
 use super::*;
 
 mod against_naive;
+mod leaves;
 mod under_churn;
 
 const SHARD: Destination = Destination::Shard(1);
@@ -290,9 +291,9 @@ fn records_are_used_again() {
         }
         reader.matches("1/1/1/1", &mut found);
     }
-    let (nodes, topics) = writer.records_made();
+    let [nodes, leaves, topics] = writer.records_made();
     assert!(
-        nodes < 2000 && topics < 1000,
-        "{nodes} nodes, {topics} topics"
+        nodes < 1000 && leaves < 1000 && topics < 1000,
+        "{nodes} nodes, {leaves} leaves, {topics} topics"
     );
 }

@@ -71,7 +71,8 @@ impl RouteWriter {
         }
         let shared = &*self.shared;
         let stored = if has_wildcards(filter) {
-            trie.find_or_add(context(shared), filter)
+            let place = trie.find_or_add(context(shared), filter);
+            shared.trie.destinations(place)
         } else {
             let hash = self.topic.cut(&shared.seed, filter);
             exact.find_or_add(&shared.exact, filter, hash, &shared.grace)
@@ -108,10 +109,11 @@ impl RouteWriter {
         self.filters == 0
     }
 
-    /// Nodes of the trie and lines of exact topics that were ever made.
+    /// Nodes and leaves of the trie and lines of exact topics that were ever made.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn records_made(&self) -> (u32, u32) {
-        (self.owned.trie.made(), self.owned.exact.made())
+    pub(super) fn records_made(&self) -> [u32; 3] {
+        let Owned { exact, trie, .. } = &self.owned;
+        [trie.nodes_made(), trie.leaves_made(), exact.made()]
     }
 
     fn remove_exact(&mut self, filter: &str, destination: Destination) -> bool {
@@ -139,12 +141,13 @@ impl RouteWriter {
     fn remove_wildcard(&mut self, filter: &str, destination: Destination) -> bool {
         let shared = &*self.shared;
         let Owned { trie, sets, .. } = &mut self.owned;
-        let Some(stored) = trie.find(context(shared), filter) else {
+        let Some((place, up)) = trie.find(context(shared), filter) else {
             return false;
         };
+        let stored = shared.trie.destinations(place);
         let changed = sets.change(stored, destination, false, &shared.sets, &shared.grace);
         if changed && stored.load(Ordering::Relaxed) == NOWHERE {
-            trie.prune(context(shared));
+            trie.prune(context(shared), place.link, up);
             self.filters -= 1;
         }
         changed
@@ -168,7 +171,7 @@ impl RouteWriter {
         if exact.waiting() + trie.waiting() + sets.numbers().waiting() > 0 {
             let epoch = self.shared.grace.advance();
             exact.reclaim(epoch);
-            trie.reclaim(epoch);
+            trie.reclaim(context(&self.shared), epoch);
             sets.numbers().reclaim(epoch);
         }
     }

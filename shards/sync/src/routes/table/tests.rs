@@ -17,24 +17,35 @@ fn slots_of(writer: &TableWriter) -> usize {
 proptest! {
     #[test]
     fn a_table_behaves_like_a_map(
-        operations in prop::collection::vec((0_u32..80, any::<bool>()), 1..400),
+        operations in prop::collection::vec((0_u32..80, 0..5), 1..400),
     ) {
         let grace = Arc::new(Grace::new());
         let mut reader = Reader::new(grace.clone());
         let table = Table::default();
         let mut writer = TableWriter::default();
         let mut model = HashMap::new();
-        for (key, insert) in operations {
-            let number = key + 1;
-            if !insert && model.remove(&key).is_some() {
-                writer.remove(&table, bad_hash(key), number, &grace);
-            } else if insert && model.insert(key, number).is_none() {
-                writer.insert(&table, bad_hash(key), number, &grace);
+        for (key, kind) in operations {
+            let hash = bad_hash(key);
+            match (kind, model.get(&key).copied()) {
+                (0 | 1, Some(number)) => {
+                    model.remove(&key);
+                    writer.remove(&table, hash, number, &grace);
+                }
+                (2, Some(number)) => {
+                    let other = number ^ 0x100;
+                    model.insert(key, other);
+                    writer.replace(hash, number, other);
+                }
+                (3 | 4, None) => {
+                    model.insert(key, key + 1);
+                    writer.insert(&table, hash, key + 1, &grace);
+                }
+                _ => {}
             }
             writer.reclaim(grace.advance());
             let pin = reader.pin();
             for key in 0..80 {
-                let is_key = |number| number == key + 1;
+                let is_key = |number: u32| number & 0xff == key + 1;
                 let expected = model.get(&key).copied();
                 prop_assert_eq!(table.find(bad_hash(key), &pin, is_key), expected);
                 prop_assert_eq!(writer.find(bad_hash(key), is_key), expected);
