@@ -805,7 +805,6 @@ fn forward<'a>(now_ms: u64, message: &MessageRef<'a>) -> Forward<'a> {
             expires_ms => expires_ms.saturating_sub(now_ms),
         },
         publisher: message.publisher,
-        keep: None,
     }
 }
 

@@ -130,7 +130,7 @@ impl Outgoing {
 
     /// Takes a message. What remains of its life counts from now on.
     pub fn push(&mut self, now_ms: u64, message: &Forward<'_>) -> Pushed {
-        let may_go = message.qos == QoS::AtMostOnce && message.keep.is_none();
+        let may_go = message.qos == QoS::AtMostOnce;
         if self.bytes >= self.limits.refuse_bytes || may_go && self.is_full() {
             self.refused += 1;
             return Pushed::Refused;

@@ -21,7 +21,6 @@ fn message(payload: &[u8], qos: QoS) -> Forward<'_> {
         retain: false,
         remaining_ms: u64::MAX,
         publisher: 1,
-        keep: None,
     }
 }
 
@@ -213,11 +212,8 @@ fn a_full_stream_refuses_qos_0_and_in_the_end_everything() {
         out.push(0, &message(&payload, QoS::AtLeastOnce)),
         Pushed::Queued(6)
     );
-    let retained = Forward {
-        keep: Some(1),
-        ..message(&payload, QoS::AtMostOnce)
-    };
-    assert_eq!(out.push(0, &retained), Pushed::Queued(7));
+    let last = message(&payload, QoS::AtLeastOnce);
+    assert_eq!(out.push(0, &last), Pushed::Queued(7));
     assert_eq!(
         out.push(0, &message(b"", QoS::ExactlyOnce)),
         Pushed::Refused

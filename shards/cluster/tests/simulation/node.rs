@@ -272,7 +272,6 @@ impl Node {
             retain: false,
             remaining_ms: u64::MAX,
             publisher: u64::from(shard),
-            keep: None,
         };
         let mut needs = Vec::new();
         for index in to {
