@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::nodes::{cluster, cluster_with, names, node, signal, wait_for_output, wait_for_route};
-use common::packet::PUBACK;
+use common::packet::{self, PUBACK};
 use common::{Broker, Client, Publish, Setup, scenarios};
 
 scenarios! {
@@ -40,6 +40,8 @@ scenarios! {
         nodes_that_do_not_belong_together_say_why,
         what_is_published_anywhere_after_an_acked_suback_arrives,
         an_acked_suback_waits_for_no_node_that_is_down,
+        a_puback_waits_for_a_node_that_stands_still_unless_it_is_local,
+        what_was_acknowledged_ahead_of_a_node_is_passed_on_when_the_publishers_node_stops,
     ],
 }
 
@@ -104,6 +106,118 @@ fn an_acked_suback_waits_for_no_node_that_is_down(setup: Setup) {
     client.subscribe("b", 1);
     brokers[1].client("publisher").publish("b", "x", 1);
     client.expect_message("b", "x", 1);
+}
+
+/// How often something is tried that tells nothing when a machine stands still for so long that
+/// a node is given up.
+const TRIES: usize = 10;
+
+fn a_puback_waits_for_a_node_that_stands_still_unless_it_is_local(setup: Setup) {
+    let names = names(3);
+    let settings = ["local", "owner", "owner"].iter().zip(&names);
+    let brokers: Vec<Broker> = settings
+        .map(|(ack, name)| node(setup, name, &names, &[("cluster.publish_ack", ack)]))
+        .collect();
+    wait_for_nodes(&brokers);
+    let is_seen = (0..TRIES).any(|number| stands_still_for_a_moment(&brokers, number));
+    assert!(is_seen, "the node is given up each time");
+}
+
+/// Waits until what is published to a topic reaches the subscriber, and until nothing is under way:
+/// a publisher that is ahead is acknowledged before that.
+fn wait_for_route_ahead(publisher: &mut Client, subscriber: &mut Client, topic: &str) {
+    wait_for_route(publisher, subscriber, topic);
+    publisher.publish(topic, "last", 1);
+    let mut is_last = false;
+    while !is_last {
+        let message = subscriber.expect_publish();
+        subscriber.complete(&message);
+        is_last = message.text() == "last";
+    }
+}
+
+/// Publishes to the third broker while that stands still. False if it was given up meanwhile.
+fn stands_still_for_a_moment(brokers: &[Broker], number: usize) -> bool {
+    let [mut ahead, mut waits, mut subscriber] =
+        [0, 1, 2].map(|node| brokers[node].client(&format!("{node} {number}")));
+    let topics = ["ahead", "waits"].map(|topic| format!("{topic}/{number}"));
+    for (topic, publisher) in topics.iter().zip([&mut ahead, &mut waits]) {
+        subscriber.subscribe(topic, 2);
+        wait_for_route_ahead(publisher, &mut subscriber, topic);
+    }
+    let given_up = || {
+        let outputs = brokers[..2].iter().map(|broker| broker.output());
+        outputs.map(|text| text.matches("is down").count()).sum()
+    };
+    let before: usize = given_up();
+    signal(&brokers[2], "-STOP");
+    for qos in 0..3 {
+        ahead.publish(&topics[0], qos.to_string(), qos);
+    }
+    let id = waits.next_id();
+    waits.send_publish(&Publish::new(&topics[1], "waits").qos(1, id));
+    waits.send(&packet::PINGREQ);
+    let first = waits.expect_packet();
+    if first.first == PUBACK {
+        // The log says why after that.
+        thread::sleep(Duration::from_secs(1));
+    }
+    let is_given_up = given_up() > before;
+    signal(&brokers[2], "-CONT");
+    if is_given_up {
+        return false;
+    }
+    assert_eq!(first.first, packet::PINGRESP[0], "PUBACK does not wait");
+    let mut came = BTreeMap::<String, Vec<String>>::new();
+    while came.values().map(Vec::len).sum::<usize>() < 4 {
+        if given_up() > before {
+            return false;
+        }
+        for message in subscriber.messages_until_pong() {
+            subscriber.complete(&message);
+            let texts = came.entry(message.topic.clone()).or_default();
+            texts.push(message.text().to_owned());
+        }
+    }
+    waits.expect_success(PUBACK, id);
+    assert_eq!(came[&topics[0]], ["0", "1", "2"]);
+    assert_eq!(came[&topics[1]], ["waits"]);
+    true
+}
+
+fn what_was_acknowledged_ahead_of_a_node_is_passed_on_when_the_publishers_node_stops(setup: Setup) {
+    let settings = [
+        ("cluster.partition_policy", "serve_local"),
+        ("cluster.publish_ack", "local"),
+    ];
+    let mut brokers = cluster_with(setup, 2, &settings);
+    let is_seen = (0..TRIES).any(|number| {
+        let topic = format!("t/{number}");
+        let mut subscriber = brokers[1].client(&format!("subscriber {number}"));
+        subscriber.subscribe(&topic, 1);
+        let mut publisher = brokers[0].client("publisher");
+        wait_for_route_ahead(&mut publisher, &mut subscriber, &topic);
+        let said = brokers[0].output().len();
+        signal(&brokers[1], "-STOP");
+        for number in 0..200 {
+            publisher.publish(&topic, number.to_string(), 1);
+        }
+        brokers[0].terminate("TERM");
+        // It has disconnected its clients, and waits for the other node.
+        publisher.rest();
+        signal(&brokers[1], "-CONT");
+        brokers[0].wait_for_end(Duration::from_secs(60));
+        let said = brokers[0].output().split_off(said);
+        if said.contains("is down") || said.contains("are lost") {
+            brokers[0].start_again();
+            return false;
+        }
+        for number in 0..200 {
+            subscriber.expect_message(&topic, &number.to_string(), 1);
+        }
+        true
+    });
+    assert!(is_seen, "the node is given up each time");
 }
 
 /// Waits until each of three brokers has said that both others are up.

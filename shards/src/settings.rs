@@ -31,6 +31,9 @@ pub struct Settings {
     pub cluster: bool,
     /// SUBACK waits until all nodes that are up have the routes (`cluster.suback = "acked"`).
     pub suback_acked: bool,
+    /// PUBACK and PUBREC go out when this node has accepted the message, while it is under way
+    /// to the others (`cluster.publish_ack = "local"`).
+    pub publish_ack_local: bool,
     /// `$SYS` topics.
     pub sys_topics: SysTopics,
     /// Which `$SYS` topics say what clients do.

@@ -44,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) autoheal: bool,
     /// Whether `cluster.suback` is `acked`.
     pub(crate) suback_acked: bool,
+    /// Whether `cluster.publish_ack` is `local`.
+    pub(crate) publish_ack_local: bool,
     /// How others are looked for.
     pub(crate) discovery: Strategy,
     /// How the links are protected.
@@ -82,6 +84,7 @@ pub(super) fn read(entries: &Entries) -> Option<Cluster> {
         },
         autoheal: flag(entries, "cluster.autoheal"),
         suback_acked: text(entries, "cluster.suback") == "acked",
+        publish_ack_local: text(entries, "cluster.publish_ack") == "local",
         discovery: discovery::read(entries).ok()?,
         security: security(entries).ok()?,
         is_ipv4: match text(entries, PROTO_DIST) {
@@ -287,10 +290,18 @@ mod tests {
         );
         assert_eq!((cluster.policy, cluster.autoheal), (Policy::Fence, true));
         assert!(!cluster.suback_acked);
-        let suback = |text| load(&[STATIC, SEEDS, COOKIE, "node.name=a@10.0.0.1", text]);
-        let acked = suback("cluster.suback=acked").unwrap().unwrap();
+        let with = |text| load(&[STATIC, SEEDS, COOKIE, "node.name=a@10.0.0.1", text]);
+        let acked = with("cluster.suback=acked").unwrap().unwrap();
         assert!(acked.suback_acked);
-        assert!(suback("cluster.suback=all").unwrap_err().contains("acked"));
+        assert!(with("cluster.suback=all").unwrap_err().contains("acked"));
+        assert!(!cluster.publish_ack_local);
+        let local = with("cluster.publish_ack=local").unwrap().unwrap();
+        assert!(local.publish_ack_local);
+        let complaint = with("cluster.publish_ack=durable").unwrap_err();
+        assert!(
+            complaint.contains("local") && complaint.contains("owner"),
+            "{complaint}"
+        );
         assert_eq!(cluster.seeds[1], Seed::parse("b@10.0.0.2:5000").unwrap());
         let own = load(&[STATIC, SEEDS, COOKIE, "node.name=b@10.0.0.2"]);
         assert_eq!(own.unwrap().unwrap().own.port, 5000);

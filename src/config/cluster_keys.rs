@@ -32,6 +32,11 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "when SUBACK goes out: local, this node has the routes; acked, all that are up do",
     ),
     key(
+        "cluster.publish_ack",
+        Kind::Word(&["local", "owner"]),
+        "when PUBACK goes out: local, this node has the message; owner, all it is for do",
+    ),
+    key(
         "cluster.proto_dist",
         Kind::Word(&["inet_tcp", "inet6_tcp", "inet_tls", "inet6_tls"]),
         "IPv4 or IPv6, with a generated key (_tcp) or certificates (_tls); always QUIC",

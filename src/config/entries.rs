@@ -17,6 +17,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("cluster.partition_policy", "fence"),
     ("cluster.autoheal", "true"),
     ("cluster.suback", "local"),
+    ("cluster.publish_ack", "owner"),
     ("cluster.discovery_strategy", "manual"),
     ("cluster.static.seeds", "[]"),
     ("cluster.core_nodes", "[]"),

@@ -97,6 +97,10 @@ fn settings(config: &Config, placement: &Placement, listeners: Vec<Listener>) ->
         node_name: config.node_name.clone(),
         cluster: config.cluster.is_some(),
         suback_acked: config.cluster.as_ref().is_some_and(|it| it.suback_acked),
+        publish_ack_local: config
+            .cluster
+            .as_ref()
+            .is_some_and(|it| it.publish_ack_local),
         sys_topics: config.sys_topics.clone(),
         sys_event_messages: config.sys_event_messages.clone(),
         events: config.events.clone(),

@@ -44,6 +44,8 @@ pub(crate) struct Common {
     pub(super) auto_subscribe: Vec<Automatic>,
     /// SUBACK waits until all nodes that are up have the routes.
     pub(crate) suback_acked: bool,
+    /// PUBACK and PUBREC do not wait until other nodes have accepted the message.
+    pub(crate) publish_ack_local: bool,
     /// How clients may authenticate beyond name and password. No setting names one yet.
     pub(super) mechanisms: Vec<Arc<dyn Mechanism>>,
     /// What the clients of a listener may send.
@@ -82,6 +84,7 @@ impl Common {
             rewrites: Rewrites::new(&settings.rewrite),
             auto_subscribe: settings.auto_subscribe.iter().map(Automatic::new).collect(),
             suback_acked: settings.suback_acked,
+            publish_ack_local: settings.publish_ack_local,
             mechanisms: Vec::new(),
             listeners: ListenerLimits::new(&settings.listeners),
             interest: Interest::default(),

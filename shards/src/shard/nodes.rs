@@ -161,7 +161,8 @@ impl Shard {
     }
 
     /// A node that takes too little loses QoS 0 messages, and publishers of others wait. `qos`
-    /// is the one that the message was published with.
+    /// is the one that the message was published with. With `cluster.publish_ack = "local"` an
+    /// acknowledgement waits for the node only if there is no room.
     pub(super) fn send_to_node(
         &mut self,
         peer: u16,
@@ -172,6 +173,7 @@ impl Shard {
         let Some(target) = self.peers.get_mut(usize::from(peer)) else {
             return;
         };
+        let mut is_awaited = !self.common.publish_ack_local;
         if target.is_full() {
             if message.qos == QoS::AtMostOnce {
                 self.stats.dropped.add(1);
@@ -179,10 +181,11 @@ impl Shard {
                 return;
             }
             self.slow_node = peer - self.count + 1;
+            is_awaited = true;
         }
         let sent = target.publish(message, false, 0);
         self.stats.forwarded.add(1);
-        if qos != QoS::AtMostOnce {
+        if qos != QoS::AtMostOnce && is_awaited {
             waits.push((peer, sent));
         }
     }

@@ -221,7 +221,11 @@ impl Shard {
         frames: &mut Frames,
         outgoing: &mut Outgoing<'_>,
     ) {
-        self.give_on(group, frames, outgoing, &Way::default());
+        let way = Way {
+            is_news: true,
+            ..Way::default()
+        };
+        self.give_on(group, frames, outgoing, &way);
     }
 
     /// Gives a message to one member of a group, on whichever node.
@@ -456,6 +460,7 @@ impl Shard {
                 bounces: delivery.bounces.saturating_add(1),
                 journey: delivery.journey.clone(),
                 is_for_here: true,
+                is_news: false,
             };
             self.give_kept(group, &delivery.message, &way);
         } else if let Some(origin) = delivery.origin() {

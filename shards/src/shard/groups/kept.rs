@@ -46,6 +46,9 @@ const SETTLE_MS: u64 = 100;
 /// may have gone to a node that has not said so here.
 const ORPHAN_MS: u64 = 1000;
 
+/// Messages kept from which on publishers wait for members, whatever `cluster.publish_ack` says.
+pub(in super::super) const AHEAD_MAX: usize = if cfg!(test) { 16 } else { 4096 };
+
 /// The shard is above these bits of a number.
 const SHARD_BIT: u32 = 48;
 
@@ -249,6 +252,12 @@ impl Shard {
         self.groups
             .as_ref()
             .is_none_or(|groups| groups.kept.is_empty())
+    }
+
+    /// Whether so many messages are kept that no publisher may be ahead of the members.
+    pub(super) fn keeps_many(&self) -> bool {
+        let groups = self.groups.as_ref();
+        groups.is_some_and(|groups| groups.kept.sent.len() >= AHEAD_MAX)
     }
 
     fn kept(&mut self) -> Option<&mut Kept> {

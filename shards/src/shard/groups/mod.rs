@@ -34,9 +34,11 @@ use super::held::SharedName;
 use super::items::ForGroup;
 use super::nodes::NODES_MAX;
 use super::peers::{Peer, RouteChange};
-use super::transaction::Touched;
+use super::transaction::{Then, Touched};
 
 pub(super) use self::envelope::{GROUP, Journey, Origin};
+#[cfg(test)]
+pub(super) use self::kept::AHEAD_MAX;
 pub(super) use self::kept::{TOLD, Told};
 #[cfg(test)]
 pub(crate) use self::share::SHARE_PREFIX;
@@ -76,6 +78,8 @@ pub(super) struct Way {
     pub(super) journey: Option<Arc<Journey>>,
     /// This node was chosen already.
     pub(super) is_for_here: bool,
+    /// It was published just now: nobody has it but its publisher.
+    pub(super) is_news: bool,
 }
 
 impl Way {
@@ -357,6 +361,7 @@ impl Shard {
         };
         let name = Arc::clone(name);
         let number = is_acknowledged.then(|| groups.kept.take_number());
+        let is_news = way.is_news;
         let journey = way.journey.map(Arc::unwrap_or_clone).unwrap_or_default();
         let payload = envelope::wrap(&name, &message, &journey, number.unwrap_or(0));
         let outer = MessageRef {
@@ -369,16 +374,23 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(usize::from(peer)) else {
             return;
         };
-        if peer.is_full() {
+        let is_full = peer.is_full();
+        if is_full {
             self.slow_node = node + 1;
         }
         let place = peer.publish(&outer, false, 0);
         let Some(number) = number else {
             return;
         };
+        let may_be_ahead = is_news && self.common.publish_ack_local;
         let mut sent = Sent::new(name, outgoing.keep(), node);
-        sent.transaction = self.expect_answer();
-        sent.atomic = self.touched.atomic;
+        if may_be_ahead && !is_full && !self.keeps_many() {
+            // Nobody waits for it, unless this node stops.
+            sent.transaction = self.open_transaction(false, Then::Nothing, Vec::new());
+        } else {
+            sent.transaction = self.expect_answer();
+            sent.atomic = self.touched.atomic;
+        }
         sent.journey = journey;
         if let Some(groups) = &mut self.groups {
             groups.kept.insert(number, place, sent);

@@ -70,15 +70,20 @@ fn setup(number: usize, disk: Option<Disk>) -> Setup {
 
 impl Cluster {
     pub(super) fn new(count: usize, durable: bool) -> Self {
-        let disk = || durable.then(|| Disk::new(usize::from(SHARDS)));
-        Self::of((0..count).map(|number| setup(number, disk())).collect())
+        Self::with(count, durable, |_| {})
     }
 
     /// Nodes that say SUBACK when the others have the routes.
     pub(super) fn acked(count: usize) -> Self {
+        Self::with(count, false, |common| common.suback_acked = true)
+    }
+
+    /// Nodes with settings of their own.
+    pub(super) fn with(count: usize, durable: bool, set: impl Fn(&mut Common)) -> Self {
         let setups = (0..count).map(|number| {
-            let mut setup = setup(number, None);
-            setup.common.suback_acked = true;
+            let disk = durable.then(|| Disk::new(usize::from(SHARDS)));
+            let mut setup = setup(number, disk);
+            set(&mut setup.common);
             setup
         });
         Self::of(setups.collect())

@@ -18,11 +18,24 @@ const NODE: u16 = 3;
 
 /// Two shards that know one other node.
 fn node(disk: Option<Disk>) -> Node {
-    let mut node = Node::with(Setup {
-        shards: 2,
+    node_of(Setup {
         disk,
         ..Setup::default()
-    });
+    })
+}
+
+/// The same, with `cluster.publish_ack = "local"`.
+fn local_node(disk: Option<Disk>) -> Node {
+    let mut setup = Setup {
+        disk,
+        ..Setup::default()
+    };
+    setup.common.publish_ack_local = true;
+    node_of(setup)
+}
+
+fn node_of(setup: Setup) -> Node {
+    let mut node = Node::with(Setup { shards: 2, ..setup });
     for shard in &mut node.shards {
         shard.join_cluster(4096);
         shard.common.nodes_known.store(1 << NODE, Ordering::Relaxed);
@@ -367,4 +380,126 @@ fn what_is_stored_without_a_lease_is_acknowledged_with_the_next_one() {
     node.turn_all();
     node.settle();
     assert_eq!(acknowledged(&mut node, publisher), [1]);
+}
+
+#[test]
+fn with_local_a_message_is_acknowledged_while_it_is_under_way_to_a_node() {
+    let mut node = local_node(None);
+    route(&mut node, "there/+");
+    let publisher = node.client_on(0, "publisher");
+    for (topic, qos, id) in [("there/a", 1, 1), ("there/b", 2, 2), ("there/c", 0, 0)] {
+        node.publish(publisher, &Publish::new(topic, topic).qos(qos, id));
+    }
+    let kept = Publish::new("kept", "kept").retain().qos(1, 3);
+    node.publish(publisher, &kept);
+    node.settle();
+    let answers = node.take(publisher);
+    let ids = answers.iter().map(|packet| match packet {
+        Received::PubAck { id, .. } | Received::PubRec { id, .. } => *id,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), [1, 2, 3]);
+    let sent = forwarded(&mut node, 0);
+    assert_eq!(sent[..3], ["there/a", "there/b", "there/c"]);
+    assert!(sent[3].ends_with("keptkept"), "{sent:?}");
+    // It is released and sent anew before the node has accepted it.
+    node.send(publisher, &super::packet::pubrel(2));
+    node.publish(publisher, &Publish::new("there/d", "again").qos(2, 2));
+    node.settle();
+    assert_eq!(node.take(publisher).len(), 2);
+    assert_eq!(forwarded(&mut node, 0), ["again"]);
+    node.shards[0].node_accepted(NODE, 5);
+    node.settle();
+    assert!(node.take(publisher).is_empty());
+}
+
+#[test]
+fn with_local_an_acknowledgement_still_waits_for_this_node() {
+    for (qos, topic) in [(1, "stored"), (2, "stored"), (1, "kept"), (2, "kept")] {
+        let mut node = local_node(Some(Disk::new(2)));
+        route(&mut node, "#");
+        let name = node.name_at(1, "subscriber");
+        let (away, _) = node.connect_at(1, &Connect::new(&name).resume().expiry(100));
+        node.subscribe(away, "stored", 2);
+        node.cut(away);
+        let publisher = node.client_on(0, "publisher");
+        node.settle();
+        node.disk.as_mut().unwrap().held = true;
+        let publish = Publish::new(topic, "x").qos(qos, 1);
+        let publish = if topic == "kept" {
+            publish.retain()
+        } else {
+            publish
+        };
+        node.publish(publisher, &publish);
+        node.settle();
+        assert!(node.take(publisher).is_empty(), "{topic}, QoS {qos}");
+        assert_eq!(forwarded(&mut node, 0).len(), 1, "{topic}, QoS {qos}");
+        node.disk.as_mut().unwrap().held = false;
+        node.settle();
+        assert_eq!(node.take(publisher).len(), 1, "{topic}, QoS {qos}");
+    }
+}
+
+#[test]
+fn with_local_what_finds_no_room_on_the_way_to_a_node_waits_for_it_and_nothing_is_dropped() {
+    let mut node = local_node(None);
+    route(&mut node, "slow");
+    let (slow, fast) = (node.client_on(0, "slow"), node.client_on(0, "fast"));
+    let text = |id| format!("{id:02}{}", "x".repeat(1500));
+    for id in 1..=20 {
+        node.publish(slow, &Publish::new("slow", text(id)).qos(1, id));
+        node.publish(fast, &Publish::new("nobody", text(id)).qos(1, id));
+    }
+    node.settle();
+    assert_eq!(acknowledged(&mut node, fast).len(), 20);
+    let mut sent = forwarded(&mut node, 0);
+    let acknowledged_at_once = acknowledged(&mut node, slow).len();
+    // The last one is beyond what may be under way.
+    assert_eq!(acknowledged_at_once + 1, sent.len());
+    assert!((2..20).contains(&sent.len()), "{} messages", sent.len());
+    let mut later = Vec::new();
+    for _ in 0..20 {
+        let peer = node.shards[0].node_peer(NODE);
+        node.shards[0].ring_holds(peer, 0);
+        node.shards[0].node_accepted(NODE, sent.len() as u64);
+        node.turn_all();
+        sent.extend(forwarded(&mut node, 0));
+        later.extend(acknowledged(&mut node, slow));
+    }
+    assert_eq!(sent, (1..=20).map(text).collect::<Vec<_>>());
+    assert_eq!(acknowledged_at_once + later.len(), 20);
+    assert!(later.is_sorted());
+}
+
+#[test]
+fn with_local_nothing_is_acknowledged_without_a_lease() {
+    let mut node = local_node(None);
+    route(&mut node, "there");
+    let publisher = node.client_on(0, "publisher");
+    node.settle();
+    lease(&node, node.now_ms);
+    node.turn_all();
+    node.publish(publisher, &Publish::new("there", "x").qos(1, 1));
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [0_u16; 0]);
+    lease(&node, u64::MAX);
+    node.turn_all();
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [1]);
+    assert_eq!(forwarded(&mut node, 0), ["x"]);
+}
+
+#[test]
+fn with_local_the_node_still_has_what_is_under_way_when_it_stops() {
+    let mut node = local_node(None);
+    route(&mut node, "there");
+    let publisher = node.client_on(0, "publisher");
+    node.publish(publisher, &Publish::new("there", "x").qos(1, 1));
+    node.settle();
+    assert_eq!(acknowledged(&mut node, publisher), [1]);
+    node.shards[0].shut_down();
+    node.turn_all();
+    assert!(node.shards[0].has_node_batch());
+    assert_eq!(forwarded(&mut node, 0), ["x"]);
 }

@@ -171,7 +171,9 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut cluster = Cluster::new(NODES, random.one_in(2));
+        let mut cluster = Cluster::with(NODES, random.one_in(2), |common| {
+            common.publish_ack_local = seed % 2 == 1;
+        });
         let qos = 1 + random.below(2) as u8;
         let mut mover = Mover::new("mover");
         let mut stays = Mover::new("stays");

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use protocol::wire::Version;
 
 use self::world::{At, World};
+use super::super::groups::AHEAD_MAX;
 use super::packet::{self, Connect, DISCONNECT, Publish};
 use super::random::Random;
 use super::received::Received;
@@ -230,6 +231,93 @@ fn puback_waits_until_the_node_of_the_member_has_accepted() {
     assert_eq!(world.acknowledged(publisher), [1, 2, 3]);
     assert_eq!(world.complete(member), ["1", "2", "3"]);
     world.assert_settled();
+}
+
+#[test]
+fn with_local_puback_does_not_wait_for_the_node_of_the_member() {
+    let mut world = World::local(3, false);
+    let member = world.member(1, "member", "$share/g/t", 2);
+    // Its shard is another one than that of the group, or the same.
+    let publishers = [0, 1].map(|number| world.client(0, &format!("publisher-{number}")));
+    world.held[1] = true;
+    for (qos, id) in [(1, 1), (2, 2), (1, 3)] {
+        for publisher in publishers {
+            world.publish(publisher, &Publish::new("t", id.to_string()).qos(qos, id));
+        }
+    }
+    for publisher in publishers {
+        assert_eq!(world.acknowledged(publisher), [1, 2, 3]);
+    }
+    // Whoever stops waits for it.
+    let waits = |world: &World| {
+        world.nodes[0]
+            .shards
+            .iter()
+            .any(|shard| !shard.is_settled())
+    };
+    assert!(waits(&world));
+    world.held[1] = false;
+    world.settle();
+    assert!(!waits(&world));
+    let (texts, _) = collect(&mut world, &[member]);
+    assert_eq!(texts, ["1", "1", "2", "2", "3", "3"]);
+    world.assert_settled();
+}
+
+#[test]
+fn with_local_what_a_dead_node_has_not_accepted_goes_to_another_member() {
+    let mut world = World::local(3, false);
+    world.member(1, "dying", "$share/g/t", 2);
+    let publisher = world.client(0, "publisher");
+    world.held[1] = true;
+    for (qos, id) in [(1, 1), (2, 2)] {
+        world.publish(publisher, &Publish::new("t", id.to_string()).qos(qos, id));
+    }
+    assert_eq!(world.acknowledged(publisher), [1, 2]);
+    let staying = world.member(2, "staying", "$share/g/t", 2);
+    world.kill(1);
+    world.settle();
+    assert_eq!(world.complete(staying), ["1", "2"]);
+    assert!(world.acknowledged(publisher).is_empty());
+    world.assert_settled();
+}
+
+#[test]
+fn with_local_publishers_are_not_far_ahead_of_members() {
+    let mut world = World::local(2, false);
+    let member = world.member(1, "member", "$share/g/t", 1);
+    let publisher = world.client(0, "publisher");
+    world.held[1] = true;
+    for id in 1..=AHEAD_MAX as u16 + 3 {
+        world.publish(publisher, &Publish::new("t", format!("{id:02}")).qos(1, id));
+    }
+    assert_eq!(world.acknowledged(publisher).len(), AHEAD_MAX);
+    world.held[1] = false;
+    world.settle();
+    assert_eq!(world.acknowledged(publisher).len(), 3);
+    assert_eq!(world.complete(member).len(), AHEAD_MAX + 3);
+    world.assert_settled();
+}
+
+#[test]
+fn with_local_a_message_that_a_member_leaves_behind_stays_on_the_disk_until_another_has_it() {
+    let mut world = World::local(2, true);
+    let kept = Connect::new("leaving").resume().expiry(100);
+    let leaving = world.connect(0, &kept);
+    world.subscribe(leaving, "$share/g/t", 1);
+    let publisher = world.client(0, "publisher");
+    world.publish(publisher, &Publish::new("t", "x").qos(1, 1));
+    assert_eq!(world.acknowledged(publisher), [1]);
+    assert_eq!(world.texts(leaving), ["x"]);
+    world.member(1, "member", "$share/g/t", 1);
+    world.held[1] = true;
+    // It ends without having acknowledged the message.
+    let stored = |world: &World| world.nodes[0].disk.as_ref().unwrap().counts()[1];
+    world.send(leaving, &packet::disconnect(0, Some(0)));
+    assert_eq!(stored(&world), 1);
+    world.held[1] = false;
+    world.settle();
+    assert_eq!(stored(&world), 0);
 }
 
 #[test]
@@ -464,9 +552,13 @@ fn finish(world: &mut World, members: &[At], got: &mut Got) {
 /// and with QoS 2 once.
 #[test]
 fn nothing_is_lost_whoever_comes_and_goes() {
-    for seed in 0..60 {
+    for seed in 0..120 {
         let mut random = Random::new(seed);
-        let mut world = with(STRATEGIES[random.below(7)]);
+        let strategy = STRATEGIES[random.below(7)];
+        let mut world = World::of(3, |setup| {
+            setup.mqtt.shared_subscription_strategy = strategy;
+            setup.common.publish_ack_local = seed % 2 == 1;
+        });
         // One that stays.
         let mut members = vec![world.member(0, "stays", "$share/g/t", 2)];
         let publishers = publishers(&mut world);

@@ -7,6 +7,7 @@ use protocol::message::MessageRef;
 use shard_sync::routes::Destination;
 
 use super::super::super::{Batch, Common, Item, NODES_MAX, RouteChange, SHARE_PREFIX};
+use super::super::disk::Disk;
 use super::super::node::{Client, Node, Setup};
 use super::super::packet::{Connect, Publish};
 use super::super::received::Received;
@@ -48,7 +49,24 @@ impl World {
     }
 
     pub(super) fn with(count: usize, mqtt: &Mqtt) -> Self {
-        let mut nodes: Vec<Node> = (0..count).map(|number| node(number, mqtt)).collect();
+        Self::of(count, |setup| setup.mqtt = mqtt.clone())
+    }
+
+    /// Nodes where publishers do not wait for others.
+    pub(super) fn local(count: usize, durable: bool) -> Self {
+        Self::of(count, |setup| {
+            setup.common.publish_ack_local = true;
+            setup.disk = durable.then(|| Disk::new(usize::from(SHARDS)));
+        })
+    }
+
+    pub(super) fn of(count: usize, set: impl Fn(&mut Setup)) -> Self {
+        let nodes = (0..count).map(|number| {
+            let mut setup = setup(number);
+            set(&mut setup);
+            Node::with(setup)
+        });
+        let mut nodes: Vec<Node> = nodes.collect();
         for (number, node) in nodes.iter_mut().enumerate() {
             let common = std::sync::Arc::clone(&node.shards[0].common);
             common.node_tags.set(NODES_MAX, &format!("node-{number}"));
@@ -299,11 +317,10 @@ impl World {
     }
 }
 
-fn node(number: usize, mqtt: &Mqtt) -> Node {
-    Node::with(Setup {
+fn setup(number: usize) -> Setup {
+    Setup {
         shards: SHARDS,
         seed: number as u64 + 11,
-        mqtt: mqtt.clone(),
         common: Common {
             node: format!("node-{number}").into(),
             sys_topics: SysTopics {
@@ -313,7 +330,7 @@ fn node(number: usize, mqtt: &Mqtt) -> Node {
             ..Common::default()
         },
         ..Setup::default()
-    })
+    }
 }
 
 fn tell(node: &mut Node, shard: usize, about: usize, item: Item) {
