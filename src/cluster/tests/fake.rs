@@ -209,7 +209,7 @@ impl Plane for FakePlane {
 
     fn gone(&mut self, _node: u16, _died: bool) {}
 
-    fn lost(&mut self, node: u16, shard: u16, count: u64) {
+    fn lost(&mut self, _node: u16, shard: u16, count: u64) {
         self.inner().accepted_by_nodes[usize::from(shard)] += count;
     }
 
