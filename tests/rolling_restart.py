@@ -15,7 +15,6 @@ SHARDMQ_TEST_BROKER names another program than target/debug/shardmq.
 
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,58 +26,14 @@ except ImportError:
     print("skipped: Paho's Python client is not installed")
     sys.exit(0)
 
-BROKER = os.path.abspath(os.environ.get("SHARDMQ_TEST_BROKER", "target/debug/shardmq"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "common"))
+
+import brokers  # noqa: E402
+
 QOS = int(sys.argv[1]) if len(sys.argv) > 1 else 1
 PORT = random.randrange(20000, 30000, 2)
 LINKS = PORT + 1
 HOSTS = [f"127.0.0.{number}" for number in (1, 2, 3)]
-NAMES = [f"n{number}@{host}:{LINKS}" for number, host in enumerate(HOSTS, 1)]
-
-
-# What each node is set to beside that.
-SETTINGS = {}
-
-
-class Node:
-    """A broker in a process of its own."""
-
-    def __init__(self, folder, number):
-        self.number = number
-        self.folder = os.path.join(folder, str(number))
-        self.data = os.path.join(self.folder, "data")
-        os.makedirs(self.folder)
-        self.start()
-
-    def start(self):
-        settings = {
-            "node.name": NAMES[self.number],
-            "shards.count": "1",
-            "cluster.discovery_strategy": "static",
-            "cluster.static.seeds": ",".join(NAMES),
-            **SETTINGS,
-        }
-        arguments = [word for pair in settings.items() for word in ("--set", "=".join(pair))]
-        address = f"{HOSTS[self.number]}:{PORT}"
-        with open(os.path.join(self.folder, "log"), "a") as log:
-            self.process = subprocess.Popen(
-                [BROKER, "--bind", address, "--data-dir", self.data, *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def ctl(self, *words):
-        command = [BROKER, "ctl", *words, "--data-dir", self.data]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    def running(self):
-        """How many nodes run, as this one knows."""
-        return self.ctl("cluster", "status").stdout.count(" running ")
-
-    def sessions(self):
-        """How many sessions are here."""
-        name = NAMES[self.number].rsplit(":", 1)[0]
-        answer = self.ctl("clients", "list", "--node", name)
-        return len(answer.stdout.splitlines()) - 1 if answer.returncode == 0 else None
 
 
 class Client:
@@ -142,12 +97,14 @@ def publish(client, topic, acknowledged, stop):
         time.sleep(0.01)
 
 
+def start(folder, settings=()):
+    """The three brokers."""
+    return [brokers.Node(folder, at, HOSTS, PORT, LINKS, settings) for at in range(3)]
+
+
 def within(seconds, what, is_so):
-    end = time.time() + seconds
-    while not is_so():
-        if time.time() > end:
-            sys.exit(f"FAIL  {what}")
-        time.sleep(0.2)
+    if not brokers.within(seconds, is_so):
+        sys.exit(f"FAIL  {what}")
     print(f"ok    {what}", flush=True)
 
 
@@ -155,8 +112,7 @@ def restart(node, others):
     number = node.number + 1
     node.ctl("drain", "start", "--rate", "50")
     within(60, f"node {number} is drained", lambda: node.sessions() == 0)
-    node.process.terminate()
-    if node.process.wait() != 0:
+    if node.stop() != 0:
         sys.exit(f"FAIL  node {number} ends with success")
     time.sleep(2)
     node.start()
@@ -215,7 +171,7 @@ def judge(subscribers, acknowledged, resent):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        nodes = [Node(folder, number) for number in range(3)]
+        nodes = start(folder)
         try:
             within(60, "three nodes are one cluster", lambda: nodes[0].running() == 3)
             names = [f"subscriber-{number}" for number in range(3)]
@@ -233,8 +189,7 @@ def main():
                 client.is_over = True
         finally:
             for node in nodes:
-                node.process.kill()
-                node.process.wait()
+                node.kill()
         sys.exit(0 if good else 1)
 
 

@@ -17,15 +17,14 @@ import tempfile
 import threading
 import time
 
-import rolling_restart as rolling
-from rolling_restart import HOSTS, PORT, Client, Node, judge, under_load, within
+from rolling_restart import HOSTS, PORT, Client, judge, start, under_load, within
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 # Messages that come for who is away.
-rolling.SETTINGS["mqtt.max_mqueue_len"] = "100000"
+SETTINGS = {"mqtt.max_mqueue_len": "100000"}
 
 # How long a node may take to stop, in seconds.
 STOP_MAX = 30
@@ -170,13 +169,12 @@ def run(nodes):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        nodes = [Node(folder, number) for number in range(3)]
+        nodes = start(folder, SETTINGS)
         try:
             good = run(nodes)
         finally:
             for node in nodes:
-                node.process.kill()
-                node.process.wait()
+                node.kill()
         sys.exit(0 if good else 1)
 
 

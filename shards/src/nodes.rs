@@ -290,13 +290,16 @@ impl Nodes {
         }
     }
 
-    /// A node has accepted so many more of a shard's messages, in their order.
-    pub fn node_accepted(&mut self, node: u16, shard: u16, count: u64) {
+    /// A node has accepted so many more of a shard's messages, in their order. Unless the shard
+    /// waits for one of them it hears so when it runs the next time.
+    pub fn node_accepted(&mut self, node: u16, shard: u16, count: u64, is_awaited: bool) {
         if let Some(shard) = self.shards.get_mut(usize::from(shard))
             && let Some(end) = shard.nodes.get(usize::from(node))
         {
             end.taken.fetch_add(count, Ordering::Release);
-            shard.doorbell.ring();
+            if is_awaited {
+                shard.doorbell.ring();
+            }
         }
     }
 

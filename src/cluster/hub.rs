@@ -369,6 +369,8 @@ impl Hub {
         self.turn_owners();
         self.tell_open();
         self.plane.flush();
+        // Shards do not wake this thread for QoS 0.
+        self.accepted_here();
         if !due {
             return;
         }
@@ -433,9 +435,9 @@ impl Hub {
         let stream = accepted.stream;
         let outgoing = peer.outgoing.get_mut(usize::from(stream));
         let outgoing = outgoing.ok_or(LinkError::UnknownStream(stream))?;
-        let count = outgoing.accepted(accepted)?;
-        if count > 0 {
-            self.plane.node_accepted(slot, stream, count);
+        let newly = outgoing.accepted(accepted)?;
+        if newly.count > 0 {
+            self.plane.node_accepted(slot, stream, newly);
         }
         if peer.is_held {
             self.forward(slot);
@@ -544,6 +546,15 @@ impl Hub {
         }
         self.reach
             .fences_are_back(fences, &self.routes, &mut *self.plane);
+        self.accepted_here();
+        for slot in 0..self.peers.len() {
+            self.forward(slot as u16);
+        }
+        self.turn_owners();
+    }
+
+    /// Tells each node what the shards have accepted of its messages.
+    fn accepted_here(&mut self) {
         let peers = &mut self.peers;
         self.plane.accepted(&mut |slot, stream, count| {
             let Some(peer) = peers.get_mut(usize::from(slot)) else {
@@ -555,10 +566,6 @@ impl Hub {
                 peer.wake_control();
             }
         });
-        for slot in 0..self.peers.len() {
-            self.forward(slot as u16);
-        }
-        self.turn_owners();
     }
 
     /// Passes on what is said and decided about client identifiers.
@@ -798,7 +805,6 @@ fn forward<'a>(now_ms: u64, message: &MessageRef<'a>) -> Forward<'a> {
             expires_ms => expires_ms.saturating_sub(now_ms),
         },
         publisher: message.publisher,
-        keep: None,
     }
 }
 

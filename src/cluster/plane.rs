@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use protocol::message::MessageRef;
+use shard_cluster::link::Settled;
 use shard_cluster::routes::Order;
 use shard_cluster::wire::Change;
 use shards::{OwnerEvent, OwnerRequest};
@@ -53,7 +54,7 @@ pub(crate) trait Plane: Send {
     fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool);
 
     /// A node has accepted so many more of a shard's messages.
-    fn node_accepted(&mut self, node: u16, shard: u16, count: u64);
+    fn node_accepted(&mut self, node: u16, shard: u16, newly: Settled);
 
     /// The process of a node that speaks, by its first life. Said before any message of it.
     fn heard(&mut self, node: u16, name: &str, boot: u64);
@@ -148,8 +149,8 @@ impl Plane for shards::Nodes {
         self.forwards(node, take);
     }
 
-    fn node_accepted(&mut self, node: u16, shard: u16, count: u64) {
-        self.node_accepted(node, shard, count);
+    fn node_accepted(&mut self, node: u16, shard: u16, newly: Settled) {
+        self.node_accepted(node, shard, newly.count, newly.is_awaited);
     }
 
     fn heard(&mut self, node: u16, name: &str, boot: u64) {

@@ -109,8 +109,9 @@ impl Engine {
                 news = true;
             }
             if let Some(accepted) = self.shard.take_accepted(node) {
-                to.accepted.store(accepted, Ordering::Release);
-                news = true;
+                to.accepted.store(accepted.count, Ordering::Release);
+                // What is not urgent is seen with the next news, or a tick of the links.
+                news |= accepted.is_urgent;
             }
         }
         if news {

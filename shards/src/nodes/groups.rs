@@ -50,7 +50,7 @@ impl Nodes {
         if count > 0 {
             let settled = end.taken.load(Ordering::Relaxed);
             end.lost.add(settled + 1..settled + count + 1);
-            self.node_accepted(node, shard, count);
+            self.node_accepted(node, shard, count, true);
         }
     }
 

@@ -33,6 +33,9 @@ pub(crate) const NODES_MAX: u16 = 64;
 /// Bytes of a PUBACK with Success.
 const PUBACK_BYTES: usize = 4;
 
+/// Bytes of messages of QoS 0 after which their node is told at once that they are accepted.
+const QUIET_BYTES: usize = 64 << 10;
+
 /// The publisher of a message that was published on another node: no session of this one.
 /// What lies above these bits is the hash of the client identifier.
 pub(crate) const FOREIGN_PUBLISHER: u64 = (1 << 48) - 1;
@@ -57,8 +60,25 @@ pub(super) struct FromNode {
     /// Messages that came from it and are with the sessions that get them, and stored where
     /// they have to be.
     accepted: u64,
+    /// Messages that have come from it, and the last one of them for whose acceptance somebody
+    /// waits.
+    arrived: u64,
+    awaited: u64,
+    /// Accepted messages when the thread with the links was last woken for them, and bytes that
+    /// have come since.
+    told: u64,
+    quiet_bytes: usize,
     /// Of the last message.
     packet_id: NonZeroU16,
+}
+
+/// What is to be said of the messages of a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Acceptance {
+    /// So many are accepted by now.
+    pub(crate) count: u64,
+    /// Somebody waits to hear it, or there is room to be made.
+    pub(crate) is_urgent: bool,
 }
 
 impl Shard {
@@ -81,6 +101,10 @@ impl Shard {
             self.from_nodes.push(FromNode {
                 key,
                 accepted: 0,
+                arrived: 0,
+                awaited: 0,
+                told: 0,
+                quiet_bytes: 0,
                 packet_id: NonZeroU16::MIN,
             });
         }
@@ -193,6 +217,9 @@ impl Shard {
 
     /// Handles messages from another node, and what there is to know of it.
     pub(crate) fn handle_node_batch(&mut self, node: u16, mut batch: Box<Batch>) {
+        if let Some(from) = self.from_nodes.get_mut(usize::from(node)) {
+            from.quiet_bytes += batch.size();
+        }
         let items = core::mem::take(&mut batch.items);
         for item in &items {
             match item {
@@ -228,6 +255,10 @@ impl Shard {
         // What waits for one message is not taken for what waits for another.
         let next = from.packet_id.checked_add(1);
         from.packet_id = next.unwrap_or(NonZeroU16::MIN);
+        from.arrived += 1;
+        if message.qos != QoS::AtMostOnce {
+            from.awaited = from.arrived;
+        }
         let answer = Answer {
             packet_id: PacketId(from.packet_id),
             kind: AckKind::PubAck,
@@ -288,7 +319,10 @@ impl Shard {
     }
 
     /// How many messages of a node are accepted now, if there are more than when last asked.
-    pub(crate) fn take_accepted(&mut self, node: u16) -> Option<u64> {
+    ///
+    /// Nobody waits for QoS 0. To tell of each such batch would wake two threads here and two on
+    /// the other node for it, which is much where messages are few.
+    pub(crate) fn take_accepted(&mut self, node: u16) -> Option<Acceptance> {
         let from = self.from_nodes.get_mut(usize::from(node))?;
         let connection = self.connections.get_mut(from.key)?;
         let answers = connection.output.bytes.len() / PUBACK_BYTES;
@@ -298,7 +332,15 @@ impl Shard {
         connection.output.bytes.clear();
         connection.dirty = false;
         from.accepted += answers as u64;
-        Some(from.accepted)
+        let is_urgent = from.told < from.awaited || from.quiet_bytes >= QUIET_BYTES;
+        if is_urgent {
+            from.told = from.accepted;
+            from.quiet_bytes = 0;
+        }
+        Some(Acceptance {
+            count: from.accepted,
+            is_urgent,
+        })
     }
 
     /// A node has accepted so many of this shard's messages, or is known to be dead.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use protocol::message::MessageRef;
 use protocol::wire::QoS;
+use shard_cluster::link::Settled;
 use shard_cluster::routes::Order;
 use shard_cluster::wire::Change;
 use shards::{OwnerEvent, OwnerRequest};
@@ -212,8 +213,8 @@ impl Plane for FakePlane {
 
     fn gone(&mut self, _node: u16, _died: bool) {}
 
-    fn lost(&mut self, node: u16, shard: u16, count: u64) {
-        self.node_accepted(node, shard, count);
+    fn lost(&mut self, _node: u16, shard: u16, count: u64) {
+        self.inner().accepted_by_nodes[usize::from(shard)] += count;
     }
 
     fn forwards(&mut self, node: u16, take: &mut dyn FnMut(u16, &MessageRef<'_>) -> bool) {
@@ -237,8 +238,8 @@ impl Plane for FakePlane {
         }
     }
 
-    fn node_accepted(&mut self, _node: u16, shard: u16, count: u64) {
-        self.inner().accepted_by_nodes[usize::from(shard)] += count;
+    fn node_accepted(&mut self, _node: u16, shard: u16, newly: Settled) {
+        self.inner().accepted_by_nodes[usize::from(shard)] += newly.count;
     }
 
     fn heard(&mut self, _: u16, _: &str, _: u64) {}

@@ -41,7 +41,7 @@ mod outgoing;
 mod tests;
 
 pub use incoming::{Incoming, StreamPosition};
-pub use outgoing::{Limits, Outgoing, Pushed, Transmit};
+pub use outgoing::{Limits, Outgoing, Pushed, Settled, Transmit};
 
 #[cfg(doc)]
 use crate::wire::Hello;

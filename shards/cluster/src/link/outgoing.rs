@@ -60,6 +60,15 @@ pub enum Transmit {
     },
 }
 
+/// Messages that are newly accepted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Settled {
+    /// So many.
+    pub count: u64,
+    /// There may be one of QoS 1 or 2 among them, whose publisher waits.
+    pub is_awaited: bool,
+}
+
 /// The messages of one shard to one node.
 #[derive(Debug)]
 pub struct Outgoing {
@@ -93,6 +102,8 @@ struct Batch {
     /// When the first one came: what remains of the life of each is counted from then.
     opened_ms: u64,
     is_open: bool,
+    /// One of its messages has QoS 1 or 2.
+    is_awaited: bool,
     entries: Arc<Vec<u8>>,
 }
 
@@ -119,7 +130,7 @@ impl Outgoing {
 
     /// Takes a message. What remains of its life counts from now on.
     pub fn push(&mut self, now_ms: u64, message: &Forward<'_>) -> Pushed {
-        let may_go = message.qos == QoS::AtMostOnce && message.keep.is_none();
+        let may_go = message.qos == QoS::AtMostOnce;
         if self.bytes >= self.limits.refuse_bytes || may_go && self.is_full() {
             self.refused += 1;
             return Pushed::Refused;
@@ -140,6 +151,7 @@ impl Outgoing {
         };
         put_forward(entries, &message);
         batch.count += 1;
+        batch.is_awaited |= message.qos != QoS::AtMostOnce;
         let (size, added) = (entries.len(), entries.len() - before);
         batch.is_open = size < batch_bytes;
         self.bytes += added;
@@ -154,6 +166,7 @@ impl Outgoing {
                 count: 0,
                 opened_ms: now_ms,
                 is_open: true,
+                is_awaited: false,
                 entries: Arc::new(self.spare.pop().unwrap_or_default()),
             });
         }
@@ -204,25 +217,32 @@ impl Outgoing {
         self.sent = 0;
     }
 
-    /// The other node has accepted messages. Returns how many are newly accepted.
+    /// The other node has accepted messages. Returns which are newly accepted.
     ///
     /// # Errors
     /// It accepts what was not sent.
-    pub fn accepted(&mut self, accepted: Accepted) -> Result<u64, LinkError> {
+    pub fn accepted(&mut self, accepted: Accepted) -> Result<Settled, LinkError> {
         if accepted.stream != self.stream {
             return Err(LinkError::UnknownStream(accepted.stream));
         }
         if accepted.up_to > self.sent_up_to {
             return Err(LinkError::NotSent);
         }
-        let newly = accepted.up_to.saturating_sub(self.settled);
+        let mut newly = Settled {
+            count: accepted.up_to.saturating_sub(self.settled),
+            is_awaited: false,
+        };
         self.settled = self.settled.max(accepted.up_to);
         while let Some(batch) = self.batches.front()
             && batch.last() <= self.settled
             && let Some(batch) = self.batches.pop_front()
         {
             self.sent = self.sent.saturating_sub(1);
+            newly.is_awaited |= batch.is_awaited;
             self.forget(batch);
+        }
+        if let Some(batch) = self.batches.front() {
+            newly.is_awaited |= batch.is_awaited && batch.first <= self.settled;
         }
         Ok(newly)
     }

@@ -21,7 +21,6 @@ fn message(payload: &[u8], qos: QoS) -> Forward<'_> {
         retain: false,
         remaining_ms: u64::MAX,
         publisher: 1,
-        keep: None,
     }
 }
 
@@ -80,7 +79,7 @@ fn acknowledge(out: &mut Outgoing, incoming: &mut Incoming) -> Result<u64, LinkE
     let Frame::Accepted(accepted) = decode(kind, body).unwrap() else {
         panic!("nothing accepted");
     };
-    out.accepted(accepted)
+    out.accepted(accepted).map(|newly| newly.count)
 }
 
 #[test]
@@ -213,11 +212,8 @@ fn a_full_stream_refuses_qos_0_and_in_the_end_everything() {
         out.push(0, &message(&payload, QoS::AtLeastOnce)),
         Pushed::Queued(6)
     );
-    let retained = Forward {
-        keep: Some(1),
-        ..message(&payload, QoS::AtMostOnce)
-    };
-    assert_eq!(out.push(0, &retained), Pushed::Queued(7));
+    let last = message(&payload, QoS::AtLeastOnce);
+    assert_eq!(out.push(0, &last), Pushed::Queued(7));
     assert_eq!(
         out.push(0, &message(b"", QoS::ExactlyOnce)),
         Pushed::Refused
@@ -286,8 +282,25 @@ fn what_was_not_sent_cannot_be_accepted() {
     let accepted = Accepted { stream, up_to };
     assert_eq!(out.accepted(accepted), Err(LinkError::NotSent));
     while out.transmit(0).is_some() {}
-    assert_eq!(out.accepted(accepted), Ok(1));
-    assert_eq!(out.accepted(accepted), Ok(0));
+    let newly = |count, is_awaited| Settled { count, is_awaited };
+    assert_eq!(out.accepted(accepted), Ok(newly(1, true)));
+    assert_eq!(out.accepted(accepted), Ok(newly(0, false)));
+}
+
+#[test]
+fn whoever_waits_for_a_message_of_a_batch_is_told_of_each_part_of_it() {
+    let (mut out, _) = connected();
+    for batch in [[QoS::AtMostOnce; 2], [QoS::AtLeastOnce, QoS::AtMostOnce]] {
+        for qos in batch {
+            out.push(0, &message(b"m", qos));
+        }
+        while out.transmit(0).is_some() {}
+    }
+    let told = [1, 2, 3, 4].map(|up_to| {
+        let stream = 0;
+        out.accepted(Accepted { stream, up_to }).unwrap().is_awaited
+    });
+    assert_eq!(told, [false, false, true, true]);
 }
 
 #[test]

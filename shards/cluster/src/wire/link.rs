@@ -13,7 +13,6 @@ pub const MESSAGES_HEAD: usize = super::HEAD + 2 + 8 + 4 + 4;
 const QOS: u8 = 0b0000_0011;
 const RETAIN: u8 = 0b0000_0100;
 const EXPIRES: u8 = 0b0000_1000;
-const KEEP: u8 = 0b0001_0000;
 
 /// Where a stream goes on: after a connection was made, and after messages were given up.
 /// Everything before is accepted, or the sender has given it up.
@@ -65,9 +64,6 @@ pub struct Forward<'a> {
     pub remaining_ms: u64,
     /// Who published it, for No Local; a number that the sender's node gives.
     pub publisher: u64,
-    /// Set for a message that the receiver is to retain, or, with an empty payload, to
-    /// forget: the version that decides which of two values of a topic is the newer.
-    pub keep: Option<u64>,
 }
 
 /// The messages in a batch. Ends behind the first one that cannot be read.
@@ -170,7 +166,6 @@ pub fn put_forward(out: &mut Vec<u8>, message: &Forward<'_>) {
     } else {
         EXPIRES
     };
-    flags |= if message.keep.is_some() { KEEP } else { 0 };
     out.push(flags);
     out.extend_from_slice(&(message.topic.len() as u16).to_le_bytes());
     out.extend_from_slice(&(message.properties.len() as u32).to_le_bytes());
@@ -178,9 +173,6 @@ pub fn put_forward(out: &mut Vec<u8>, message: &Forward<'_>) {
     out.extend_from_slice(&message.publisher.to_le_bytes());
     if message.remaining_ms != u64::MAX {
         out.extend_from_slice(&message.remaining_ms.to_le_bytes());
-    }
-    if let Some(version) = message.keep {
-        out.extend_from_slice(&version.to_le_bytes());
     }
     out.extend_from_slice(message.topic.as_bytes());
     out.extend_from_slice(message.properties);
@@ -190,7 +182,7 @@ pub fn put_forward(out: &mut Vec<u8>, message: &Forward<'_>) {
 impl<'a> Forward<'a> {
     fn read(from: &mut Reader<'a>, age_ms: u32) -> Result<Self, WireError> {
         let flags = from.u8()?;
-        if flags & !(QOS | RETAIN | EXPIRES | KEEP) != 0 {
+        if flags & !(QOS | RETAIN | EXPIRES) != 0 {
             return Err(WireError::Invalid);
         }
         let topic_len = from.u16()?;
@@ -200,10 +192,6 @@ impl<'a> Forward<'a> {
         let remaining_ms = match flags & EXPIRES {
             0 => u64::MAX,
             _ => from.u64()?.saturating_sub(u64::from(age_ms)),
-        };
-        let keep = match flags & KEEP {
-            0 => None,
-            _ => Some(from.u64()?),
         };
         Ok(Self {
             qos: match flags & QOS {
@@ -215,7 +203,6 @@ impl<'a> Forward<'a> {
             retain: flags & RETAIN != 0,
             remaining_ms,
             publisher,
-            keep,
             topic: topic(from.bytes(usize::from(topic_len))?)?,
             properties: from.bytes(properties_len as usize)?,
             payload: from.bytes(payload_len as usize)?,

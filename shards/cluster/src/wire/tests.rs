@@ -24,7 +24,6 @@ const FORWARD: Forward<'_> = Forward {
     retain: true,
     remaining_ms: 1000,
     publisher: 9,
-    keep: None,
 };
 
 const RELAYED: Relayed<'_> = Relayed {
@@ -270,7 +269,6 @@ fn what_is_not_a_filter_or_a_topic_is_refused() {
 fn the_time_a_message_waited_comes_off_its_life() {
     let forever = Forward {
         remaining_ms: u64::MAX,
-        keep: Some(4),
         ..FORWARD
     };
     let bytes = messages(400, &[FORWARD, forever]);

@@ -270,7 +270,6 @@ impl Node {
             retain: false,
             remaining_ms: u64::MAX,
             publisher: u64::from(shard),
-            keep: None,
         };
         let mut needs = Vec::new();
         for index in to {

@@ -573,7 +573,7 @@ impl Cluster {
     fn answer(&mut self, from: usize, to: usize, number: usize) -> bool {
         let shard = &mut self.nodes[to].shards[number];
         if let Some(accepted) = shard.take_accepted(from as u16) {
-            self.accepted.insert((from, to, number), accepted);
+            self.accepted.insert((from, to, number), accepted.count);
         }
         let accepted = self.accepted.get(&(from, to, number)).copied();
         let accepted = accepted.unwrap_or(0);

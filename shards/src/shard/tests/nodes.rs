@@ -6,6 +6,7 @@ use protocol::message::MessageRef;
 use protocol::wire::QoS;
 use shard_sync::routes::Destination;
 
+use super::super::nodes::Acceptance;
 use super::super::{Batch, Item, foreign_publisher};
 use super::disk::Disk;
 use super::node::{Client, Node, Setup};
@@ -94,6 +95,12 @@ fn forwarded(node: &mut Node, shard: usize) -> Vec<String> {
     texts.collect()
 }
 
+/// What somebody waits for.
+fn told(count: u64) -> Option<Acceptance> {
+    let is_urgent = true;
+    Some(Acceptance { count, is_urgent })
+}
+
 fn acknowledged(node: &mut Node, client: Client) -> Vec<u16> {
     let packets = node.take(client).into_iter();
     let ids = packets.map(|packet| match packet {
@@ -147,7 +154,7 @@ fn a_message_of_a_node_reaches_all_shards_and_no_node() {
     for subscriber in subscribers {
         assert_eq!(node.take_texts(subscriber), ["x"]);
     }
-    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+    assert_eq!(node.shards[0].take_accepted(NODE), told(1));
     assert!(forwarded(&mut node, 0).is_empty() && forwarded(&mut node, 1).is_empty());
 }
 
@@ -161,7 +168,24 @@ fn messages_of_a_node_are_accepted_in_their_order() {
     arrives(&mut node, 0, "wrong/+", "3", QoS::AtMostOnce, false);
     assert_eq!(node.shards[0].take_accepted(NODE), None);
     node.turn_all();
-    assert_eq!(node.shards[0].take_accepted(NODE), Some(3));
+    assert_eq!(node.shards[0].take_accepted(NODE), told(3));
+}
+
+#[test]
+fn nobody_is_woken_for_qos_0_before_there_is_room_to_be_made() {
+    let mut node = node(None);
+    let mut accepted = |size: usize, qos| {
+        arrives(&mut node, 0, "nobody", &"x".repeat(size), qos, false);
+        node.turn_all();
+        let acceptance = node.shards[0].take_accepted(NODE).unwrap();
+        (acceptance.count, acceptance.is_urgent)
+    };
+    assert_eq!(accepted(10, QoS::AtMostOnce), (1, false));
+    assert_eq!(accepted(10, QoS::AtMostOnce), (2, false));
+    assert_eq!(accepted(10, QoS::AtLeastOnce), (3, true));
+    assert_eq!(accepted(40 << 10, QoS::AtMostOnce), (4, false));
+    assert_eq!(accepted(40 << 10, QoS::AtMostOnce), (5, true));
+    assert_eq!(accepted(40 << 10, QoS::AtMostOnce), (6, false));
 }
 
 #[test]
@@ -176,7 +200,7 @@ fn a_message_of_a_node_is_accepted_when_it_is_stored() {
     arrives(&mut node, 0, "stored", "x", QoS::AtLeastOnce, false);
     assert_eq!(node.shards[0].take_accepted(NODE), None);
     node.turn_all();
-    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+    assert_eq!(node.shards[0].take_accepted(NODE), told(1));
     let mut node = node.crash(2);
     let (subscriber, present) = node.connect_at(0, &connect);
     node.settle();
@@ -248,7 +272,7 @@ fn the_links_to_other_nodes_stay_when_the_clients_are_sent_away() {
     node.shards[0].shut_down();
     node.turn_all();
     arrives(&mut node, 0, "nobody", "x", QoS::AtLeastOnce, false);
-    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+    assert_eq!(node.shards[0].take_accepted(NODE), told(1));
 }
 
 #[test]
@@ -332,7 +356,7 @@ fn what_is_owed_when_the_lease_ends_is_acknowledged_with_the_next_one() {
     node.turn_all();
     node.settle();
     assert_eq!(acknowledged(&mut node, publisher), [1, 2]);
-    assert_eq!(node.shards[0].take_accepted(NODE), Some(1));
+    assert_eq!(node.shards[0].take_accepted(NODE), told(1));
 }
 
 #[test]

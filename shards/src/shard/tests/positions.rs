@@ -111,7 +111,7 @@ impl World {
     fn hear(&mut self) {
         let shard = &mut self.node.shards[usize::from(STREAM % SHARDS)];
         if let Some(accepted) = shard.take_accepted(NODE) {
-            self.accepted = self.accepted_before + accepted;
+            self.accepted = self.accepted_before + accepted.count;
         }
     }
 

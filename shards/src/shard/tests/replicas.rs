@@ -150,6 +150,7 @@ impl Pair {
         let Some(said) = self.nodes[1 - from].shards[shard].take_accepted(OTHER) else {
             return false;
         };
+        let said = said.count;
         self.accepted[from][shard] += said - self.said[1 - from][shard];
         self.said[1 - from][shard] = said;
         let accepted = self.accepted[from][shard];
@@ -440,7 +441,8 @@ fn an_envelope_that_cannot_be_read_is_accepted_and_dropped() {
         pair.nodes[1].shards[0].handle_node_batch(OTHER, batch);
     }
     pair.nodes[1].turn_all();
-    assert_eq!(pair.nodes[1].shards[0].take_accepted(OTHER), Some(5));
+    let accepted = pair.nodes[1].shards[0].take_accepted(OTHER);
+    assert_eq!(accepted.map(|accepted| accepted.count), Some(5));
     assert!(pair.retained(1).is_empty());
 }
 

@@ -194,7 +194,8 @@ impl World {
             self.nodes[to].turn(number);
             news = true;
         }
-        if let Some(said) = self.nodes[to].shards[number].take_accepted(from as u16) {
+        if let Some(accepted) = self.nodes[to].shards[number].take_accepted(from as u16) {
+            let said = accepted.count;
             link.told += said - link.said;
             link.said = said;
             self.nodes[from].shards[number].node_accepted(to as u16, link.told);
