@@ -128,6 +128,7 @@ impl Owners {
                 OwnerRequest::Revoked { client, epoch } => self.directory.revoked(&client, epoch),
                 OwnerRequest::Release { client } => self.directory.release(&client),
                 OwnerRequest::AskRoutesAt { shard } => reach.ask(shard),
+                OwnerRequest::AskPassedOn { shard } => reach.ask_passed_on(shard),
                 OwnerRequest::AwaitRoutes {
                     shard,
                     node,

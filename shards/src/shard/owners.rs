@@ -151,7 +151,9 @@ impl Shard {
                     OwnerEvent::Granted { .. } => self.filter_granted(filter),
                     OwnerEvent::Denied { .. } => self.filter_denied(filter),
                     OwnerEvent::Revoke { epoch, .. } => self.filter_revoked(filter, epoch),
-                    OwnerEvent::RoutesAt { .. } | OwnerEvent::RoutesKnown { .. } => {}
+                    OwnerEvent::RoutesAt { .. }
+                    | OwnerEvent::PassedOn { .. }
+                    | OwnerEvent::RoutesKnown { .. } => {}
                 }
                 continue;
             }
@@ -164,6 +166,7 @@ impl Shard {
                 OwnerEvent::Denied { client } => self.denied_client(&client),
                 OwnerEvent::Revoke { client, epoch } => self.revoke_client(client, epoch),
                 OwnerEvent::RoutesAt { at, .. } => self.place_is_known(at),
+                OwnerEvent::PassedOn { .. } => self.routes_are_passed_on(),
                 OwnerEvent::RoutesKnown { node, payload, .. } => self.turn_to(node, &payload),
             }
         }
