@@ -168,10 +168,11 @@ impl Nodes {
         }
     }
 
-    /// Which nodes are up and stay, a bit each, so that they may be given sessions; and whether
-    /// this node goes.
-    pub fn set_open(&mut self, nodes: u64, goes: bool) {
+    /// Which nodes are up and stay, a bit each, so that they may be given sessions; which have
+    /// said that they go; and whether this node does.
+    pub fn set_open(&mut self, nodes: u64, going: u64, goes: bool) {
         self.common.nodes_open.store(nodes, Ordering::Relaxed);
+        self.common.nodes_going.store(going, Ordering::Relaxed);
         self.common.goes.store(goes, Ordering::Relaxed);
     }
 

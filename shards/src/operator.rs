@@ -64,6 +64,27 @@ impl Pick {
     }
 }
 
+/// What is done with a client whose session ends with its connection, and that has not completed
+/// messages of shared subscriptions: nobody else may get those with QoS 2 [MQTT-4.8.2-5].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Patience {
+    /// It is passed over.
+    Some,
+    /// Its connection is ended all the same.
+    None,
+}
+
+/// What became of a part of a table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// With so many something was done.
+    pub done: u32,
+    /// So many are still to go.
+    pub left: u32,
+    /// Where the next one may be.
+    pub next: Option<Place>,
+}
+
 /// What a shard is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Question {
@@ -74,9 +95,9 @@ pub enum Question {
     /// To disconnect a client and end its session.
     Kick(Box<str>),
     /// To send so many clients to another server, as [`Operator::start_drain`] has said.
-    SendAway(Part),
+    SendAway(Part, Patience),
     /// To end so many connections, since the node stops.
-    EndConnections(Part),
+    EndConnections(Part, Patience),
     /// To give so many sessions, whose clients are away, to other nodes.
     HandOver(Part),
     /// The subscriptions of all its clients.
@@ -100,19 +121,12 @@ pub enum Answer {
     Client(Option<Box<Client>>),
     /// Whether there was one.
     Kick(bool),
-    /// How many were sent away, and where the next one may be.
-    SendAway(u32, Option<Place>),
-    /// How many have ended, and where the next one may be.
-    EndConnections(u32, Option<Place>),
-    /// What became of sessions in this part of the table.
-    HandOver {
-        /// So many were offered to other nodes.
-        offered: u32,
-        /// So many were there.
-        left: u32,
-        /// Where the next one may be.
-        next: Option<Place>,
-    },
+    /// What became of clients that were to be sent away.
+    SendAway(Step),
+    /// What became of connections that were to end.
+    EndConnections(Step),
+    /// What became of sessions that were to be offered to other nodes.
+    HandOver(Step),
     /// Subscriptions. Of one client: nothing if it is not here.
     Subscriptions(Option<Listed<Held>>),
     /// Filters.

@@ -80,16 +80,18 @@ impl Hub {
         self.tell_open();
     }
 
-    /// Tells the shards which nodes may be given sessions.
+    /// Tells the shards which nodes may be given sessions, and which go.
     pub(super) fn tell_open(&mut self) {
-        let stays = |peer: &Peer| {
-            let known = self.members.peer(&peer.name);
-            peer.is_up && peer.link.is_some() && known.is_some_and(|known| !known.is_going)
-        };
-        let peers = self.peers.iter().enumerate();
-        let open = peers.filter(|(_, peer)| stays(peer));
-        let open = open.fold(0, |open, (slot, _)| open | 1_u64.rotate_left(slot as u32));
-        self.plane.set_open(open, self.members.is_going());
+        let (mut open, mut going) = (0, 0);
+        for (slot, peer) in self.peers.iter().enumerate() {
+            let bit = 1_u64.rotate_left(slot as u32);
+            match self.members.peer(&peer.name) {
+                Some(known) if known.is_going => going |= bit,
+                Some(_) if peer.is_up && peer.link.is_some() => open |= bit,
+                _ => {}
+            }
+        }
+        self.plane.set_open(open, going, self.members.is_going());
     }
 
     /// Whether everything that the shards had is with the nodes that it was for.

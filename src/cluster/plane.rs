@@ -24,8 +24,8 @@ pub(crate) trait Plane: Send {
     /// Until when, by the shards' clock, this node may acknowledge QoS 1 and 2.
     fn set_lease_until(&mut self, until_ms: u64);
 
-    /// Which nodes are up and stay, a bit each, and whether this one goes.
-    fn set_open(&mut self, nodes: u64, goes: bool);
+    /// Which nodes are up and stay, a bit each, which go, and whether this one does.
+    fn set_open(&mut self, nodes: u64, going: u64, goes: bool);
 
     /// A node is there: from here on messages may be routed to it.
     fn up(&mut self, node: u16);
@@ -116,8 +116,8 @@ impl Plane for shards::Nodes {
         self.set_lease_until(until_ms);
     }
 
-    fn set_open(&mut self, nodes: u64, goes: bool) {
-        self.set_open(nodes, goes);
+    fn set_open(&mut self, nodes: u64, going: u64, goes: bool) {
+        self.set_open(nodes, going, goes);
     }
 
     fn up(&mut self, node: u16) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 use serde_json::{Value, json};
-use shards::operator::{Answer, Part, Place, Question};
+use shards::operator::{Answer, Part, Patience, Place, Question};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -23,7 +23,11 @@ const STEPS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long it may take until all shards have ended their connections.
-const ENDING: Duration = Duration::from_secs(1);
+const ENDING: Duration = Duration::from_secs(3);
+
+/// How long clients whose sessions end with their connections may take to complete what they have
+/// of shared subscriptions.
+const COMPLETING: Duration = Duration::from_secs(2);
 
 /// Whether this node is being emptied. Until the process ends, or somebody stops it.
 #[derive(Default)]
@@ -151,10 +155,12 @@ async fn empty(desk: Rc<Desk>, drain: Drain, links: Option<Handle>, state: Rc<Ce
     let mut clients = Walks::new(desk.shards(), drain.conn_evict_rate);
     let mut sessions = Walks::new(desk.shards(), drain.sess_evict_rate);
     let wait = Duration::from_secs(drain.wait_takeover.into());
-    let mut without_clients = None;
+    let (begun, mut without_clients) = (Instant::now(), None);
     loop {
         clock.tick().await;
-        clients.step(&desk, Question::SendAway).await;
+        let patience = patience_for(begun.elapsed() < COMPLETING);
+        let send_away = |part| Question::SendAway(part, patience);
+        clients.step(&desk, send_away).await;
         if without_clients.is_none() && connected(&desk) > 0 {
             continue;
         }
@@ -175,25 +181,37 @@ async fn empty(desk: Rc<Desk>, drain: Drain, links: Option<Handle>, state: Rc<Ce
 
 /// Ends all connections, since the node stops.
 pub(super) async fn end_connections(desk: &Desk) {
-    let end = Instant::now() + ENDING;
+    let begun = Instant::now();
     let mut clients = Walks::new(desk.shards(), RATE_MAX);
-    while clients.left().is_none() && Instant::now() < end {
-        clients.step(desk, Question::EndConnections).await;
+    while clients.left() != Some(0) && begun.elapsed() < ENDING {
+        let patience = patience_for(begun.elapsed() < COMPLETING);
+        let end = |part| Question::EndConnections(part, patience);
+        clients.step(desk, end).await;
         sleep(PAUSE).await;
+    }
+}
+
+/// What is done with clients that have something to complete, while there is time for that or not.
+fn patience_for(has_time: bool) -> Patience {
+    match has_time {
+        true => Patience::Some,
+        false => Patience::None,
     }
 }
 
 /// Sends all clients to other nodes within a time, if there are some that take them.
 pub(super) async fn send_all_away(desk: &Desk, limit: Duration) {
-    let end = Instant::now() + limit;
+    let begun = Instant::now();
     let (first, half) = (connected(desk), (limit.as_secs() / 2).max(1));
     let rate = (first / half).clamp(RATE_USUAL.into(), RATE_MAX.into());
     let mut clock = interval(Duration::from_secs(1) / STEPS);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clients = Walks::new(desk.shards(), rate as u32);
-    while desk.has_open_nodes() && connected(desk) > 0 && Instant::now() < end {
+    while desk.has_open_nodes() && connected(desk) > 0 && begun.elapsed() < limit {
         clock.tick().await;
-        clients.step(desk, Question::SendAway).await;
+        let patience = patience_for(begun.elapsed() < COMPLETING.min(limit / 2));
+        let send_away = |part| Question::SendAway(part, patience);
+        clients.step(desk, send_away).await;
     }
     if first > 0 {
         info!(
@@ -269,7 +287,7 @@ impl Walks {
     }
 
     /// As far as the budget goes, and to the end of each table at most.
-    async fn step(&mut self, desk: &Desk, ask: fn(Part) -> Question) {
+    async fn step(&mut self, desk: &Desk, ask: impl Fn(Part) -> Question) {
         self.budget = (self.budget + self.rate).min(self.rate * STEPS);
         for (shard, walk) in (0..).zip(&mut self.shards) {
             while self.budget >= STEPS {
@@ -282,19 +300,14 @@ impl Walks {
                 let Ok(answer) = desk.ask(shard, ask(part)).await else {
                     break;
                 };
-                let (done, found, next) = match answer {
-                    Answer::SendAway(done, next) | Answer::EndConnections(done, next) => {
-                        (done, 0, next)
-                    }
-                    Answer::HandOver {
-                        offered,
-                        left,
-                        next,
-                    } => (offered, left, next),
-                    _ => break,
+                let (Answer::SendAway(step)
+                | Answer::EndConnections(step)
+                | Answer::HandOver(step)) = answer
+                else {
+                    break;
                 };
-                self.budget -= self.budget.min(done * STEPS);
-                if !walk.advance(found, next) {
+                self.budget -= self.budget.min(step.done * STEPS);
+                if !walk.advance(step.left, step.next) {
                     break;
                 }
             }

@@ -33,8 +33,8 @@ from scenarios import SCENARIOS  # noqa: E402
 from world import World, make_network  # noqa: E402
 
 COLUMNS = ["sent", "lost", "gap", "gap of clean", "twice", "moved twice", "order", "moved order",
-           "session", "new sessions", "group", "group gap", "group twice", "will", "delayed",
-           "retained", "owner", "exclusive", "routes", "log", "seconds"]
+           "session", "new sessions", "group", "group gap", "group cut short", "group twice",
+           "will", "delayed", "retained", "owner", "exclusive", "routes", "log", "seconds"]
 
 
 def arguments():

@@ -7,12 +7,30 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+# What Paho calls a message for which PUBREC has come on an earlier connection.
+TO_BE_RELEASED = mqtt.mqtt_ms_resend_pubrel
+
 # Without CONNACK for so long a client tries again.
 CONNACK_SECONDS = 10
 
 
 def now():
     return time.monotonic()
+
+
+def keep_released(client):
+    """Of a message for which PUBREC has come only PUBREL is sent again [MQTT-4.3.3-6]. Paho forgets
+    that it has come when it tries to connect for the second time."""
+    reset = client._messages_reconnect_reset_out
+
+    def reset_others():
+        messages = client._out_messages.values()
+        released = [one for one in messages if one.state == TO_BE_RELEASED]
+        reset()
+        for one in released:
+            one.state = TO_BE_RELEASED
+
+    client._messages_reconnect_reset_out = reset_others
 
 
 class Client:
@@ -28,6 +46,8 @@ class Client:
         else:
             self.client = mqtt.Client(name, clean_session=clean, protocol=version)
         self.version = version
+        if not clean:
+            keep_released(self.client)
         if will:
             properties = Properties(PacketTypes.WILLMESSAGE) if will[1] else None
             if properties:
@@ -55,6 +75,9 @@ class Client:
     def connected(self, present):
         """It has been let in."""
 
+    def note_cut_short(self):
+        """Its session has ended. What it has begun to receive with QoS 2 is forgotten."""
+
     def work(self):
         """Is called all the time while it is connected."""
 
@@ -77,6 +100,8 @@ class Client:
     def once(self):
         """One connection, from its begin to its end."""
         self.is_moving = False
+        if self.clean:
+            self.note_cut_short()
         address = self.world.hosts[self.node], self.world.port
         if self.version == mqtt.MQTTv5:
             properties = Properties(PacketTypes.CONNECT)
@@ -149,6 +174,12 @@ class Publisher(Client):
             self.waiting[sent.mid] = number
 
 
+def origin(message):
+    """Who has published a message, and the number."""
+    who, _, number = message.payload.decode().partition(" ")
+    return who, int(number or 0)
+
+
 class Subscriber(Client):
     """Writes down what comes: (publisher, number) with the time, in order."""
 
@@ -156,6 +187,8 @@ class Subscriber(Client):
         super().__init__(world, name, node, clean)
         self.qos, self.filters, self.wanders = qos, filters, wanders
         self.received, self.subscribed = [], []
+        # Messages of QoS 2 that had come and were not released when its session ended.
+        self.cut_short = set()
         self.moves_at, self.is_quiet = 0, False
         self.client.on_message = self.on_message
         self.client.on_subscribe = lambda *_: self.subscribed.append(now())
@@ -171,8 +204,11 @@ class Subscriber(Client):
             self.client.subscribe([(filter, self.qos) for filter in self.filters])
 
     def on_message(self, _client, _, message):
-        who, _, number = message.payload.decode().partition(" ")
-        self.received.append((now(), message.topic, who, int(number or 0), message.qos))
+        who, number = origin(message)
+        self.received.append((now(), message.topic, who, number, message.qos))
+
+    def note_cut_short(self):
+        self.cut_short |= {origin(one) for one in self.client._in_messages.values()}
 
     def work(self):
         if self.wanders and not self.is_quiet and now() > self.moves_at:

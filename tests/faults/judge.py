@@ -33,6 +33,8 @@ class Judge:
         for subscriber in self.world.subscribers:
             self.judge_messages(subscriber)
             self.judge_sessions(subscriber)
+        for member in sum(self.world.groups.values(), []):
+            self.judge_sessions(member)
         self.judge_groups()
         self.judge_wills()
         self.judge_delayed()
@@ -150,6 +152,9 @@ class Judge:
         for group, members in world.groups.items():
             counts = Counter(
                 (who, number) for member in members for _, _, who, number, _ in member.received)
+            # A member whose session has ended meanwhile had it, and no other may get it
+            # [MQTT-4.8.2-5].
+            cut_short = set().union(*(member.cut_short for member in members))
             begin = max(member.covered(SETTLE_SECONDS)[0][0] for member in members)
             until = world.settled_at + 4 if self.given_up else 0
             since = world.fault_began - 4 if world.fault_began else 0
@@ -161,7 +166,9 @@ class Judge:
                     sent = publisher.sent[number]
                     if sent < begin or times == 1 or times > 1 and publisher.qos == 1:
                         continue
-                    if since < at and sent < until or number in publisher.ambiguous:
+                    if times == 0 and (publisher.name, number) in cut_short:
+                        self.numbers["group cut short"] += 1
+                    elif since < at and sent < until or number in publisher.ambiguous:
                         self.numbers["group gap" if times == 0 else "group twice"] += 1
                     else:
                         self.fail("group", f"group {group} got {publisher.name} {number} "

@@ -63,6 +63,8 @@ pub(crate) struct Common {
     pub(crate) nodes_known: AtomicU64,
     /// Nodes that are up and stay, a bit each: they may be given sessions.
     pub(crate) nodes_open: AtomicU64,
+    /// Nodes that go, a bit each: they get messages of groups only if nobody else can take them.
+    pub(crate) nodes_going: AtomicU64,
     /// This node goes: it takes no sessions that others give away.
     pub(crate) goes: AtomicBool,
     /// Until when, by the shards' clock, this node may acknowledge QoS 1 and 2. Written by the
@@ -94,6 +96,7 @@ impl Common {
             arrivals: Arrivals::default(),
             nodes_known: AtomicU64::default(),
             nodes_open: AtomicU64::default(),
+            nodes_going: AtomicU64::default(),
             goes: AtomicBool::default(),
             lease_until_ms: AtomicU64::default(),
             stats: stats.collect(),

@@ -7,7 +7,7 @@ use super::connection::{Connection, Phase};
 use super::session::Session;
 use super::{NONE, Shard};
 use crate::operator::{
-    Answer, Client, Connected, Held, Listed, MemberOf, Part, Pick, Place, Question,
+    Answer, Client, Connected, Held, Listed, MemberOf, Part, Patience, Pick, Place, Question, Step,
 };
 
 /// Places of a table that one answer looks at.
@@ -74,13 +74,11 @@ impl Shard {
                 Answer::Client(session.map(|session| Box::new(self.client(session))))
             }
             Question::Kick(client_id) => Answer::Kick(self.kick(client_id)),
-            Question::SendAway(part) => {
-                let (sent, next) = self.end_some(part, Self::send_drained_away);
-                Answer::SendAway(sent, next)
+            Question::SendAway(part, patience) => {
+                Answer::SendAway(self.end_some(part, *patience, Self::send_drained_away))
             }
-            Question::EndConnections(part) => {
-                let (ended, next) = self.end_some(part, Self::end_for_shutdown);
-                Answer::EndConnections(ended, next)
+            Question::EndConnections(part, patience) => {
+                Answer::EndConnections(self.end_some(part, *patience, Self::end_for_shutdown))
             }
             Question::HandOver(part) => self.hand_some_over(part),
             Question::Subscriptions(part) => {
@@ -127,23 +125,31 @@ impl Shard {
     fn end_some(
         &mut self,
         part: &Part,
+        patience: Patience,
         mut end_one: impl FnMut(&mut Self, u32),
-    ) -> (u32, Option<Place>) {
+    ) -> Step {
         let end = self.sessions.end();
         let last = part.from.slot.saturating_add(SLOTS_MAX).min(end);
-        let mut sent = 0;
+        let (mut done, mut left) = (0, 0);
         for slot in part.from.slot..last {
-            if sent >= part.most.min(ENTRIES_MAX) {
-                return (sent, Some(at(slot, 0)));
+            if done >= part.most.min(ENTRIES_MAX) {
+                let next = Some(at(slot, 0));
+                return Step { done, left, next };
             }
             let session = self.sessions.get(slot);
             let connection = session.map_or(NONE, |session| session.connection);
-            if connection != NONE {
+            if connection == NONE {
+                continue;
+            }
+            if patience == Patience::Some && self.has_to_complete(slot) {
+                left += 1;
+            } else {
                 end_one(self, connection);
-                sent += 1;
+                done += 1;
             }
         }
-        (sent, (last < end).then_some(at(last, 0)))
+        let next = (last < end).then_some(at(last, 0));
+        Step { done, left, next }
     }
 
     fn list_clients(&self, part: &Part, pick: &Pick) -> Listed<Client> {

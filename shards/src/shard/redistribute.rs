@@ -2,10 +2,12 @@
 //!
 //! [`Shard::redistribute`] is the one place where they do: when a session ends, what its
 //! client was sent with QoS 1 and did not acknowledge, and what was not sent; when a client
-//! goes away and others of the group are there, what was not sent.
+//! goes away and others of the group are there, or its node is about to end its session, what was
+//! not sent.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use protocol::message::Message;
 use protocol::session::{Delivery, Membership};
@@ -13,6 +15,7 @@ use protocol::session::{Delivery, Membership};
 use super::held::SharedName;
 use super::items::SessionRef;
 use super::journal::Waiter;
+use super::session::Session;
 use super::transaction::{Then, Token};
 use super::{NONE, Shard};
 
@@ -37,13 +40,39 @@ impl Shard {
     /// Others of a group are there: what is queued for a member of this shard whose client is
     /// away goes to them.
     pub(super) fn give_back_queued(&mut self, name: &SharedName, member: SessionRef) {
-        let session = self.sessions.get_mut(member.session);
-        let Some(session) = session.filter(|session| session.serial == member.serial) else {
+        let session = self.sessions.get(member.session);
+        let is_away =
+            |session: &Session| session.serial == member.serial && session.connection == NONE;
+        if session.is_some_and(is_away) {
+            self.give_queued_away(name, member.session);
+        }
+    }
+
+    /// Whether a client is to complete messages of groups before its connection ends: its session
+    /// ends then, too, and nobody else may get those with QoS 2 that it was sent [MQTT-4.8.2-5].
+    /// What it was not sent goes to others, if there are some, so that it comes to an end.
+    pub(super) fn has_to_complete(&mut self, session_key: u32) -> bool {
+        let Some(session) = self.sessions.get(session_key) else {
+            return false;
+        };
+        let is_over = session.expiry_s > 0 || session.outflow.in_flight() == 0;
+        if is_over || session.subscriptions.shared().next().is_none() {
+            return false;
+        }
+        if session.outflow.queued() > 0 && self.common.goes.load(Ordering::Relaxed) {
+            let names: Vec<SharedName> = session.subscriptions.shared().cloned().collect();
+            for name in &names {
+                self.give_queued_away(name, session_key);
+            }
+        }
+        true
+    }
+
+    /// What is queued for a member of this shard goes to others of its group.
+    fn give_queued_away(&mut self, name: &SharedName, session_key: u32) {
+        let Some(session) = self.sessions.get_mut(session_key) else {
             return;
         };
-        if session.connection != NONE {
-            return;
-        }
         let number = session.number;
         let names = session.subscriptions.shared_by_number();
         let by_it = |membership| names.get(&membership).is_some_and(|other| *other == name);

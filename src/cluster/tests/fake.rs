@@ -49,7 +49,7 @@ struct Inner {
     requests: Vec<OwnerRequest>,
     events: Vec<OwnerEvent>,
     lease_until_ms: u64,
-    open: (u64, bool),
+    open: (u64, u64, bool),
 }
 
 impl FakePlane {
@@ -179,8 +179,8 @@ impl Plane for FakePlane {
         self.inner().lease_until_ms = until_ms;
     }
 
-    fn set_open(&mut self, nodes: u64, goes: bool) {
-        self.inner().open = (nodes, goes);
+    fn set_open(&mut self, nodes: u64, going: u64, goes: bool) {
+        self.inner().open = (nodes, going, goes);
     }
 
     fn news_fd(&self) -> BorrowedFd<'_> {

@@ -11,6 +11,10 @@
 //!                                          └───► owner of the group on another node ──► …
 //! ```
 //!
+//! A node that goes gets no messages of a group as long as others have members that are there:
+//! so its own have completed what they have when it ends their connections. Whoever sends it one
+//! nevertheless, since it has not heard of it yet, gets it back.
+//!
 //! A plain subscription is announced to other nodes as a route. A filter that only groups have
 //! is not, so its node gets no copy of what is not for its members.
 
@@ -20,6 +24,7 @@ mod share;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use protocol::message::{Message, MessageRef};
 use protocol::subscriptions::{FilterId, GroupId, Occasion};
@@ -121,6 +126,18 @@ impl Shard {
         let groups = self.groups.as_ref();
         let shares = groups.and_then(|groups| groups.shares.get(&group));
         shares.is_some_and(|(_, shares)| shares.online() > 0)
+    }
+
+    /// Whether members on nodes that stay are to get the messages of a group: this node goes, and
+    /// there are some whose clients are there.
+    pub(super) fn is_for_others(&self, group: GroupId) -> bool {
+        if !self.common.goes.load(Ordering::Relaxed) {
+            return false;
+        }
+        let stays = self.nodes_up() & !self.common.nodes_going.load(Ordering::Relaxed);
+        let groups = self.groups.as_ref();
+        let shares = groups.and_then(|groups| groups.shares.get(&group));
+        shares.is_some_and(|(_, shares)| shares.online_on(stays) > 0)
     }
 
     /// A group that has members here or on a node that is up.
@@ -265,16 +282,17 @@ impl Shard {
         outgoing: &mut Outgoing<'_>,
         mut way: Way,
     ) {
+        let is_for_others = !way.is_last() && self.is_for_others(group);
         if let Some(origin) = way.origin() {
             // The node that has sent it keeps it.
-            if !self.give(group, frames, outgoing, &way, way.is_last()) {
+            if is_for_others || !self.give(group, frames, outgoing, &way, way.is_last()) {
                 self.tell(origin, Told::Back);
             }
             return;
         }
         let qos = outgoing.message().qos;
         let is_kept = qos != QoS::AtMostOnce || self.limits.upgrade_qos;
-        let mut is_for_here = way.is_for_here;
+        let mut is_for_here = way.is_for_here && !is_for_others;
         loop {
             let place = match core::mem::take(&mut is_for_here) {
                 true => Some(Place::Here),
@@ -313,6 +331,8 @@ impl Shard {
             return None;
         }
         let (last, up) = (way.is_last(), self.nodes_up());
+        let going = self.common.nodes_going.load(Ordering::Relaxed);
+        let goes = self.common.goes.load(Ordering::Relaxed);
         let (peers, first) = (&self.peers, usize::from(self.count));
         let may_drop = message.qos == QoS::AtMostOnce;
         let may = |place, tag| {
@@ -345,6 +365,16 @@ impl Shard {
             let turn = turns.entry(name.group.clone()).or_default();
             *turn = turn.wrapping_add(1);
             wish.turn = *turn;
+        }
+        if going != 0 || goes {
+            let stays = |place, tag| match place {
+                Place::Here => !goes && may(place, tag),
+                Place::Node(node) => going & (1 << node) == 0 && may(place, tag),
+            };
+            let chosen = shares.choose(&wish, &mut self.random, stays);
+            if chosen.is_some() {
+                return chosen;
+            }
         }
         shares.choose(&wish, &mut self.random, may)
     }

@@ -154,6 +154,13 @@ impl Shares {
         online.sum()
     }
 
+    /// The same, on these nodes.
+    pub(super) fn online_on(&self, nodes: u64) -> u64 {
+        let on = |node: &&NodeShare| nodes & (1 << node.node) != 0;
+        let online = self.nodes.iter().filter(on);
+        online.map(|node| u64::from(node.share.online)).sum()
+    }
+
     /// Whether the choice depends on the turns of all groups of the name.
     pub(super) fn takes_turns_per_group(&self) -> bool {
         self.strategy == Strategy::RoundRobinPerGroup

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::said::What;
 use crate::bits::bits;
 use crate::nodes::OwnerRequest;
-use crate::operator::{Answer, Part, Place};
+use crate::operator::{Answer, Part, Place, Step};
 use crate::shard::operator::{ENTRIES_MAX, SLOTS_MAX};
 use crate::shard::{NONE, Shard};
 
@@ -52,16 +52,12 @@ impl Shard {
         }
         let end = self.sessions.end();
         let last = part.from.slot.saturating_add(SLOTS_MAX).min(end);
-        let (mut offered, mut left) = (0, 0);
+        let (mut done, mut left) = (0, 0);
         for slot in part.from.slot..last {
-            if offered >= part.most.min(ENTRIES_MAX) {
+            if done >= part.most.min(ENTRIES_MAX) {
                 let next = Some(Place { slot, offset: 0 });
                 left += 1;
-                return Answer::HandOver {
-                    offered,
-                    left,
-                    next,
-                };
+                return Answer::HandOver(Step { done, left, next });
             }
             let session = self.sessions.get(slot);
             let Some(session) = session.filter(|session| session.connection == NONE) else {
@@ -69,15 +65,11 @@ impl Shard {
             };
             left += 1;
             let client = session.client_id.clone();
-            offered += u32::from(self.offer(client));
+            done += u32::from(self.offer(client));
         }
         let slot = last;
         let next = (last < end).then_some(Place { slot, offset: 0 });
-        Answer::HandOver {
-            offered,
-            left,
-            next,
-        }
+        Answer::HandOver(Step { done, left, next })
     }
 
     /// Offers one session, unless it moves already.

@@ -6,7 +6,7 @@ use super::cluster::Cluster;
 use super::node::Client;
 use super::packet::{Connect, Publish, Will};
 use super::received::Delivery;
-use crate::operator::{Answer, Part, Question};
+use crate::operator::{Answer, Part, Question, Step};
 
 fn kept(name: &str) -> Connect {
     Connect::new(name).resume().expiry(1000)
@@ -35,15 +35,15 @@ fn hand_over(cluster: &mut Cluster, node: usize) -> (u32, u32) {
     cluster.nodes[node].turn_all();
     for shard in &mut cluster.nodes[node].shards {
         let answer = shard.tell_operator(&Question::HandOver(part));
-        let Answer::HandOver {
-            offered,
+        let Answer::HandOver(Step {
+            done,
             left,
             next: None,
-        } = answer
+        }) = answer
         else {
             panic!("{answer:?}");
         };
-        sums = (sums.0 + offered, sums.1 + left);
+        sums = (sums.0 + done, sums.1 + left);
     }
     cluster.nodes[node].turn_all();
     cluster.settle();

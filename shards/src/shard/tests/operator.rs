@@ -8,7 +8,9 @@ use super::super::operator::ENTRIES_MAX;
 use super::node::{Node, Setup};
 use super::packet::{Connect, Will};
 use super::received::Received;
-use crate::operator::{Answer, Client, Held, Listed, MemberOf, Part, Pick, Place, Question};
+use crate::operator::{
+    Answer, Client, Held, Listed, MemberOf, Part, Patience, Pick, Place, Question,
+};
 use crate::settings::Mqtt;
 
 fn part(from: Place, skip: u64, most: u32) -> Part {
@@ -173,13 +175,12 @@ fn a_node_that_is_emptied_sends_clients_away_and_keeps_their_sessions() {
     assert_eq!(node.take(refused), [refusal]);
     let (mut sent, mut from) = (0, Some(Place::default()));
     while let Some(at) = from {
-        let Answer::SendAway(count, next) =
-            node.shards[0].tell_operator(&Question::SendAway(part(at, 0, 100)))
-        else {
+        let send = Question::SendAway(part(at, 0, 100), Patience::Some);
+        let Answer::SendAway(step) = node.shards[0].tell_operator(&send) else {
             panic!("clients were to be sent away");
         };
-        assert!(count <= 100);
-        (sent, from) = (sent + count, next);
+        assert!(step.done <= 100 && step.left == 0);
+        (sent, from) = (sent + step.done, step.next);
         node.turn_all();
     }
     assert_eq!(sent, 600);

@@ -1,5 +1,6 @@
 //! Shared subscriptions whose members are clients of several nodes.
 
+mod going;
 mod world;
 
 use std::collections::BTreeMap;
