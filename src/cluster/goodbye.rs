@@ -1,13 +1,13 @@
 //! How this node stops: in an order in which nothing is lost that was promised.
 //!
 //! 1. Its shards have ended before: no client is left, and what they had for others is here.
-//! 2. Another core leads the consensus, so that nobody waits for an election.
+//! 2. Another core that stays leads the consensus, so that nobody waits for an election.
 //! 3. At the same time what the shards had for others is passed on, and the others hear what was
 //!    accepted.
 //! 4. Its life is over: it has no lease, gives none, decides nothing about client identifiers,
 //!    and says so.
-//! 5. Others end their connections with who is over; then this node knows that nobody counts on
-//!    a lease from it, and the next process need not wait for that.
+//! 5. Others end their connections with who is over, or are over themselves; then this node knows
+//!    that nobody counts on a lease from it, and the next process need not wait for that.
 //!
 //! Each step has its time. Whoever did not hear the goodbye gives this node up after the lease.
 
@@ -92,6 +92,11 @@ impl Hub {
             }
         }
         self.plane.set_open(open, going, self.members.is_going());
+    }
+
+    /// Whether a node has said that it is about to stop, or has stopped.
+    pub(super) fn goes(&self, name: &str) -> bool {
+        self.members.peer(name).is_some_and(|known| known.is_going)
     }
 
     /// Whether everything that the shards had is with the nodes that it was for.

@@ -227,7 +227,7 @@ async fn resign(
     own: &Consensus,
     (name, is_forced): (String, bool),
 ) -> Result<u64, String> {
-    hand_over(own).await?;
+    hand_over(shared, own).await?;
     let leader = own.view().leader.filter(|leader| *leader != name);
     let leader = leader.ok_or_else(|| Failed::Refused(Refusal::LastCore).to_string())?;
     let change = Change::Remove {
@@ -350,19 +350,25 @@ pub(crate) async fn leave(shared: &Rc<Shared>) -> Result<(), ChangeError> {
 /// Has another core lead, if this one does and there is one: this node stops.
 pub(crate) async fn hand_over_own(shared: &Shared) -> Result<(), String> {
     match shared.membership.consensus() {
-        Some(own) => hand_over(&own).await,
+        Some(own) => hand_over(shared, &own).await,
         None => Ok(()),
     }
 }
 
-/// Has another core lead, if this one does and there is one.
-async fn hand_over(own: &Consensus) -> Result<(), String> {
+/// Has another core lead, if this one does and there is one that stays.
+async fn hand_over(shared: &Shared, own: &Consensus) -> Result<(), String> {
     let progress = own.leads().then(|| own.progress(false)).flatten();
     let Some(progress) = progress else {
         return Ok(());
     };
+    let registry = own.registry();
+    let goes = |id: &u64| {
+        let member = registry.by_id(*id);
+        member.is_some_and(|(name, _)| shared.hub.borrow().goes(name))
+    };
     let mut others = progress.voters.intersection(&progress.caught_up);
-    let Some(to) = others.find(|id| **id != progress.own) else {
+    // One that is about to go, too, would not take it in time.
+    let Some(to) = others.find(|id| **id != progress.own && !goes(id)) else {
         return Ok(());
     };
     let step = Step::HandOver { to: *to };

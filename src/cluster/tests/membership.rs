@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use shard_cluster::registry;
 
 use super::*;
-use crate::cluster::membership::change::ChangeError;
+use crate::cluster::membership::change::{self, ChangeError};
 
 /// Names of members, and of those that vote.
 type Seen = (Vec<String>, Vec<String>);
@@ -132,6 +132,43 @@ fn a_node_joins_and_leaves_when_it_is_told_to() {
     assert_eq!(b.join(&place(&starts[0])), Ok(()));
     wait_for_members(&[a, b], &[0, 1], &[0, 1]);
     assert!(!b.running.cluster().stays_alone);
+}
+
+#[test]
+fn a_core_that_stops_hands_over_to_one_that_stays() {
+    let nodes = cluster(3);
+    let all: Vec<&Node> = nodes.iter().collect();
+    wait_for_members(&all, &[0, 1, 2], &[0, 1, 2]);
+    let leads = |index: &usize| nodes[0].leader() == Some(name(*index));
+    let leader = || (0..3).find(leads).unwrap();
+    let goes = |at: usize, index: usize| {
+        let name = name(index);
+        let goes = move |shared: Rc<Shared>| async move { shared.hub.borrow().goes(&name) };
+        block(nodes[at].running.handle().run(goes)).unwrap()
+    };
+    wait_for("a leader", || (0..3).any(|index| leads(&index)));
+    let first = leader();
+    let (second, third) = ((first + 1) % 3, (first + 2) % 3);
+    let hand_over = || {
+        let hand_over =
+            |shared: Rc<Shared>| async move { change::hand_over_own(&shared).await.is_ok() };
+        block(nodes[first].running.handle().run(hand_over))
+    };
+    for index in [second, third] {
+        block(nodes[index].running.handle().go(true));
+    }
+    wait_for("word of both", || goes(first, second) && goes(first, third));
+    // It is done with at once, and nothing is asked of those who go.
+    let term = nodes[first].running.cluster().consensus.term;
+    assert_eq!(hand_over(), Some(true));
+    assert_eq!(nodes[first].running.cluster().consensus.term, term);
+    block(nodes[third].running.handle().go(false));
+    wait_for("word of one", || !goes(first, third));
+    // A follower may have to catch up first.
+    wait_for("another leader", || {
+        assert_eq!(hand_over(), Some(true));
+        leads(&third)
+    });
 }
 
 #[test]

@@ -597,6 +597,12 @@ impl Members {
                     self.refused_as_stale(self.config.incarnation);
                 }
             } else if view.health == Health::Gone {
+                if *view.node == *from
+                    && let Some(peer) = self.peers.get_mut(from)
+                {
+                    // Whose life is over by its own word counts on no lease.
+                    peer.forget_given();
+                }
                 self.give_up(view.node, view.incarnation);
             } else if is_core && view.health > Health::Going {
                 let peer = self.peers.entry(view.node.into()).or_default();

@@ -388,6 +388,23 @@ fn leases_that_a_node_gave_are_over_when_their_holders_have_parted_or_with_the_t
 }
 
 #[test]
+fn whoever_says_that_its_life_is_over_counts_on_no_lease() {
+    let mut world = World::cores();
+    world.nodes[2].end(world.now_ms);
+    world.cut = vec![(2, 1)];
+    world.run(600);
+    assert_eq!(world.downs(), [(0, "c"), (1, "c")]);
+    for node in &mut world.nodes[..2] {
+        node.end(world.now_ms);
+    }
+    world.nodes[0].parted("b");
+    world.nodes[1].parted("a");
+    assert!(world.nodes[0].has_parted(world.now_ms));
+    // The other one has it from hearsay.
+    assert!(!world.nodes[1].has_parted(world.now_ms));
+}
+
+#[test]
 fn a_process_speaks_at_once_if_the_one_before_gave_no_lease_for_long_enough() {
     let is_mature = |mut node: Members, at_ms| {
         node.tick(1000);
