@@ -220,7 +220,7 @@ fn mqtt_js_exchanges_messages(setup: Setup) {
 /// Runs a script that exchanges messages with itself.
 fn expect_exchange(setup: Setup, mut command: Command) {
     let broker = setup.broker();
-    let address = broker.address();
+    let address = broker.door();
     command.args([address.ip().to_string(), address.port().to_string()]);
     command.arg((setup.version as u8).to_string());
     expect_success(&command.output().expect("run a script"));
@@ -263,7 +263,7 @@ impl Mosquitto {
 
     /// Adds to stdbuf what it is to run: a client whose output comes line by line.
     fn with_arguments(&self, mut stdbuf: Command, program: &str, arguments: &[&str]) -> Command {
-        let address = self.broker.address();
+        let address = self.broker.any_address();
         stdbuf.args(["-oL", program, "-V", self.version]);
         stdbuf.args([
             "-h",

@@ -52,7 +52,7 @@ fn a_new_subscription_gets_the_retained_message(setup: Setup) {
     let mut publisher = broker.client("publisher");
     for qos in 0..=2 {
         publisher.publish_message(Publish::new("a/b", "kept").retain(), qos);
-        wait_until_published(&broker, &mut publisher);
+        broker.expect_taken_in(&mut publisher);
         for filter in ["a/b", "a/+", "#"] {
             let mut subscriber = broker.client("subscriber");
             subscriber.subscribe(filter, 2);
@@ -127,7 +127,7 @@ fn retained_messages_come_with_the_lower_qos(setup: Setup) {
     let mut publisher = broker.client("publisher");
     for qos in 0..=2 {
         publisher.publish_message(Publish::new("a", "kept").retain(), qos);
-        wait_until_published(&broker, &mut publisher);
+        broker.expect_taken_in(&mut publisher);
         for granted in 0..=2 {
             let mut subscriber = broker.client("subscriber");
             subscriber.subscribe("a", granted);
@@ -342,11 +342,6 @@ fn connack_does_not_deny_what_is_offered(setup: Setup) {
 /// Publishes a retained message with QoS 1.
 fn retain(publisher: &mut Client, topic: &str, payload: &str) {
     publisher.publish_message(Publish::new(topic, payload).retain(), 1);
-}
-
-/// Sees that all that `publisher` has sent has been taken in.
-fn wait_until_published(broker: &Broker, publisher: &mut Client) {
-    broker.client("witness").expect_nothing_from(publisher);
 }
 
 /// Expects a new subscription to get exactly these retained messages, in any order.

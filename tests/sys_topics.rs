@@ -14,7 +14,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Client, Publish, Setup, scenarios};
+use common::{Broker, Client, Publish, Setup, scenarios};
 
 scenarios! {
     every_version: [what_does_not_change_is_retained],
@@ -27,8 +27,13 @@ const INTERVALS: [(&str, &str); 2] = [
     ("sys_topics.sys_heartbeat_interval_s", "1"),
 ];
 
+/// One broker, whatever the environment says: this is about the name and the numbers of one node.
+fn one(setup: Setup, settings: &[(&str, &str)]) -> Broker {
+    Broker::start_alone(setup, settings)
+}
+
 fn what_does_not_change_is_retained(setup: Setup) {
-    let broker = setup.broker();
+    let broker = one(setup, &[]);
     let mut client = broker.client("client");
     client.subscribe("$SYS/brokers/+/version", 0);
     let message = client.expect_publish();
@@ -58,7 +63,7 @@ fn wait_for(client: &mut Client, names: &[&str]) -> BTreeMap<String, String> {
 }
 
 fn numbers_are_those_of_the_whole_node(setup: Setup) {
-    let broker = setup.broker_with(&INTERVALS);
+    let broker = one(setup, &INTERVALS);
     let mut clients: Vec<_> = (0..8).map(|n| broker.client(&format!("c{n}"))).collect();
     for client in &mut clients {
         client.subscribe("a", 0);
@@ -96,7 +101,7 @@ fn numbers_are_those_of_the_whole_node(setup: Setup) {
 }
 
 fn clients_come_and_go(setup: Setup) {
-    let broker = setup.broker();
+    let broker = one(setup, &[]);
     let mut watcher = broker.client("watcher");
     watcher.subscribe("$SYS/brokers/+/clients/#", 0);
     for number in 0..4 {

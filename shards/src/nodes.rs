@@ -12,6 +12,7 @@
 
 mod groups;
 mod owners;
+mod watched;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -35,6 +36,7 @@ pub(crate) use self::groups::Lost;
 use owners::OwnersLink;
 pub use owners::{OwnerEvent, OwnerRequest, RoutesAt};
 pub(crate) use owners::{OwnersEnd, Place, exclusive_filter, exclusive_name};
+use watched::Watched;
 
 /// Batches in a ring between a shard and the thread with the links.
 const RING_BATCHES: usize = 64;
@@ -63,6 +65,7 @@ pub struct Nodes {
     /// Changes of routes that found no room.
     backlog: VecDeque<NodeOrder>,
     refused: Refused,
+    watched: Watched,
     /// The processes of the nodes, which number their messages.
     processes: Vec<Option<Arc<Process>>>,
 }
@@ -124,6 +127,7 @@ impl Nodes {
             routes,
             backlog: VecDeque::new(),
             refused: Refused::default(),
+            watched: Watched::default(),
             processes: vec![None; usize::from(NODES_MAX)],
         };
         (nodes, ends)
@@ -399,6 +403,8 @@ impl Nodes {
     /// before when all routes of the node come anew.
     pub fn route(&mut self, node: u16, copy: u8, filter: &str, add: bool) {
         let copy = RouteCopy::new(node, copy);
+        self.watched
+            .change(&self.common.interest, copy, filter, add);
         match self.backlog.back_mut() {
             Some(NodeOrder::Changes(batch)) if batch.copy() == copy && !batch.is_full() => {
                 batch.push(filter, add);
@@ -414,6 +420,7 @@ impl Nodes {
     /// All routes of a copy go. That takes its time, beside other changes.
     pub fn forget_routes(&mut self, node: u16, copy: u8) {
         let copy = RouteCopy::new(node, copy);
+        self.watched.forget(&self.common.interest, copy);
         self.backlog.push_back(NodeOrder::Forget(copy));
     }
 

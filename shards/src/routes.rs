@@ -243,6 +243,10 @@ impl Source {
             count += 1;
         }
         if count > 0 {
+            // First the other nodes: whoever has seen the SUBACK may publish on one of them.
+            if let Some(nodes) = nodes {
+                nodes.pass_on();
+            }
             self.applied.fetch_add(count as u64, Ordering::Release);
             self.doorbell.ring();
         }
@@ -251,6 +255,22 @@ impl Source {
 }
 
 impl Nodes {
+    /// Gives the thread with the links what there is room for; false when that is nothing.
+    fn pass_on(&mut self) -> bool {
+        let waiting = self.backlog.len();
+        while let Some(change) = self.backlog.pop_front() {
+            if let Err(change) = self.own.push(change) {
+                self.backlog.push_front(change);
+                break;
+            }
+        }
+        let has_passed = self.backlog.len() < waiting;
+        if has_passed {
+            self.doorbell.ring();
+        }
+        has_passed
+    }
+
     /// Applies changes of other nodes' routes and passes those of this one's on; false when
     /// there is nothing to do.
     fn apply(&mut self, index: &mut RouteWriter) -> bool {
@@ -267,18 +287,11 @@ impl Nodes {
             None => {}
         }
         let is_sweeping = self.sweep(index);
-        let waiting = self.backlog.len();
-        while let Some(change) = self.backlog.pop_front() {
-            if let Err(change) = self.own.push(change) {
-                self.backlog.push_front(change);
-                break;
-            }
-        }
-        let passed = waiting - self.backlog.len();
-        if has_order || passed > 0 {
+        let has_passed = self.pass_on();
+        if has_order && !has_passed {
             self.doorbell.ring();
         }
-        has_order || is_sweeping || passed > 0
+        has_order || is_sweeping || has_passed
     }
 
     fn change(&mut self, index: &mut RouteWriter, batch: &RouteBatch) {

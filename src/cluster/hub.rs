@@ -530,6 +530,11 @@ impl Hub {
         self.pump();
     }
 
+    /// What [`Hub::news`] has taken was sent, as far as the links take it.
+    pub(super) fn sent(&mut self) {
+        self.reach.are_passed_on(&mut *self.plane);
+    }
+
     /// Takes everything that the shards have.
     fn pump(&mut self) {
         let own = self.routes.own_mut();

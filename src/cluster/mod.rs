@@ -87,7 +87,7 @@ use shard_cluster::wire::Role;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::failure::Failure;
@@ -484,7 +484,12 @@ async fn work<T>(shared: &Rc<Shared>, until: impl Future<Output = T>, board: &Bo
         tokio::select! {
             () = sleep(BACKLOG), if has_backlog => shared.hub.borrow_mut().flush(),
             came = news.come() => match came {
-                Ok(()) => shared.hub.borrow_mut().news(),
+                Ok(()) => {
+                    shared.hub.borrow_mut().news();
+                    // The tasks of the connections send it.
+                    yield_now().await;
+                    shared.hub.borrow_mut().sent();
+                }
                 Err(error) => return failed(&error),
             },
             _ = clock.tick() => {

@@ -173,6 +173,7 @@ impl Owners {
             OwnerRequest::Settled { client } => self.directory.settled(&client),
             OwnerRequest::Release { client } => self.directory.release(&client),
             OwnerRequest::AskRoutesAt { shard } => reach.ask(shard),
+            OwnerRequest::AskPassedOn { shard } => reach.ask_passed_on(shard),
             OwnerRequest::AwaitRoutes {
                 shard,
                 node,

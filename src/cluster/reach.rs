@@ -19,6 +19,8 @@ pub(super) struct Reach {
     news: Vec<Asked>,
     /// Behind each fence that has not come back, oldest first.
     fenced: VecDeque<Vec<Asked>>,
+    /// Shards that wait until their routes are on the way.
+    passing: Vec<u16>,
     /// What waits for routes of other nodes to come.
     awaited: Vec<Awaited>,
 }
@@ -44,6 +46,22 @@ impl Reach {
     /// A shard asks how far the log is.
     pub(super) fn ask(&mut self, shard: u16) {
         self.news.push(Asked::Log { shard });
+    }
+
+    /// A shard asks when the routes are on their way that it knows to be in force.
+    pub(super) fn ask_passed_on(&mut self, shard: u16) {
+        self.passing.push(shard);
+    }
+
+    /// All routes that there were are on their way.
+    pub(super) fn are_passed_on(&mut self, plane: &mut dyn Plane) {
+        if self.passing.is_empty() {
+            return;
+        }
+        for shard in self.passing.drain(..) {
+            plane.owner_event(OwnerEvent::PassedOn { shard });
+        }
+        plane.flush();
     }
 
     /// Something waits for a node's routes.

@@ -318,6 +318,8 @@ fn what_waits_for_routes_of_another_node_waits_until_they_are_there() {
         payload: Box::default(),
         all: false,
     };
+    nodes[0].plane.ask(OwnerRequest::AskPassedOn { shard: 0 });
+    assert_eq!(decided(&nodes[0]), OwnerEvent::PassedOn { shard: 0 });
     nodes[1].plane.ask(wait(next));
     nodes[1].plane.ask(wait(at));
     let known = OwnerEvent::RoutesKnown {

@@ -85,6 +85,21 @@ impl Broker {
         self.address
     }
 
+    /// Whether it is one broker, and not one of several nodes.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.others.all(self.address).len() == 1
+    }
+
+    /// Where the next client connects: to this broker, or to any of its nodes.
+    pub(crate) fn any_address(&self) -> SocketAddr {
+        self.others.any(self.address)
+    }
+
+    /// Where a program connects that has several clients, each of which goes to any node.
+    pub(crate) fn door(&self) -> SocketAddr {
+        self.others.door(self.address)
+    }
+
     /// Its data folder, unless a setting names another.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.directory.join("data")
@@ -112,12 +127,21 @@ impl Broker {
 
     /// The same in another protocol version.
     pub(crate) fn connect_as(&self, version: Version, client_id: &str) -> Connect {
-        Connect::new(self.others.any(self.address), version, client_id)
+        Connect::new(self.any_address(), version, client_id)
+    }
+
+    /// Sees that all that `publisher` has sent has been taken in, on every node: it has no
+    /// acknowledgement for QoS 0.
+    pub(crate) fn expect_taken_in(&self, publisher: &mut Client) {
+        for address in self.others.all(self.address) {
+            let witness = Connect::new(address, self.setup.version, "witness");
+            witness.open().0.expect_nothing_from(publisher);
+        }
     }
 
     /// A connection on which nothing has been sent.
     pub(crate) fn open(&self) -> Client {
-        Client::open(self.others.any(self.address), self.setup.version)
+        Client::open(self.any_address(), self.setup.version)
     }
 
     /// Kills the process and waits until it is gone.

@@ -1,6 +1,6 @@
 //! Brokers that know each other.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -19,6 +19,8 @@ impl Others {
     /// So many nodes as `SHARDMQ_TEST_NODES` says, with these settings: the first one, with the
     /// others. None if the variable is not set, or the settings say what nodes there are.
     /// `SHARDMQ_TEST_SEED` is what the choice of a node for each connection begins with.
+    /// `SHARDMQ_TEST_SUBACK` is their `cluster.suback`: where it is `local`, a test that publishes
+    /// through another node right after SUBACK may miss the message.
     pub(crate) fn start(setup: Setup, settings: &[(&str, &str)]) -> Option<Broker> {
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
         let count = number("SHARDMQ_TEST_NODES").filter(|count| *count > 1)?;
@@ -28,14 +30,15 @@ impl Others {
             return None;
         }
         let names = names(count as u8);
+        // Each client connects to any of them: what it has subscribed to is to be known everywhere.
+        let suback = std::env::var("SHARDMQ_TEST_SUBACK");
+        let suback = suback.as_deref().unwrap_or("acked");
         let mut brokers: Vec<Broker> = thread::scope(|scope| {
             let names = &names;
             let started: Vec<_> = names
                 .iter()
                 .map(|name| {
-                    // Each client connects to any of them: what it has subscribed to is to be
-                    // known everywhere.
-                    let settings = [settings, &[("cluster.suback", "acked")]].concat();
+                    let settings = [settings, &[("cluster.suback", suback)]].concat();
                     scope.spawn(move || node(setup, name, names, &settings))
                 })
                 .collect();
@@ -66,6 +69,31 @@ impl Others {
         let at = (next >> 33) as usize % (self.brokers.len() + 1);
         let other = at.checked_sub(1).map(|at| self.brokers[at].address());
         other.unwrap_or(first)
+    }
+
+    /// An address behind which each connection goes to any of them, or to `first`: for clients
+    /// that others wrote.
+    pub(crate) fn door(&self, first: SocketAddr) -> SocketAddr {
+        if self.brokers.is_empty() {
+            return first;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let nodes: Vec<SocketAddr> = (0..100).map(|_| self.any(first)).collect();
+        thread::spawn(move || {
+            for (client, node) in listener.incoming().zip(nodes) {
+                let (client, node) = (client.unwrap(), TcpStream::connect(node).unwrap());
+                pass(client.try_clone().unwrap(), node.try_clone().unwrap());
+                pass(node, client);
+            }
+        });
+        address
+    }
+
+    /// The addresses of all of them, and `first`.
+    pub(crate) fn all(&self, first: SocketAddr) -> Vec<SocketAddr> {
+        let others = self.brokers.iter().map(Broker::address);
+        [first].into_iter().chain(others).collect()
     }
 
     /// Waits until all know each other and let clients in.
@@ -103,6 +131,16 @@ impl Others {
     pub(crate) fn start_again(&mut self) {
         self.brokers.iter_mut().for_each(Broker::start_again);
     }
+}
+
+/// Passes on what comes, to the end of either connection.
+fn pass(mut from: TcpStream, mut to: TcpStream) {
+    from.set_nodelay(true).unwrap();
+    thread::spawn(move || {
+        _ = std::io::copy(&mut from, &mut to);
+        _ = to.shutdown(Shutdown::Both);
+        _ = from.shutdown(Shutdown::Both);
+    });
 }
 
 /// Names of nodes with addresses and ports of their own.

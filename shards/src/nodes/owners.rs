@@ -75,6 +75,12 @@ pub enum OwnerRequest {
         /// The shard.
         shard: u16,
     },
+    /// When the routes that the shard knows to be in force have been passed on, as far as the
+    /// links take them: no other node is waited for. Answered by [`OwnerEvent::PassedOn`].
+    AskPassedOn {
+        /// The shard.
+        shard: u16,
+    },
     /// Something of another node waits until its routes up to a place are in force here, or it
     /// is down. Answered by [`OwnerEvent::RoutesKnown`].
     AwaitRoutes {
@@ -142,6 +148,11 @@ pub enum OwnerEvent {
         /// The place.
         at: RoutesAt,
     },
+    /// The routes of the shard are on their way to the other nodes.
+    PassedOn {
+        /// The shard that has asked.
+        shard: u16,
+    },
     /// The routes of another node are in force on all shards up to the place.
     RoutesKnown {
         /// The shard that is told.
@@ -169,7 +180,9 @@ impl OwnerEvent {
             | Self::Denied { client }
             | Self::Revoke { client, .. }
             | Self::Drop { client } => Place::Client(client),
-            Self::RoutesAt { shard, .. } | Self::RoutesKnown { shard, .. } => Place::Shard(*shard),
+            Self::RoutesAt { shard, .. }
+            | Self::PassedOn { shard }
+            | Self::RoutesKnown { shard, .. } => Place::Shard(*shard),
         }
     }
 }

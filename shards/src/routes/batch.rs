@@ -20,7 +20,7 @@ pub(crate) enum NodeOrder {
 ///
 /// When all routes of a node come anew they are another copy, so that those before can be found
 /// and removed, and a node's life ends without a list of its routes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct RouteCopy(u32);
 
 impl RouteCopy {

@@ -260,6 +260,11 @@ impl Interest {
         self.old_events.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether a filter is one that counts.
+    pub(crate) fn counts_in(filter: &str) -> bool {
+        filter.starts_with(SYS_PREFIX) || filter.starts_with(EVENTS_PREFIX)
+    }
+
     fn counts(&self, filter: &str) -> impl Iterator<Item = &AtomicU32> {
         let counted = if filter.starts_with(SYS_PREFIX) {
             [Some(&self.sys), None]

@@ -86,7 +86,7 @@ use crate::slots::Slots;
 use crate::wheel::TimerWheel;
 
 pub use clock::rfc3339;
-pub(crate) use common::Common;
+pub(crate) use common::{Common, Interest};
 pub(crate) use connection::Remote;
 use connection::{Connection, Phase};
 use frames::Frames;

@@ -154,6 +154,7 @@ impl Shard {
                     OwnerEvent::Revoke { epoch, .. } => self.filter_revoked(filter, epoch),
                     OwnerEvent::Drop { .. }
                     | OwnerEvent::RoutesAt { .. }
+                    | OwnerEvent::PassedOn { .. }
                     | OwnerEvent::RoutesKnown { .. } => {}
                 }
                 continue;
@@ -168,6 +169,7 @@ impl Shard {
                 OwnerEvent::Revoke { client, epoch } => self.revoke_client(client, epoch),
                 OwnerEvent::Drop { client } => self.drop_out_of_date(&client),
                 OwnerEvent::RoutesAt { at, .. } => self.place_is_known(at),
+                OwnerEvent::PassedOn { .. } => self.routes_are_passed_on(),
                 OwnerEvent::RoutesKnown { node, payload, .. } => self.turn_to(node, &payload),
             }
         }

@@ -41,7 +41,7 @@ pub(super) enum Then {
         /// Where in the packet the reason codes begin.
         codes_at: usize,
         replays: Vec<ReplayStart>,
-        /// It is still to wait for other nodes.
+        /// It is still to wait for what goes to other nodes.
         then_nodes: bool,
     },
     /// Tell another shard that the group is joined.
@@ -192,7 +192,7 @@ impl Shard {
                 connection: key,
                 serial,
                 codes_at: packet.len().saturating_sub(begun.codes.len()),
-                then_nodes: self.common.suback_acked && !packet.is_empty(),
+                then_nodes: !packet.is_empty(),
                 packet,
                 replays: begun.replays,
             };
@@ -588,7 +588,7 @@ impl Shard {
 
     /// Makes a ticket wait until all routes asked for are applied. False when they are.
     pub(super) fn wait_for_routes(&mut self, ticket: u32) -> bool {
-        if self.common.suback_acked {
+        if self.nodes_up() != 0 {
             // What other nodes hear of groups at the end of a turn is waited for, too.
             self.announce_groups();
         }

@@ -61,6 +61,8 @@ pub(super) struct Membership {
     is_leaving: Cell<bool>,
     /// So many are about to join it: it goes to no other cluster.
     joining: Cell<u32>,
+    /// Who took this node in, where it is on its way.
+    taken_in_by: RefCell<Box<str>>,
     /// Who was a member, and is dialed still.
     gone: RefCell<BTreeSet<String>>,
     /// What was said in the log of whom, to say it once.
@@ -79,6 +81,7 @@ impl Membership {
             consensus: RefCell::new(None),
             is_leaving: Cell::new(false),
             joining: Cell::new(0),
+            taken_in_by: RefCell::default(),
             gone: RefCell::default(),
             said: RefCell::default(),
             wake: Notify::new(),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
-use shard_cluster::registry::{Decision, Registry, Removal, Standing, State, decide, follows};
+use shard_cluster::registry::{Decision, Registry, Removal, Standing, State};
+use shard_cluster::registry::{decide, follows, is_left_behind};
 use shard_cluster::wire::Role;
 use tokio::time::{Instant, sleep};
 
 use super::change::{self, Change};
-use super::{alone, go, random};
+use super::{Membership, alone, go, random};
 use crate::cluster::Shared;
 use crate::cluster::consensus::{Consensus, Identity};
 use crate::cluster::rpc::{self, kind};
@@ -32,6 +33,16 @@ const GATHERING: Duration = Duration::from_secs(2);
 
 /// A node that was accepted and then heard nothing of that cluster for so long is alone again.
 const FORSAKEN: Duration = Duration::from_secs(60);
+
+/// The same where who accepted it says that it is in another cluster by now.
+const LEFT_BEHIND: Duration = Duration::from_secs(3);
+
+/// Since when a node that is on its way to a cluster has heard nothing of it.
+#[derive(Default)]
+struct Forsaken {
+    by_all: Option<Instant>,
+    by_who_took_it_in: Option<Instant>,
+}
 
 /// Who asks.
 #[derive(Deserialize, Serialize)]
@@ -95,7 +106,7 @@ fn known(shared: &Rc<Shared>, who: &Who) -> Known {
 
 /// Looks at who is there, for ever.
 pub(super) async fn run(shared: Rc<Shared>) {
-    let mut forsaken = None;
+    let mut forsaken = Forsaken::default();
     let begun = Instant::now();
     loop {
         look(&shared, &mut forsaken, begun.elapsed() < GATHERING).await;
@@ -109,7 +120,7 @@ pub(super) async fn run(shared: Rc<Shared>) {
     }
 }
 
-async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering: bool) {
+async fn look(shared: &Rc<Shared>, forsaken: &mut Forsaken, is_gathering: bool) {
     let membership = &shared.membership;
     let Some(own) = membership.consensus() else {
         return;
@@ -118,23 +129,18 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
         return;
     }
     let (identity, registry, view) = (own.identity(), own.registry(), own.view());
-    if let Some(failure) = view
-        .failure
-        .filter(|failure| membership.is_news("", failure))
-    {
-        error!("the consensus has stopped here: {failure}. Restart the node");
-    }
+    say_failure(membership, view.failure.as_deref());
     super::forget_gone(shared, &own);
     let is_member = registry.by_id(identity.id).is_some();
     // It has learned so, and its vote counts still.
     let is_going = registry.removal(identity.id);
     let is_new = registry.is_empty();
     let is_joining = is_new && identity.cluster > 0 && !identity.is_founder;
-    let forsaken = lasted(forsaken, is_joining || is_going.is_some());
+    let silent = lasted(&mut forsaken.by_all, is_joining || is_going.is_some());
     let mut asked = shared.hub.borrow().guests();
     asked.extend(shared.hub.borrow_mut().members_to_ask(SILENT));
     let mut best: Option<(Standing, String)> = None;
-    let mut elsewhere = Vec::new();
+    let (mut elsewhere, mut here) = (Vec::new(), Vec::new());
     for node in asked {
         let who = Who {
             standing: membership.standing(),
@@ -151,26 +157,31 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
         }
         if is_joining || is_going.is_some() {
             if is_joining && known.standing.cluster == identity.cluster {
+                forsaken.by_who_took_it_in = None;
                 _ = request(shared, &node, identity.id).await;
                 return;
             }
+            here.push(known.standing);
             continue;
         }
         if follows(&who.standing, &registry, &known.standing) {
             best = Some((known.standing, node));
             break;
         }
-        if known.standing.cluster != identity.cluster {
+        // One that goes from one to another is in none for a moment.
+        if ![0, identity.cluster].contains(&known.standing.cluster) {
             elsewhere.push(node.clone());
         }
         consider(shared, &who.standing, known.standing, node, &mut best);
     }
     let best = best
         .filter(|(other, _)| !is_gathering || is_to_meet(shared, other))
-        .filter(|_| !(own.leads() && is_taking_in(shared, &registry, &elsewhere)));
-    if let (Some(removal), true) = (is_going, forsaken > FORSAKEN) {
+        .filter(|_| !is_taking_in(shared, &own, &registry, &elsewhere));
+    let is_left = is_joining && is_left(membership, &here);
+    let is_left = lasted(&mut forsaken.by_who_took_it_in, is_left) > LEFT_BEHIND;
+    if let (Some(removal), true) = (is_going, silent > FORSAKEN) {
         removed(shared, removal).await;
-    } else if forsaken > FORSAKEN {
+    } else if silent > FORSAKEN || is_left {
         warn!("nothing was heard of the cluster that this node was to join: it is alone again");
         _ = alone(shared, false).await;
     } else if let (Some((_, node)), true) = (best, !identity.stays_alone && membership.own.seeks) {
@@ -180,15 +191,39 @@ async fn look(shared: &Rc<Shared>, forsaken: &mut Option<Instant>, is_gathering:
     }
 }
 
+fn say_failure(membership: &Membership, failure: Option<&str>) {
+    if let Some(failure) = failure.filter(|failure| membership.is_news("", failure)) {
+        error!("the consensus has stopped here: {failure}. Restart the node");
+    }
+}
+
 /// Whether somebody is on the way to this node's cluster, who would be left alone with it. Those
-/// of `elsewhere` have said that they are of another one.
-fn is_taking_in(shared: &Rc<Shared>, registry: &Registry, elsewhere: &[String]) -> bool {
+/// of `elsewhere` have said, while this was the registry, that they are of another one.
+fn is_taking_in(
+    shared: &Rc<Shared>,
+    own: &Consensus,
+    registry: &Registry,
+    elsewhere: &[String],
+) -> bool {
+    if !own.leads() {
+        return false;
+    }
+    if own.registry().version() != registry.version() {
+        // Somebody may have been taken in while others were asked.
+        return true;
+    }
     let hub = shared.hub.borrow();
     let joining = registry
         .members()
         .filter(|(_, it)| it.state == State::Joining);
     let mut others = joining.filter(|(name, _)| **name != *hub.name());
     others.any(|(name, _)| hub.is_connected(name) && !elsewhere.iter().any(|it| it == name))
+}
+
+/// Whether who took this node in has gone elsewhere, and nobody of that cluster is here.
+fn is_left(membership: &Membership, here: &[Standing]) -> bool {
+    let by = membership.taken_in_by.borrow();
+    is_left_behind(&membership.standing(), &by, here)
 }
 
 /// Whether a node joins another one although there may be better ones to come.
@@ -258,6 +293,7 @@ pub(super) async fn join(shared: &Rc<Shared>, node: &str) -> Result<(), String> 
 async fn go_to(shared: &Rc<Shared>, node: &str) -> Result<(), String> {
     let id = random();
     let cluster = request(shared, node, id).await?;
+    *shared.membership.taken_in_by.borrow_mut() = node.into();
     info!("this node goes to the cluster of node {node}");
     let identity = Identity {
         cluster,

@@ -74,3 +74,12 @@ pub fn follows(own: &Standing, members: &Registry, other: &Standing) -> bool {
         && other.cluster != own.cluster
         && other.cores > 0
 }
+
+/// Whether nobody is left of the cluster that took `own` in: `by`, who did, is in another one by
+/// now, and none of those that are here is in it.
+#[must_use]
+pub fn is_left_behind(own: &Standing, by: &str, here: &[Standing]) -> bool {
+    let is_elsewhere = |other: &Standing| other.cluster > 0 && other.cluster != own.cluster;
+    let mut takers = here.iter().filter(|other| *other.name == *by);
+    takers.any(is_elsewhere) && here.iter().all(|other| other.cluster != own.cluster)
+}

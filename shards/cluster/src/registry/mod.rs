@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-pub use formation::{Decision, Standing, decide, follows};
+pub use formation::{Decision, Standing, decide, follows, is_left_behind};
 pub use steps::{Progress, Step, next_step};
 
 use crate::wire::Role;

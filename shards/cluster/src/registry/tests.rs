@@ -404,3 +404,23 @@ fn a_core_that_was_taken_in_and_has_not_come_does_not_count() {
     assert_eq!(members.apply(&activate), Ok(()));
     assert_eq!((members.cores(), members.active_cores()), (2, 1));
 }
+
+#[test]
+fn who_is_taken_in_by_a_core_that_goes_elsewhere_is_left_behind_unless_others_are_there() {
+    let standing = |name: &str, cluster| Standing {
+        name: name.into(),
+        role: Role::Core,
+        cluster,
+        members: 1,
+        cores: 1,
+    };
+    let own = standing("c", 2);
+    let is_left = |here: &[Standing]| is_left_behind(&own, "b", here);
+    assert!(is_left(&[standing("a", 1), standing("b", 1)]));
+    // It is there, on its way, or not heard.
+    assert!(!is_left(&[standing("a", 1), standing("b", 2)]));
+    assert!(!is_left(&[standing("a", 1), standing("b", 0)]));
+    assert!(!is_left(&[standing("a", 1)]));
+    // Another core of that cluster is there.
+    assert!(!is_left(&[standing("b", 1), standing("d", 2)]));
+}

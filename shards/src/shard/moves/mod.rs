@@ -46,7 +46,7 @@
 //! | `settle` | the new owner, until all have turned |
 //! | `turn` | the nodes that publish |
 //! | `offer` | sessions that are given away because their node goes |
-//! | `reached` | SUBACKs that wait for the routes of all nodes |
+//! | `reached` | SUBACKs that wait until their routes are on the way to all nodes, or there |
 //! | `marks` | what is said of many sessions at once, while they settle |
 
 mod arrive;
@@ -69,7 +69,7 @@ use self::arrive::Arrival;
 use self::leave::Leaving;
 pub(super) use self::marks::MARKS;
 use self::offer::Offers;
-use self::reached::Reaching;
+use self::reached::{Passing, Reaching};
 use self::said::{Said, What};
 use self::settle::Asking;
 use super::Shard;
@@ -97,6 +97,7 @@ pub(super) struct Moves {
     offers: Offers,
     asking: Asking,
     reaching: Reaching,
+    passing: Passing,
     /// The nodes that were up, and how often any has come up, when it was last looked.
     seen: (u64, u64),
 }

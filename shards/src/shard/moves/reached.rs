@@ -1,4 +1,10 @@
-//! `cluster.suback = "acked"`: a SUBACK waits until all nodes that are up have the routes.
+//! What a SUBACK waits for when the subscription is in force on its node.
+//!
+//! `cluster.suback = "local"`: until the thread with the links has sent the routes. No other node
+//! is waited for, but they have a head start: a client that publishes on another node as soon as
+//! it sees the SUBACK would come before them otherwise.
+//!
+//! `cluster.suback = "acked"`: until all nodes that are up have the routes.
 //!
 //! ```text
 //!   the client's shard                       each node that is up
@@ -19,7 +25,7 @@ use log::warn;
 
 use super::marks::{About, Writer};
 use crate::bits::bits;
-use crate::nodes::RoutesAt;
+use crate::nodes::{OwnerRequest, RoutesAt};
 use crate::shard::Shard;
 use crate::shard::owners::PATIENCE_MS;
 
@@ -31,6 +37,14 @@ pub(super) struct Reaching {
     /// For which that was asked.
     pub(super) asked: Vec<u32>,
     rounds: VecDeque<Round>,
+}
+
+/// Tickets that wait until their routes are on the way.
+#[derive(Debug, Default)]
+pub(super) struct Passing {
+    /// Since it was asked.
+    news: Vec<u32>,
+    asked: Vec<u32>,
 }
 
 /// Tickets that wait until a place of the log is reached.
@@ -57,18 +71,47 @@ impl Shard {
         moves.is_some_and(|moves| !moves.reaching.rounds.is_empty())
     }
 
-    /// Makes a SUBACK, with all that it says in force on this node, wait for the others. False
-    /// if there are none.
+    /// Makes a SUBACK, with all that it says in force on this node, wait for what goes to the
+    /// others. False if there are none.
     pub(in crate::shard) fn wait_for_nodes(&mut self, ticket: u32) -> bool {
         if self.nodes_up() == 0 {
             return false;
         }
+        let is_acked = self.common.suback_acked;
         let Some(moves) = self.moves() else {
             return false;
         };
-        moves.reaching.news.push(ticket);
-        self.ask_for_place();
+        if is_acked {
+            moves.reaching.news.push(ticket);
+            self.ask_for_place();
+        } else {
+            moves.passing.news.push(ticket);
+            self.ask_when_passed_on();
+        }
         true
+    }
+
+    /// One question serves all who have come since the last one.
+    fn ask_when_passed_on(&mut self) {
+        let shard = self.id;
+        let Some(owners) = &mut self.owners else {
+            return;
+        };
+        let passing = &mut owners.moves.passing;
+        if passing.asked.is_empty() && !passing.news.is_empty() {
+            passing.asked = core::mem::take(&mut passing.news);
+            owners.request(OwnerRequest::AskPassedOn { shard });
+        }
+    }
+
+    /// What was asked for last is on its way to the other nodes.
+    pub(in crate::shard) fn routes_are_passed_on(&mut self) {
+        let Some(moves) = self.moves() else { return };
+        let tickets = core::mem::take(&mut moves.passing.asked);
+        tickets
+            .into_iter()
+            .for_each(|ticket| self.ticket_done(ticket));
+        self.ask_when_passed_on();
     }
 
     /// So far is the log that has what `tickets` wait for.

@@ -289,6 +289,7 @@ impl Cluster {
                 let (shard, at) = (*shard, self.position(from));
                 return self.tell(from, OwnerEvent::RoutesAt { shard, at });
             }
+            OwnerRequest::AskPassedOn { .. } => return,
             OwnerRequest::AwaitRoutes { .. } => return self.awaiting.push((from, request)),
             OwnerRequest::Claim { client }
             | OwnerRequest::ClaimFilter { client, .. }

@@ -161,9 +161,17 @@ impl Node {
     /// Takes what a shard says about client identifiers: they are this node's, if nobody
     /// decides otherwise.
     fn ask_for_clients(&mut self, shard: usize) {
-        let Some(asked) = self.shards[shard].take_owner_requests() else {
+        let Some(mut asked) = self.shards[shard].take_owner_requests() else {
             return;
         };
+        let before = asked.len();
+        asked.retain(|request| !matches!(request, OwnerRequest::AskPassedOn { .. }));
+        if asked.len() < before {
+            self.unsent.push(shard);
+            if !self.holds_routes {
+                self.send_routes();
+            }
+        }
         if let Some(requests) = &mut self.requests {
             return requests.extend(asked);
         }
@@ -178,6 +186,16 @@ impl Node {
         let granted: Vec<OwnerEvent> = granted.collect();
         if !granted.is_empty() {
             self.shards[shard].owner_events(granted);
+            self.turn(shard);
+        }
+    }
+
+    /// The links send what there is.
+    pub(super) fn send_routes(&mut self) {
+        self.holds_routes = false;
+        for shard in std::mem::take(&mut self.unsent) {
+            let number = shard as u16;
+            self.shards[shard].owner_events(vec![OwnerEvent::PassedOn { shard: number }]);
             self.turn(shard);
         }
     }

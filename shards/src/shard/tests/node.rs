@@ -83,6 +83,9 @@ pub(super) struct Node {
     /// What the shards have said about client identifiers, if others decide about them.
     pub(super) requests: Option<Vec<OwnerRequest>>,
     is_clustered: bool,
+    /// The links send no routes for now, and shards of this node wait for that.
+    pub(super) holds_routes: bool,
+    pub(super) unsent: Vec<usize>,
 }
 
 impl Node {
@@ -142,6 +145,8 @@ impl Node {
             disk: setup.disk,
             requests: None,
             is_clustered: setup.is_clustered,
+            holds_routes: false,
+            unsent: Vec::new(),
         }
     }
 

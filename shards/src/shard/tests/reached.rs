@@ -1,4 +1,4 @@
-//! `cluster.suback = "acked"`: SUBACK waits for the routes of all nodes.
+//! What SUBACK waits for: with `cluster.suback = "acked"` for the routes of all nodes.
 
 use protocol::wire::Version;
 
@@ -26,6 +26,25 @@ fn nobody_waits(cluster: &Cluster) {
     for shard in cluster.nodes.iter().flat_map(|node| &node.shards) {
         assert!(!shard.waits_for_nodes() && shard.tickets.len() == 0);
     }
+}
+
+#[test]
+fn a_local_suback_waits_until_its_routes_are_sent_and_for_no_other_node() {
+    let mut cluster = Cluster::new(2, false);
+    let [client, other] = ["client", "other"].map(|id| cluster.connect(0, &Connect::new(id)).0);
+    cluster.held_routes = Some((0, 1));
+    cluster.nodes[0].holds_routes = true;
+    subscribes(&mut cluster, 0, client, "a/+");
+    cluster.settle();
+    subscribes(&mut cluster, 0, other, "$share/g/b");
+    cluster.settle();
+    assert!(!is_acknowledged(&mut cluster, 0, client));
+    assert!(!is_acknowledged(&mut cluster, 0, other));
+    cluster.nodes[0].send_routes();
+    cluster.settle();
+    assert!(is_acknowledged(&mut cluster, 0, client));
+    assert!(is_acknowledged(&mut cluster, 0, other));
+    nobody_waits(&cluster);
 }
 
 #[test]
