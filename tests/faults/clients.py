@@ -190,8 +190,10 @@ class Subscriber(Client):
         # Messages of QoS 2 that had come and were not released when its session ended.
         self.cut_short = set()
         self.moves_at, self.is_quiet = 0, False
+        # Whether SUBACK has come in this session.
+        self.has_subscribed = False
         self.client.on_message = self.on_message
-        self.client.on_subscribe = lambda *_: self.subscribed.append(now())
+        self.client.on_subscribe = self.on_subscribe
 
     def next_node(self):
         if not self.wanders:
@@ -200,8 +202,13 @@ class Subscriber(Client):
         return self.world.random.choice(self.world.reachable())
 
     def connected(self, present):
-        if not present:
+        self.has_subscribed = present and self.has_subscribed
+        if not self.has_subscribed:
             self.client.subscribe([(filter, self.qos) for filter in self.filters])
+
+    def on_subscribe(self, *_):
+        self.has_subscribed = True
+        self.subscribed.append(now())
 
     def on_message(self, _client, _, message):
         who, number = origin(message)
