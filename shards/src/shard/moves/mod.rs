@@ -72,6 +72,7 @@ use self::offer::Offers;
 use self::reached::{Passing, Reaching};
 use self::said::{Said, What};
 use self::settle::Asking;
+use self::turn::Untold;
 use super::Shard;
 use super::deliver::{self, Receiver};
 use super::frames::Outgoing;
@@ -98,6 +99,7 @@ pub(super) struct Moves {
     asking: Asking,
     reaching: Reaching,
     passing: Passing,
+    untold: Vec<Untold>,
     /// The nodes that were up, and how often any has come up, when it was last looked.
     seen: (u64, u64),
 }
@@ -106,7 +108,7 @@ impl Moves {
     /// Whether something is under way. What waits for an owner that has not come is not.
     fn are_under_way(&self) -> bool {
         let mut leaving = self.leaving.values();
-        !self.arriving.is_empty() || leaving.any(Leaving::is_under_way)
+        !self.arriving.is_empty() || !self.untold.is_empty() || leaving.any(Leaving::is_under_way)
     }
 
     /// Whether the session of a client has still to come.
@@ -218,6 +220,7 @@ impl Shard {
         let others_have_changed = before != seen;
         self.watch_former_owners(others_have_changed);
         if others_have_changed {
+            self.tell_who_came_up();
             self.watch_who_settles();
         }
         self.go_on_leaving(others_have_changed);

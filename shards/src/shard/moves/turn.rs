@@ -11,6 +11,19 @@ use crate::shard::Shard;
 use crate::shard::items::Item;
 use crate::shard::nodes::NODES_MAX;
 
+/// After so long it is not told any more from where on somebody else gets messages: who had to know
+/// is gone, or has waited in vain.
+const UNTOLD_MS: u64 = 60_000;
+
+/// Something that a former owner is to hear as soon as it is up, before any message.
+#[derive(Debug)]
+pub(super) struct Untold {
+    /// All nodes know it by that.
+    former: u64,
+    payload: Vec<u8>,
+    until_ms: u64,
+}
+
 impl Shard {
     /// Another node has said something about many sessions.
     pub(in crate::shard) fn marks_from_node(&mut self, node: u16, stream: u16, payload: &[u8]) {
@@ -151,17 +164,54 @@ impl Shard {
         let shards = self.count;
         let turned = || Writer::new(About::Turned { shards });
         let mut to_owner = turned();
-        let mut to_former: BTreeMap<u16, Writer> = BTreeMap::new();
+        let mut to_former: BTreeMap<u64, Writer> = BTreeMap::new();
         for each in marks.moves() {
             to_owner.add(each);
-            if let Some(former) = self.node_with(each.former) {
-                to_former.entry(former).or_insert_with(turned).add(each);
-            }
+            let writer = to_former.entry(each.former).or_insert_with(turned);
+            writer.add(each);
         }
-        for (node, writer) in to_former {
-            self.say_marks(node, &writer.finish());
+        for (former, writer) in to_former {
+            self.tell_former(former, writer.finish());
         }
         self.say_marks(owner, &to_owner.finish());
+    }
+
+    /// Says something to the node that all know by a number, or lets it wait until that is up: this
+    /// node may have come up just now, and have met the new owner first.
+    fn tell_former(&mut self, former: u64, payload: Vec<u8>) {
+        let until_ms = self.now_ms + UNTOLD_MS;
+        if let Some(node) = self.node_that_hears(former) {
+            self.say_marks(node, &payload);
+        } else if former != 0
+            && let Some(moves) = self.moves()
+        {
+            moves.untold.push(Untold {
+                former,
+                payload,
+                until_ms,
+            });
+            self.has_moves = true;
+        }
+    }
+
+    fn node_that_hears(&self, tag: u64) -> Option<u16> {
+        let hears = |node: &u16| *node == NODES_MAX || self.nodes_up() >> node & 1 == 1;
+        self.node_with(tag).filter(hears)
+    }
+
+    /// Who has come up is told what it was to hear before.
+    pub(super) fn tell_who_came_up(&mut self) {
+        let Some(moves) = self.moves() else { return };
+        let untold = core::mem::take(&mut moves.untold);
+        for each in untold {
+            if let Some(node) = self.node_that_hears(each.former) {
+                self.say_marks(node, &each.payload);
+            } else if self.now_ms < each.until_ms
+                && let Some(moves) = self.moves()
+            {
+                moves.untold.push(each);
+            }
+        }
     }
 
     /// The node that all know by a number; [`NODES_MAX`] for this one.

@@ -157,6 +157,9 @@ impl Cluster {
     /// Whether a node has met another one.
     pub(super) fn meets(&mut self, at: usize, other: usize, has_met: bool) {
         let common = &self.nodes[at].shards[0].common;
+        let name = format!("node-{other}");
+        let name = if has_met { &*name } else { "nobody" };
+        common.node_tags.set(other as u16, name);
         if has_met {
             common.nodes_up.fetch_or(1 << other, Ordering::Relaxed);
             common.arrivals.add(other as u16);
@@ -166,11 +169,9 @@ impl Cluster {
         self.nodes[at].turn_all();
     }
 
-    /// The other nodes know that one is gone.
-    pub(super) fn lose(&mut self, gone: usize) {
+    /// The other nodes hear that the process of one is gone, which may be there again by then.
+    pub(super) fn process_dies(&mut self, gone: usize) {
         for number in (0..self.nodes.len()).filter(|number| *number != gone) {
-            let common = &self.nodes[number].shards[0].common;
-            common.nodes_up.fetch_and(!(1 << gone), Ordering::Relaxed);
             for shard in 0..usize::from(SHARDS) {
                 let mut batch = Box::<Batch>::default();
                 let (up_to, died) = (0, true);
@@ -179,6 +180,15 @@ impl Cluster {
             }
             self.nodes[number].turn_all();
         }
+    }
+
+    /// The other nodes know that one is gone.
+    pub(super) fn lose(&mut self, gone: usize) {
+        for number in (0..self.nodes.len()).filter(|number| *number != gone) {
+            let common = &self.nodes[number].shards[0].common;
+            common.nodes_up.fetch_and(!(1 << gone), Ordering::Relaxed);
+        }
+        self.process_dies(gone);
         let mut grants = Vec::new();
         for (client, owner) in &mut self.owners {
             if owner.node == gone

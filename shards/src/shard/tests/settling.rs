@@ -523,3 +523,30 @@ fn a_node_that_comes_up_meanwhile_turns_too() {
             .any(moves)
     );
 }
+
+#[test]
+fn a_node_that_meets_the_former_owner_late_tells_it_that_it_has_turned() {
+    let (mut cluster, mut mover, mut publisher) = two();
+    cluster.held_routes = Some((1, 2));
+    mover.moves_to(&mut cluster, 1);
+    cluster.settle();
+    mover.reads(&mut cluster);
+    cluster.process_dies(2);
+    cluster.restart(2);
+    cluster.meets(2, 0, false);
+    cluster.held_routes = None;
+    publisher.client = cluster.connect(2, &Connect::new("publisher")).0;
+    publisher.publishes(&mut cluster, 1);
+    cluster.settle();
+    mover.reads(&mut cluster);
+    // The former owner may still have something of that node, as far as the new one knows.
+    assert_eq!(numbers(&mover), [0_u32; 0]);
+    cluster.meets(2, 0, true);
+    cluster.settle();
+    publisher.publishes(&mut cluster, 1);
+    cluster.settle();
+    mover.reads(&mut cluster);
+    assert_eq!(numbers(&mover), [1, 2]);
+    let mut shards = cluster.nodes.iter().flat_map(|node| &node.shards);
+    assert!(!shards.any(|shard| shard.has_moves));
+}
