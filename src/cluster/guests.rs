@@ -66,6 +66,11 @@ impl Hub {
         self.roster
             .iter()
             .for_each(|name| self.members.expect(name));
+        for name in self.roster.clone() {
+            // A session may have to come from a node that this one has not met yet. One for which
+            // there is no room hears so when it connects.
+            _ = self.slot(&name);
+        }
         self.events();
         for slot in 0..self.peers.len() {
             let peer = &self.peers[slot];

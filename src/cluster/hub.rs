@@ -276,7 +276,7 @@ impl Hub {
     }
 
     /// The slot of a node.
-    fn slot(&mut self, name: &str) -> Result<u16, Ended> {
+    pub(super) fn slot(&mut self, name: &str) -> Result<u16, Ended> {
         if let Some(slot) = self.slots.get(name) {
             return Ok(*slot);
         }

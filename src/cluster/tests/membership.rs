@@ -239,6 +239,24 @@ fn a_cluster_comes_back_from_its_disks_and_a_lost_one_is_replaced() {
 }
 
 #[test]
+fn a_node_knows_the_other_members_before_it_meets_them() {
+    let mut starts = all_settings(3);
+    starts[0].settings.data_dir = Some(folder());
+    let mut nodes: Vec<Node> = starts.iter().cloned().map(Node::start).collect();
+    let all: Vec<&Node> = nodes.iter().collect();
+    wait_for_members(&all, &[0, 1, 2], &[0, 1, 2]);
+    nodes.drain(..).for_each(|node| node.running.stop());
+    starts[0].settings.seeds.clear();
+    let node = Node::start(starts[0].clone());
+    wait_for("their slots", || {
+        ['b', 'c']
+            .iter()
+            .all(|letter| node.plane.slot(*letter).is_some())
+    });
+    assert!(node.plane.ups().is_empty());
+}
+
+#[test]
 fn clusters_that_meet_are_not_mixed() {
     let starts = strangers(4);
     let nodes: Vec<Node> = starts.iter().cloned().map(Node::start).collect();
