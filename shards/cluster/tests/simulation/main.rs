@@ -42,7 +42,7 @@ use self::world::World;
 
 /// Seeds of a test run, and others that have found what these did not.
 const SEEDS: u64 = 30;
-const FURTHER: [u64; 8] = [41, 83, 84, 297, 445, 1018, 1292, 2238];
+const FURTHER: [u64; 9] = [41, 83, 84, 297, 445, 1018, 1292, 2238, 5777];
 
 /// How long there are faults, and how long there are none at the end.
 const FAULTS_MS: u64 = 40_000;
