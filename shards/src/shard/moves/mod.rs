@@ -219,8 +219,8 @@ impl Shard {
         let before = moves.map_or(seen, |moves| core::mem::replace(&mut moves.seen, seen));
         let others_have_changed = before != seen;
         self.watch_former_owners(others_have_changed);
+        self.tell_who_came_up();
         if others_have_changed {
-            self.tell_who_came_up();
             self.watch_who_settles();
         }
         self.go_on_leaving(others_have_changed);

@@ -49,16 +49,11 @@ impl Shard {
                 self.sort_marks(from, &marks);
             }
             About::Reached(at) => {
-                for shard in (0..self.count).filter(|shard| *shard != self.id) {
-                    if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
-                        let payload = payload.into();
-                        peer.push(Item::Marks {
-                            node,
-                            stream,
-                            payload,
-                        });
-                    }
-                }
+                let from = Source {
+                    node,
+                    shard: stream,
+                };
+                self.marks_to_other_shards(from, payload);
                 self.has_reached(node, at);
             }
         }
@@ -81,15 +76,26 @@ impl Shard {
             let payload = writer.finish();
             if home == self.id {
                 self.marks_at_home(from, &payload);
-            } else if let Some(peer) = self.peers.get_mut(usize::from(home)) {
-                let (node, stream) = (from.node, from.shard);
-                let payload = payload.into();
-                peer.push(Item::Marks {
-                    node,
-                    stream,
-                    payload,
-                });
+            } else {
+                self.marks_to_shard(home, from, &payload);
             }
+        }
+    }
+
+    fn marks_to_other_shards(&mut self, from: Source, payload: &[u8]) {
+        let own = self.id;
+        for shard in (0..self.count).filter(|shard| *shard != own) {
+            self.marks_to_shard(shard, from, payload);
+        }
+    }
+
+    fn marks_to_shard(&mut self, shard: u16, from: Source, payload: &[u8]) {
+        if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
+            peer.push(Item::Marks {
+                node: from.node,
+                stream: from.shard,
+                payload: payload.into(),
+            });
         }
     }
 
@@ -195,7 +201,7 @@ impl Shard {
     }
 
     fn node_that_hears(&self, tag: u64) -> Option<u16> {
-        let hears = |node: &u16| *node == NODES_MAX || self.nodes_up() >> node & 1 == 1;
+        let hears = |node: &u16| *node == NODES_MAX || self.life_of(*node).is_some();
         self.node_with(tag).filter(hears)
     }
 
@@ -225,24 +231,14 @@ impl Shard {
         let Some(marks) = Marks::read(payload) else {
             return;
         };
-        let (node, stream) = (NODES_MAX, self.id);
+        let from = Source {
+            node: NODES_MAX,
+            shard: self.id,
+        };
         if !matches!(marks.about, About::Turn(_)) {
-            let from = Source {
-                node,
-                shard: stream,
-            };
             return self.sort_marks(from, &marks);
         }
-        for shard in (0..self.count).filter(|shard| *shard != stream) {
-            if let Some(peer) = self.peers.get_mut(usize::from(shard)) {
-                let payload = payload.into();
-                peer.push(Item::Marks {
-                    node,
-                    stream,
-                    payload,
-                });
-            }
-        }
+        self.marks_to_other_shards(from, payload);
         self.turn_to(NODES_MAX, payload);
     }
 
